@@ -1,0 +1,1 @@
+"""What everything else leans on: errors, world (clock, ids, randomness), names, units."""
