@@ -1,0 +1,51 @@
+"""One machine spec per cloud: machine-controller's ``cloudProviderSpec``, all of its fields."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from flatyard.model.machines.aws import AwsMachine
+from flatyard.model.machines.azure import AzureMachine
+from flatyard.model.machines.gcp import GcpMachine
+from flatyard.model.machines.local import LocalMachine
+from flatyard.model.machines.openstack import OpenstackMachine
+from flatyard.model.machines.vsphere import VsphereMachine
+
+MachineSpec: TypeAlias = (
+    AwsMachine | AzureMachine | GcpMachine | OpenstackMachine | VsphereMachine | LocalMachine
+)
+
+BY_CLOUD: dict[str, type[MachineSpec]] = {
+    "aws": AwsMachine,
+    "azure": AzureMachine,
+    "gcp": GcpMachine,
+    "openstack": OpenstackMachine,
+    "vsphere": VsphereMachine,
+    "local": LocalMachine,
+}
+"""The machine spec of each cloud, by the cloud's name in a Cluster."""
+
+CLOUD_OF_PROVIDER = {
+    "aws": "aws",
+    "azure": "azure",
+    "gce": "gcp",
+    "openstack": "openstack",
+    "vsphere": "vsphere",
+    "local": "local",
+}
+"""machine-controller's ``cloudProvider`` to the cloud's name in a Cluster."""
+
+PROVIDER_OF_CLOUD = {cloud: provider for provider, cloud in CLOUD_OF_PROVIDER.items()}
+
+__all__ = [
+    "BY_CLOUD",
+    "CLOUD_OF_PROVIDER",
+    "PROVIDER_OF_CLOUD",
+    "AwsMachine",
+    "AzureMachine",
+    "GcpMachine",
+    "LocalMachine",
+    "MachineSpec",
+    "OpenstackMachine",
+    "VsphereMachine",
+]

@@ -1,0 +1,89 @@
+"""What differs between clouds for one node, as data: the renderer and the planner read it, clouds declare it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class NodeNameRule(StrEnum):
+    """Where a node's name comes from."""
+
+    MACHINE_NAME = "machine-name"
+    PRIVATE_DNS = "private-dns"
+    """The instance's private DNS name (EC2)."""
+
+
+class ProviderIdSource(StrEnum):
+    """How a machine learns its own providerID."""
+
+    FIXED = "fixed"
+    """Known before the machine exists (rendered in)."""
+    METADATA = "metadata"
+    """From the cloud's metadata service through Flatcar's coreos-metadata."""
+    CCM = "ccm"
+    """The cloud controller manager sets it."""
+
+
+class UserDataEncoding(StrEnum):
+    """How user data travels."""
+
+    PLAIN = "plain"
+    BASE64 = "base64"
+    GZIP_BASE64 = "gzip+base64"
+
+
+class StashScheme(StrEnum):
+    """How a first-boot stub fetches the rest of its config."""
+
+    HTTPS = "https"
+    S3 = "s3"
+    GS = "gs"
+    NONE = "none"
+
+
+class MetadataBlock(StrEnum):
+    """How the metadata service is closed to pods."""
+
+    HOP_LIMIT = "hop-limit"
+    HOST_RULE = "host-rule"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTraits:
+    """One cloud's traits as far as a node's config depends on them."""
+
+    cloud: str
+    node_name: NodeNameRule = NodeNameRule.MACHINE_NAME
+    provider_id: ProviderIdSource = ProviderIdSource.METADATA
+    provider_id_format: str = ""
+    """The providerID with ``{id}``, ``{zone}``, ``{name}`` … to fill in, for example ``aws:///{zone}/{id}``."""
+    stash: StashScheme = StashScheme.HTTPS
+    external_cloud_provider: bool = False
+    """True only when the cluster runs this cloud's controller manager."""
+    hairpin: bool = True
+    """A load balancer's backend can reach itself through it."""
+    metadata_block: MetadataBlock = MetadataBlock.HOST_RULE
+    metadata_address: str = "169.254.169.254"
+    etcd_device: str = ""
+    """Device of the extra etcd disk; empty: the cloud has none."""
+    root_device: str = ""
+    ignition_platform: str = ""
+    """Flatcar's ``ignition.platform.id``."""
+    architectures: tuple[str, ...] = ("amd64",)
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """One cloud's limits that planning must keep."""
+
+    user_data_bytes: int
+    """The longest user data, in bytes, after ``user_data_encoding`` if ``limit_after_encoding``."""
+    user_data_encoding: UserDataEncoding = UserDataEncoding.PLAIN
+    limit_after_encoding: bool = False
+    machine_name_length: int = 63
+    tag_count: int = 50
+    tag_value_length: int = 256
+    create_timeout_seconds: int = 600
