@@ -1,0 +1,157 @@
+"""YAML text to Nodes, through libyaml's events.
+
+Events rather than ``yaml.compose``: they keep aliases and their places, need no recursion, and take half the
+time (16 against 30 ms for 257 KB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import yaml
+from yaml import events as ev
+
+from flatyard.decode.node import LIMITS, Limits, Node, Reading, Unreadable, place, text_of
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or map whose end has not come yet."""
+
+    event: ev.SequenceStartEvent | ev.MappingStartEvent
+    count: int
+    children: list[Node] = field(default_factory=list)
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    node: Node
+    size: int
+    height: int
+
+
+def read(data: bytes | str, file: str, limits: Limits = LIMITS) -> Reading:
+    """Every document of a YAML text; a syntax error ends the reading and is its one problem."""
+    documents: list[Node] = []
+    try:
+        text = text_of(data, limits)
+        for document in _documents(text, limits):
+            documents.append(document)
+    except Unreadable as error:
+        return Reading(file, tuple(documents), (error.problem(file),))
+    return Reading(file, tuple(documents))
+
+
+def _documents(text: str, limits: Limits) -> Iterator[Node]:
+    builder = _Builder(limits)
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):  # type: ignore[no-untyped-call]
+            done = builder.take(event)
+            if done is not None:
+                yield done
+    except yaml.reader.ReaderError as error:
+        line, column = place(text, error.position)
+        raise Unreadable(f"control character U+{_code(error.character):04X}", line, column) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise Unreadable(f"not YAML: {what}", line, column, _hint(text, line)) from error
+    except yaml.YAMLError as error:
+        raise Unreadable(f"not YAML: {error}", 1, 1) from error
+
+
+def _code(character: object) -> int:
+    """The code of what libyaml reports as a character or its number."""
+    return character if isinstance(character, int) else ord(str(character)[:1] or "\0")
+
+
+def _hint(text: str, line: int) -> str:
+    lines = text.split("\n", line)
+    here = lines[line - 1] if line <= len(lines) else ""
+    return "spaces for indentation, not tabs" if "\t" in here[: len(here) - len(here.lstrip())] else ""
+
+
+class _Builder:
+    """Turns events into Nodes, with the limits counted as if every alias were written out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: list[_Open] = []
+        self._anchors: dict[str, _Anchored] = {}
+        self._count = 0
+
+    def take(self, event: ev.Event) -> Node | None:
+        """A whole document's Node when this event ends one."""
+        if isinstance(event, ev.ScalarEvent):
+            return self._scalar(event)
+        if isinstance(event, ev.CollectionStartEvent):
+            self._start(event)
+        elif isinstance(event, ev.CollectionEndEvent):
+            return self._end()
+        elif isinstance(event, ev.AliasEvent):
+            return self._alias(event)
+        elif isinstance(event, ev.DocumentStartEvent):
+            self._anchors.clear()
+        return None
+
+    def _scalar(self, event: ev.ScalarEvent) -> Node | None:
+        mark, style = event.start_mark, event.style
+        self._grow(1, 1, event)
+        node = Node(
+            "scalar",
+            mark.line + 1,
+            mark.column + 1,
+            event.value,
+            event.tag or "",
+            not event.tag and (style is None or style == ""),
+            style in ("|", ">"),
+        )
+        return self._finish(node, event.anchor, 1, 1)
+
+    def _start(self, event: ev.CollectionStartEvent) -> None:
+        self._open.append(_Open(event, self._count))
+        self._grow(1, 0, event)
+        if event.anchor:
+            self._anchors.pop(event.anchor, None)
+
+    def _end(self) -> Node | None:
+        frame = self._open.pop()
+        event, mark = frame.event, frame.event.start_mark
+        tag = event.tag or ""
+        if isinstance(event, ev.SequenceStartEvent):
+            node = Node("list", mark.line + 1, mark.column + 1, tag=tag, items=tuple(frame.children))
+        else:
+            pairs = tuple(zip(frame.children[::2], frame.children[1::2], strict=True))
+            node = Node("map", mark.line + 1, mark.column + 1, tag=tag, entries=pairs)
+        return self._finish(node, event.anchor, self._count - frame.count, frame.height + 1)
+
+    def _alias(self, event: ev.AliasEvent) -> Node | None:
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        anchored = self._anchors.get(event.anchor)
+        if anchored is None:
+            inside = any(frame.event.anchor == event.anchor for frame in self._open)
+            what = f"*{event.anchor} contains itself" if inside else f"no &{event.anchor} stands before *{event.anchor}"
+            raise Unreadable(what, line, column)
+        self._grow(anchored.size, anchored.height, event)
+        node = replace(anchored.node, line=line, column=column, alias=True)
+        return self._finish(node, None, anchored.size, anchored.height)
+
+    def _grow(self, nodes: int, height: int, event: ev.Event) -> None:
+        self._count += nodes
+        mark = event.start_mark
+        if len(self._open) + height > self._limits.depth:
+            raise Unreadable(f"nested deeper than {self._limits.depth} levels", mark.line + 1, mark.column + 1)
+        if self._count > self._limits.nodes:
+            raise Unreadable(f"more than {self._limits.nodes} values", mark.line + 1, mark.column + 1)
+
+    def _finish(self, node: Node, anchor: str | None, size: int, height: int) -> Node | None:
+        if anchor:
+            self._anchors[anchor] = _Anchored(node, size, height)
+        if not self._open:
+            return node
+        self._open[-1].children.append(node)
+        self._open[-1].height = max(self._open[-1].height, height)
+        return None
