@@ -1,0 +1,247 @@
+"""What is true of Azure virtual machines, standard load balancers and Blob storage.
+
+Sources: Azure's documents on naming rules, subscription limits, custom data, common allocation and SKU
+errors, load balancer limitations (a backend does not reach its own internal frontend), SAS;
+cloud-provider-azure.
+"""
+
+from __future__ import annotations
+
+from flatyard.clouds.facts import (
+    Behaviour,
+    CloudFacts,
+    Durations,
+    Idempotency,
+    ImageSource,
+    NameRule,
+    Quotas,
+    Refusal,
+    Region,
+    Retry,
+    Size,
+    Spell,
+    StashRule,
+    TagRule,
+    Trouble,
+    UserDataRule,
+    family,
+)
+from flatyard.model.traits import MetadataBlock, NodeNameRule, ProviderIdSource, StashScheme, UserDataEncoding
+
+_ZONED = (
+    "germanywestcentral",
+    "westeurope",
+    "northeurope",
+    "francecentral",
+    "swedencentral",
+    "uksouth",
+    "norwayeast",
+    "switzerlandnorth",
+    "polandcentral",
+    "italynorth",
+    "spaincentral",
+    "eastus",
+    "eastus2",
+    "centralus",
+    "southcentralus",
+    "westus2",
+    "westus3",
+    "canadacentral",
+    "brazilsouth",
+    "australiaeast",
+    "japaneast",
+    "koreacentral",
+    "southeastasia",
+    "eastasia",
+    "centralindia",
+    "southafricanorth",
+)
+_UNZONED = ("westus", "northcentralus", "westcentralus", "ukwest", "germanynorth", "francesouth")
+
+_BOTH = ("gen1", "gen2")
+_GEN2 = ("gen2",)
+_STEPS = {"2": 2, "4": 4, "8": 8, "16": 16, "32": 32, "48": 48, "64": 64}
+
+_SIZES = (
+    Size("Standard_B1s", 1, 1024, generations=_BOTH),
+    Size("Standard_B1ms", 1, 2048, generations=_BOTH),
+    Size("Standard_B2s", 2, 4096, generations=_BOTH),
+    Size("Standard_B2ms", 2, 8192, generations=_BOTH),
+    Size("Standard_B4ms", 4, 16_384, generations=_BOTH),
+    Size("Standard_B8ms", 8, 32_768, generations=_BOTH),
+    Size("Standard_B2ts_v2", 2, 1024, generations=_BOTH),
+    Size("Standard_B2ls_v2", 2, 4096, generations=_BOTH),
+    *family("Standard_B{}s_v2", {"2": 2, "4": 4, "8": 8, "16": 16, "32": 32}, 4, generations=_BOTH),
+    *family("Standard_B{}ps_v2", {"2": 2, "4": 4, "8": 8, "16": 16}, 4, arch="arm64", generations=_GEN2),
+    *family("Standard_D{}s_v3", _STEPS, 4, generations=_BOTH),
+    *family("Standard_D{}s_v4", _STEPS, 4, generations=_BOTH),
+    *family("Standard_D{}s_v5", {**_STEPS, "96": 96}, 4, generations=_BOTH),
+    *family("Standard_D{}ds_v5", {**_STEPS, "96": 96}, 4, generations=_BOTH),
+    *family("Standard_D{}as_v5", {**_STEPS, "96": 96}, 4, generations=_BOTH),
+    *family("Standard_D{}ps_v5", _STEPS, 4, arch="arm64", generations=_GEN2),
+    *family("Standard_D{}s_v6", {**_STEPS, "96": 96}, 4, generations=_GEN2),
+    *family("Standard_E{}s_v5", _STEPS, 8, generations=_BOTH),
+    *family("Standard_F{}s_v2", _STEPS, 2, generations=_BOTH),
+)
+
+_REFUSALS = (
+    Refusal(
+        Trouble.RATE, "TooManyRequests", 429, "the subscription's rate of API calls was exceeded", Retry.SOON
+    ),
+    Refusal(Trouble.INTERNAL, "InternalServerError", 500, "an internal error of Azure", Retry.SOON),
+    Refusal(
+        Trouble.QUOTA_INSTANCES,
+        "QuotaExceeded",
+        409,
+        "the subscription may have {limit} virtual machines in this region and has {used}",
+        Retry.LATER,
+    ),
+    Refusal(
+        Trouble.QUOTA_VCPUS,
+        "OperationNotAllowed",
+        409,
+        "{wanted} more cores go beyond the approved total regional cores quota of {limit} ({used} in use)",
+        Retry.LATER,
+    ),
+    Refusal(
+        Trouble.QUOTA_ADDRESSES,
+        "PublicIPCountLimitReached",
+        400,
+        "the subscription has its {limit} public addresses",
+        Retry.LATER,
+    ),
+    Refusal(
+        Trouble.QUOTA_NETWORKS, "VnetCountLimitReached", 400, "the limit is {limit} networks", Retry.LATER
+    ),
+    Refusal(
+        Trouble.QUOTA_LOAD_BALANCERS,
+        "LoadBalancerCountLimitReached",
+        400,
+        "the subscription has its {limit} load balancers",
+        Retry.LATER,
+    ),
+    Refusal(Trouble.QUOTA_VOLUMES, "OperationNotAllowed", 409, "the limit is {limit} disks", Retry.LATER),
+    Refusal(
+        Trouble.CAPACITY,
+        "ZonalAllocationFailed",
+        409,
+        "no {name} capacity in zone {zone} at the moment",
+        Retry.LATER,
+    ),
+    Refusal(
+        Trouble.IMAGE_NOT_FOUND,
+        "PlatformImageNotFound",
+        404,
+        "image {name} is not in this region",
+        Retry.NEVER,
+    ),
+    Refusal(Trouble.SIZE_NOT_FOUND, "InvalidParameter", 400, "vmSize {name} does not exist", Retry.NEVER),
+    Refusal(
+        Trouble.SIZE_NOT_IN_ZONE, "SkuNotAvailable", 409, "{name} is not offered in zone {zone}", Retry.NEVER
+    ),
+    Refusal(
+        Trouble.ARCH_MISMATCH,
+        "InvalidParameter",
+        400,
+        "the image's architecture or hypervisor generation does not suit vmSize {name}",
+        Retry.NEVER,
+    ),
+    Refusal(Trouble.NOT_FOUND, "ResourceNotFound", 404, "{name} does not exist", Retry.NEVER),
+    Refusal(
+        Trouble.USER_DATA_TOO_LARGE,
+        "InvalidParameter",
+        400,
+        "osProfile.customData has {used} bytes, at most {limit} are taken",
+        Retry.NEVER,
+    ),
+    Refusal(
+        Trouble.INVALID_NAME, "InvalidParameter", 400, "{name} is not a virtual machine's name", Retry.NEVER
+    ),
+    Refusal(Trouble.INVALID_TAG, "InvalidTagNameCharacters", 400, "tag {name} is not allowed", Retry.NEVER),
+    Refusal(
+        Trouble.PARAMETERS_DIFFER,
+        "PropertyChangeNotAllowed",
+        409,
+        "{name} exists with other properties, which cannot be changed",
+        Retry.NEVER,
+    ),
+    Refusal(Trouble.NAME_TAKEN, "Conflict", 409, "{name} is being deleted", Retry.SOON),
+    Refusal(Trouble.IN_USE, "InUseSubnetCannotBeDeleted", 400, "{name} is still in use", Retry.SOON),
+    Refusal(
+        Trouble.NOT_ALLOWED, "AuthorizationFailed", 403, "the identity is not allowed to {name}", Retry.NEVER
+    ),
+)
+
+FACTS = CloudFacts(
+    name="azure",
+    title="Microsoft Azure",
+    regions=(
+        *(Region(name, ("1", "2", "3")) for name in _ZONED),
+        *(Region(name, ("",)) for name in _UNZONED),
+    ),
+    open_regions=False,
+    sizes=_SIZES,
+    open_sizes=False,
+    instance_name=NameRule(
+        r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
+        64,
+        "1 to 64 letters, digits and hyphens, no hyphen at either end (it is the host name too)",
+    ),
+    tags=TagRule(
+        50,
+        512,
+        256,
+        r"[^<>%&\\?/]+",
+        r".*",
+        r"at most 50; names up to 512 characters without < > % & \ ? /, values up to 256",
+    ),
+    user_data=UserDataRule(65_535, encoding=UserDataEncoding.BASE64),
+    stash=StashRule(
+        scheme=StashScheme.HTTPS,
+        url="https://{bucket}.blob.core.windows.net/stash/{key}",
+        signature="se={expires}&sp=r&sig={signature}",
+        longest_ttl=604_800,
+        object_limit=5 * 1024**3,
+    ),
+    images=ImageSource(
+        publisher="kinvolk",
+        reference="kinvolk:flatcar-container-linux-corevm-{arch}:{channel}{generation}:{version}",
+        name="flatcar-container-linux-corevm-{arch} {channel}{generation} {version}",
+        generations=("", "-gen2"),
+        lag_days=4.0,
+    ),
+    quotas=Quotas(
+        instances=25_000, vcpus=10, addresses=1_000, networks=1_000, load_balancers=1_000, volumes=50_000
+    ),
+    behaviour=Behaviour(Idempotency.PUT_BY_NAME, 50, 3.0, 0.0, 10.0, 200),
+    durations=Durations(
+        read=Spell(0.25, 0.15),
+        write=Spell(1.5, 0.8),
+        running=Spell(45.0, 20.0),
+        load_balancer=Spell(12.0, 6.0),
+        terminated=Spell(60.0, 25.0),
+        restart=Spell(15.0, 6.0),
+    ),
+    node_name=NodeNameRule.MACHINE_NAME,
+    ignition_platform="azure",
+    provider_id_source=ProviderIdSource.CCM,
+    provider_id=(
+        "azure:///subscriptions/{account}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
+    ),
+    instance_id=(
+        "/subscriptions/{account}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
+    ),
+    hairpin=False,
+    load_balancer=True,
+    load_balancer_host="{name}-{digest}.{region}.cloudapp.azure.com",
+    etcd_device="/dev/disk/azure/scsi1/lun0",
+    root_device="/dev/disk/azure/root",
+    cloud_controller="cloud-controller-manager (cloud-provider-azure)",
+    metadata_block=MetadataBlock.HOST_RULE,
+    console=True,
+    refusals=_REFUSALS,
+    notes={
+        "quota": "raise 'Total Regional vCPUs' and the family's quota under Usage + quotas; a trial has 4",
+        "console": "boot diagnostics must be on",
+    },
+)

@@ -1,0 +1,1 @@
+"""This Linux machine: nodes are systemd-nspawn containers."""

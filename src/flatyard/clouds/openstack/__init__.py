@@ -1,0 +1,1 @@
+"""OpenStack, Jetstream2 among others."""

@@ -1,0 +1,77 @@
+"""The table of clouds: a name to its facts and, where there is one, its adapter; nothing is imported early."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+
+from flatyard.base.errors import InvalidInput, Position, Problem, Severity
+from flatyard.clouds.facts import CloudFacts
+
+ONLY_SIMULATED = (
+    "this release only simulates {title}: write cloud: {{sim: {{as: {name}, region: …}}}}, or rehearse"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cloud. `adapter` is the module of its adapter, None where this release has none."""
+
+    name: str
+    title: str
+    facts: str
+    adapter: str | None
+
+
+def _real(name: str, title: str) -> Entry:
+    return Entry(name, title, f"flatyard.clouds.{name}.facts", None)
+
+
+CLOUDS: tuple[Entry, ...] = (
+    _real("azure", "Microsoft Azure"),
+    _real("aws", "Amazon Web Services"),
+    _real("gcp", "Google Cloud"),
+    _real("openstack", "OpenStack"),
+    _real("vsphere", "VMware vSphere"),
+    _real("local", "this Linux machine"),
+    Entry("sim", "the simulated twin of a cloud", "", "flatyard.clouds.sim.cloud"),
+)
+TWINS = tuple(entry.name for entry in CLOUDS if entry.name not in ("sim", "local"))
+"""The clouds that `sim` can stand for."""
+
+
+def entry(name: str, *, position: Position | None = None, path: str = "spec.cloud") -> Entry:
+    """The cloud of that name; raises InvalidInput with what is allowed and the nearest spelling."""
+    for known in CLOUDS:
+        if known.name == name:
+            return known
+    raise InvalidInput((_unknown(name, tuple(e.name for e in CLOUDS), position, path),))
+
+
+def facts(name: str, *, position: Position | None = None, path: str = "spec.cloud") -> CloudFacts:
+    """The facts of a real cloud, imported now; raises InvalidInput for unknown names and for `sim`."""
+    if name == "sim":
+        raise InvalidInput((_unknown(name, (*TWINS, "local"), position, path),))
+    module = importlib.import_module(entry(name, position=position, path=path).facts)
+    found = module.FACTS
+    assert isinstance(found, CloudFacts)
+    return found
+
+
+def unavailable(name: str) -> str:
+    """Why this release cannot act on the cloud; empty where it can."""
+    known = entry(name)
+    return "" if known.adapter else ONLY_SIMULATED.format(title=known.title, name=known.name)
+
+
+def _unknown(name: str, allowed: tuple[str, ...], position: Position | None, path: str) -> Problem:
+    near = difflib.get_close_matches(name, allowed, 1)
+    return Problem(
+        Severity.ERROR,
+        position,
+        path,
+        f"there is no cloud {name!r}",
+        allowed=", ".join(allowed),
+        suggestion=near[0] if near else "",
+    )
