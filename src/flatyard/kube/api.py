@@ -16,7 +16,6 @@ ApiError
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +24,7 @@ from typing import Any, Protocol, cast
 
 from flatyard.base.errors import Failed
 from flatyard.base.world import parse_stamp
+from flatyard.kube.merge import clone
 from flatyard.kube.resources import Resource
 
 _type = type
@@ -32,15 +32,23 @@ Json = dict[str, Any]
 
 
 class ApiError(Failed):
-    """The API refused; `status` is the HTTP status, `reason` the Status object's reason."""
+    """The API refused; `status` is the HTTP status, `reason` and `details` those of the Status object."""
 
     status = 500
     reason = "InternalError"
 
-    def __init__(self, message: str, *, status: int | None = None, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        reason: str | None = None,
+        details: Json | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status if status is not None else _type(self).status
         self.reason = reason if reason is not None else _type(self).reason
+        self.details: Json = details if details is not None else {}
 
 
 class NotFound(ApiError):
@@ -68,8 +76,10 @@ class TooManyRequests(ApiError):
 
     status, reason = 429, "TooManyRequests"
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, details: Json | None = None
+    ) -> None:
+        super().__init__(message, details=details)
         self.retry_after = retry_after
 
 
@@ -162,7 +172,7 @@ class Object:
 
     def edit(self) -> Json:
         """A deep copy of the JSON, to change and send back."""
-        return copy.deepcopy(self.raw)
+        return clone(self.raw)
 
 
 @dataclass(frozen=True, slots=True)

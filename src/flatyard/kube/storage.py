@@ -1,0 +1,410 @@
+"""Versioned storage of Kubernetes objects in memory: one counter, an index per kind, and what changed.
+
+Objects are never changed once they are in here, so readers share them. Each kind keeps a bounded history of
+its changes, from which a watch resumes and an older list is rebuilt; what is older than that is Gone.
+The part that etcd and the watch cache play for kube-apiserver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from flatyard.kube.api import EventType, Gone, Json, Object, OwnerReference, WatchEvent
+from flatyard.kube.kinds import Kind
+from flatyard.kube.selectors import ALL_FIELDS, ALL_LABELS, FieldSelector, LabelSelector, field_value
+
+HISTORY = 10_000
+"""How many changes of one kind are remembered."""
+BACKLOG = 100_000
+"""How many changes a slow watcher may lag behind before it has to list again."""
+BOOKMARK_EVERY = 1_000
+"""Versions after which a watcher that saw nothing is told the current version."""
+
+Key = tuple[str, str]
+"""Namespace (empty for cluster-scoped kinds) and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write: the object after it (as last seen, when deleted) and before it."""
+
+    version: int
+    kind: Kind
+    key: Key
+    type: EventType
+    object: Object
+    previous: Object | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which objects of a kind a list or a watch is about."""
+
+    namespace: str = ""
+    labels: LabelSelector = ALL_LABELS
+    fields: FieldSelector = ALL_FIELDS
+
+    def matches(self, object: Object) -> bool:
+        if self.namespace and object.namespace != self.namespace:
+            return False
+        return self.labels.matches(object.labels) and self.fields.matches(object.raw)
+
+    @property
+    def selective(self) -> bool:
+        return bool(self.labels or self.fields)
+
+
+def too_old(version: int, oldest: int) -> Gone:
+    return Gone(f"too old resource version: {version} ({oldest})")
+
+
+class Feed:
+    """One watcher's queue. The iterator ends only by being closed, or with Gone when it lags too far."""
+
+    __slots__ = ("_lost", "_queue", "_waiter", "scope", "seen")
+
+    def __init__(self, scope: Scope, seen: int) -> None:
+        self.scope = scope
+        self.seen = seen
+        self._queue: deque[WatchEvent] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._lost = False
+
+    def offer(self, change: Change) -> None:
+        """Queue the change as this watcher sees it: leaving its scope is a deletion, entering an addition."""
+        event = self._seen_as(change)
+        if event is not None:
+            self.push(event, change.version)
+
+    def _seen_as(self, change: Change) -> WatchEvent | None:
+        now = change.type is not EventType.DELETED and self.scope.matches(change.object)
+        before = change.previous is not None and self.scope.matches(change.previous)
+        if now:
+            return WatchEvent(EventType.MODIFIED if before else EventType.ADDED, change.object)
+        if not before or change.previous is None:
+            return None
+        if change.type is EventType.DELETED:
+            return WatchEvent(EventType.DELETED, change.object)
+        return WatchEvent(EventType.DELETED, _stamped(change.previous, change.version))
+
+    def push(self, event: WatchEvent, version: int) -> None:
+        self.seen = version
+        self._queue.append(event)
+        self._lost = self._lost or len(self._queue) > BACKLOG
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> WatchEvent:
+        while not self._queue:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._lost:
+            raise Gone("the watch lagged too far behind")
+        return self._queue.popleft()
+
+
+def _stamped(object: Object, version: int) -> Object:
+    """The object with another resourceVersion, sharing everything else."""
+    metadata = {**object.metadata, "resourceVersion": str(version)}
+    return Object({**object.raw, "metadata": metadata})
+
+
+@dataclass(slots=True)
+class Shelf:
+    """All objects of one kind, their history and their watchers."""
+
+    kind: Kind
+    objects: dict[Key, Object] = field(default_factory=dict)
+    namespaces: dict[str, dict[str, Object]] = field(default_factory=dict)
+    indexes: dict[str, dict[str, dict[Key, None]]] = field(default_factory=dict)
+    history: deque[Change] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    oldest: int = 0
+    feeds: list[Feed] = field(default_factory=list)
+    pinned: dict[tuple[str, str], list[Feed]] = field(default_factory=dict)
+    _order: dict[str, list[Key]] = field(default_factory=dict)
+
+    @property
+    def indexed(self) -> tuple[str, ...]:
+        return ("metadata.name", *self.kind.indexed)
+
+    def apply(self, key: Key, before: Object | None, after: Object | None) -> None:
+        namespace, name = key
+        if after is None:
+            del self.objects[key]
+            self._leave(namespace, name)
+        else:
+            self.objects[key] = after
+            self.namespaces.setdefault(namespace, {})[name] = after
+        if before is None or after is None:
+            self._order.pop(namespace, None)
+            self._order.pop("", None)
+        self._reindex(key, before, after)
+
+    def _leave(self, namespace: str, name: str) -> None:
+        inside = self.namespaces[namespace]
+        del inside[name]
+        if not inside:
+            del self.namespaces[namespace]
+
+    def _reindex(self, key: Key, before: Object | None, after: Object | None) -> None:
+        for name in self.kind.indexed:
+            path = tuple(name.split("."))
+            old = field_value(before.raw, path) if before else None
+            new = field_value(after.raw, path) if after else None
+            if old == new:
+                continue
+            index = self.indexes.setdefault(name, {})
+            if old is not None:
+                index[old].pop(key, None)
+            if new is not None:
+                index.setdefault(new, {})[key] = None
+
+    def keys(self, namespace: str) -> list[Key]:
+        """Keys in the order in which a list returns them."""
+        order = self._order.get(namespace)
+        if order is None:
+            inside = (
+                self.objects
+                if not namespace
+                else ((namespace, n) for n in self.namespaces.get(namespace, ()))
+            )
+            order = self._order[namespace] = sorted(inside)
+        return order
+
+    def select(self, scope: Scope) -> Iterator[Object]:
+        """Objects in scope, in order."""
+        for key in self._candidates(scope):
+            object = self.objects.get(key)
+            if object is not None and scope.matches(object):
+                yield object
+
+    def _candidates(self, scope: Scope) -> Iterable[Key]:
+        name = scope.fields.exact("metadata.name")
+        if name is not None and (scope.namespace or not self.kind.resource.namespaced):
+            return ((scope.namespace, name),)
+        for indexed in self.kind.indexed:
+            value = scope.fields.exact(indexed)
+            if value is not None:
+                return sorted(self.indexes.get(indexed, {}).get(value, ()))
+        return self.keys(scope.namespace)
+
+    def _pin(self, feed: Feed) -> tuple[str, str] | None:
+        """The exact field by which the changes for this feed are found without asking every feed."""
+        for name in self.indexed:
+            value = feed.scope.fields.exact(name)
+            if value is not None:
+                return name, value
+        return None
+
+    def subscribe(self, feed: Feed) -> None:
+        pin = self._pin(feed)
+        (self.feeds if pin is None else self.pinned.setdefault(pin, [])).append(feed)
+
+    def unsubscribe(self, feed: Feed) -> None:
+        pin = self._pin(feed)
+        if pin is None:
+            self.feeds.remove(feed)
+            return
+        self.pinned[pin].remove(feed)
+        if not self.pinned[pin]:
+            del self.pinned[pin]
+
+    def audience(self, change: Change) -> Iterator[Feed]:
+        yield from self.feeds
+        if not self.pinned:
+            return
+        for name in self.indexed:
+            path = tuple(name.split("."))
+            values = dict.fromkeys(field_value(o.raw, path) for o in (change.object, change.previous) if o)
+            for value in values:
+                yield from self.pinned.get((name, value), ())
+
+    def at(self, version: int, scope: Scope) -> list[Object]:
+        """Objects in scope as they were at an older version; raises Gone when that is forgotten."""
+        if version < self.oldest:
+            raise too_old(version, self.oldest)
+        past = dict(self.objects)
+        for change in reversed(self.history):
+            if change.version <= version:
+                break
+            if change.previous is None:
+                del past[change.key]
+            else:
+                past[change.key] = change.previous
+        return [past[key] for key in sorted(past) if scope.matches(past[key])]
+
+
+class Storage:
+    """Every served kind's shelf, the version counter, and who owns whom.
+
+    `observers` see each change once, after it happened. `journal` collects the changes of the running write,
+    so that they can be persisted or taken back as one.
+    """
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self.version = 1
+        self.shelves: dict[Kind, Shelf] = {kind: Shelf(kind) for kind in kinds}
+        self.kinds: dict[tuple[str, str], Kind] = {kind.key: kind for kind in self.shelves}
+        self.uids: dict[str, tuple[Kind, Key]] = {}
+        self.owned: dict[str, dict[str, None]] = {}
+        self.journal: list[Change] = []
+        self.observers: list[Callable[[Change], None]] = []
+        self._bookmarked = 0
+
+    def serve(self, kind: Kind) -> None:
+        """Serve one more kind from now on."""
+        self.shelves.setdefault(kind, Shelf(kind, oldest=self.version))
+        self.kinds[kind.key] = kind
+
+    def withdraw(self, kind: Kind) -> None:
+        """Stop serving a kind; its objects must be gone."""
+        self.shelves.pop(kind, None)
+        self.kinds.pop(kind.key, None)
+
+    def get(self, kind: Kind, key: Key) -> Object | None:
+        return self.shelves[kind].objects.get(key)
+
+    def put(self, kind: Kind, key: Key, raw: Json) -> Object:
+        """Store a new or changed object under the next version."""
+        self.version += 1
+        raw["metadata"]["resourceVersion"] = str(self.version)
+        object = Object(raw)
+        before = self.get(kind, key)
+        event = EventType.ADDED if before is None else EventType.MODIFIED
+        self._commit(Change(self.version, kind, key, event, object, before))
+        return object
+
+    def remove(self, kind: Kind, key: Key, last: Object | None = None) -> None:
+        """Delete an object; `last` is how its watchers see it for the last time, if not as stored."""
+        before = self.shelves[kind].objects[key]
+        self.version += 1
+        gone = _stamped(last or before, self.version)
+        self._commit(Change(self.version, kind, key, EventType.DELETED, gone, before))
+
+    def _commit(self, change: Change) -> None:
+        self._apply(change.kind, change.key, change.previous, _after(change))
+        self.journal.append(change)
+        for observer in self.observers:
+            observer(change)
+
+    def _apply(self, kind: Kind, key: Key, before: Object | None, after: Object | None) -> None:
+        self.shelves[kind].apply(key, before, after)
+        if before is not None and (after is None or after.uid != before.uid):
+            self.uids.pop(before.uid, None)
+        if after is not None:
+            self.uids[after.uid] = (kind, key)
+        self._own(before, after)
+
+    def _own(self, before: Object | None, after: Object | None) -> None:
+        old = owner_uids(before) if before else ()
+        new = owner_uids(after) if after else ()
+        if old == new:
+            return
+        for uid in old:
+            dependents = self.owned.get(uid, {})
+            dependents.pop(before.uid if before else "", None)
+            if not dependents:
+                self.owned.pop(uid, None)
+        for uid in new:
+            self.owned.setdefault(uid, {})[after.uid if after else ""] = None
+
+    def dependents(self, uid: str) -> list[tuple[Kind, Key]]:
+        """Objects that name `uid` as an owner."""
+        return [self.uids[dependent] for dependent in self.owned.get(uid, ()) if dependent in self.uids]
+
+    def publish(self) -> None:
+        """Tell the watchers what the finished write changed."""
+        journal, self.journal = self.journal, []
+        for change in journal:
+            shelf = self.shelves.get(change.kind)
+            if shelf is None:
+                continue
+            if len(shelf.history) == HISTORY:
+                shelf.oldest = shelf.history[0].version
+            shelf.history.append(change)
+            for feed in shelf.audience(change):
+                feed.offer(change)
+        if self.version - self._bookmarked >= BOOKMARK_EVERY:
+            self.bookmark()
+
+    def take_back(self) -> None:
+        """Undo the running write; its versions are not used again."""
+        journal, self.journal = self.journal, []
+        for change in reversed(journal):
+            self._apply(change.kind, change.key, _after(change), change.previous)
+
+    def bookmark(self) -> None:
+        """Tell every watcher the current version."""
+        self._bookmarked = self.version
+        for shelf in self.shelves.values():
+            for feed in (*shelf.feeds, *(f for feeds in shelf.pinned.values() for f in feeds)):
+                feed.push(self.mark(shelf.kind), self.version)
+
+    def mark(self, kind: Kind) -> WatchEvent:
+        """A bookmark at the current version."""
+        api_version, name = kind.key
+        metadata = {"resourceVersion": str(self.version)}
+        return WatchEvent(
+            EventType.BOOKMARK, Object({"kind": name, "apiVersion": api_version, "metadata": metadata})
+        )
+
+    def compact(self, version: int | None = None) -> None:
+        """Forget the changes up to `version` (default: all), as etcd does; bookmarks go out first."""
+        self.bookmark()
+        limit = self.version if version is None else version
+        for shelf in self.shelves.values():
+            while shelf.history and shelf.history[0].version <= limit:
+                shelf.history.popleft()
+            shelf.oldest = max(shelf.oldest, limit)
+
+    async def watch(self, kind: Kind, scope: Scope, version: int) -> AsyncIterator[WatchEvent]:
+        """Changes after `version`; raises Gone when they are forgotten."""
+        shelf = self.shelves[kind]
+        if version < shelf.oldest:
+            raise too_old(version, shelf.oldest)
+        feed = Feed(scope, version)
+        for change in self._since(shelf, version):
+            feed.offer(change)
+        shelf.subscribe(feed)
+        try:
+            while True:
+                yield await feed.next()
+        finally:
+            shelf.unsubscribe(feed)
+
+    def _since(self, shelf: Shelf, version: int) -> list[Change]:
+        missed: list[Change] = []
+        for change in reversed(shelf.history):
+            if change.version <= version:
+                break
+            missed.append(change)
+        missed.reverse()
+        return missed
+
+    def load(self, kind: Kind, object: Object) -> None:
+        """Put back an object that was persisted, with its version."""
+        key = (object.namespace, object.name)
+        self._apply(kind, key, self.get(kind, key), object)
+        self.version = max(self.version, int(object.resource_version or 0))
+
+
+def _after(change: Change) -> Object | None:
+    return None if change.type is EventType.DELETED else change.object
+
+
+def owner_uids(object: Object) -> tuple[str, ...]:
+    return tuple(reference["uid"] for reference in object.metadata.get("ownerReferences") or ())
+
+
+def owners(object: Object) -> list[tuple[OwnerReference, bool]]:
+    """The object's owners, each with whether it blocks the owner's foreground deletion."""
+    return [
+        (
+            OwnerReference(r["apiVersion"], r["kind"], r["name"], r["uid"], bool(r.get("controller"))),
+            bool(r.get("blockOwnerDeletion")),
+        )
+        for r in object.metadata.get("ownerReferences") or ()
+    ]
