@@ -2,8 +2,8 @@
 
 A sealed blob is `FYS1`, the header's length (2 bytes, big-endian), the header as JSON, a 12-byte nonce, and
 the ciphertext with its tag. Each path has its own key (HMAC-SHA-256 of the path under the master key), so
-that a nonce can never repeat under one key, not even where a seeded world repeats its bytes: a path is written
-once.
+that a nonce can never repeat under one key, not even where a seeded world repeats its bytes: a path is only
+written once.
 """
 
 from __future__ import annotations

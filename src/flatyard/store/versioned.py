@@ -1,9 +1,9 @@
 """Records with versions and locks on any bucket: each version is a blob of its own that is created once.
 
 A record `clusters/prod` lies in `records/clusters/prod/@0000000007`. Writing version 8 creates
-`…/@0000000008`, which the back end grants to one writer only; then older blobs are pruned. A crash between the
-two leaves old blobs, which the next write prunes. An empty blob is a tombstone, so that versions go on over a
-deletion.
+`…/@0000000008`, which the back end grants to one writer only; then older blobs are pruned. A crash between
+the two leaves old blobs, which the next write prunes. An empty blob is a tombstone, so that versions go on
+over a deletion.
 
 The last few numbers stay taken: a writer that was asleep between looking and creating would otherwise be
 granted a number that had been used and pruned meanwhile.

@@ -1,0 +1,1 @@
+"""Kubernetes as a system extension: the bakery's layout, feeds with hashes, the supported versions."""
