@@ -17,8 +17,13 @@ from flatyard.ignition.types import Resource
 
 _GZIP_PENALTY = len("gzip")
 _NEVER_COMPRESSIBLE = 40  # an empty gzip member alone takes 20 bytes, 28 in base64, 36 with the prefix
-_TOKEN = r"[!#-'*+.0-9A-Z^-~-]"
-_DATA_CHARACTERS = re.compile(r"[A-Za-z0-9\-_.!~*'();/?:@&=+$,%\[\]]*")
+_TOKEN = r"[!#-'*+\-.0-9A-Z^-~]"
+_DATA = re.compile(r"[!$-;=?-Z_a-z~]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\n]*")
+_TYPES = "text|image|audio|video|application|message|multipart"
+_MEDIA = re.compile(rf"(?:(?:{_TYPES}){_TOKEN}*|[xX]-{_TOKEN}*)/{_TOKEN}*")
+_PARAMETER = re.compile(rf'{_TOKEN}+=(?:"(?:[^"\\]|\\.)*"|{_TOKEN}+)', re.DOTALL)
+_ESCAPE_TAIL = re.compile(r"%(?![0-9A-Fa-f]{2})([0-9A-Fa-f]?)(.?)", re.DOTALL)
 
 
 class DataUrlError(ValueError):
@@ -57,21 +62,52 @@ def compress(data: bytes) -> bytes:
     return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff" + body + trailer
 
 
+class GzipError(ValueError):
+    """Bytes that should be gzip and are not; the text is the reference's message."""
+
+
+def decompress(data: bytes, *, limit: int = 1 << 30) -> bytes:
+    """All members of a gzip stream, joined. `limit` is in bytes and guards against bombs.
+
+    Raises GzipError where the stream is empty, cut short, damaged or larger than the limit.
+    """
+    if not data:
+        raise GzipError("EOF")
+    pieces = []
+    while data:
+        if not data.startswith(b"\x1f\x8b"):
+            raise GzipError("gzip: invalid header")
+        data, piece = _decompress_member(data, limit)
+        limit -= len(piece)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _decompress_member(data: bytes, limit: int) -> tuple[bytes, bytes]:
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        piece = unpacker.decompress(data, limit + 1)
+    except zlib.error as problem:
+        raise GzipError(f"gzip: invalid data ({problem})") from None
+    if len(piece) > limit:
+        raise GzipError("gzip: more data than allowed")
+    if not unpacker.eof:
+        raise GzipError("unexpected EOF")
+    return unpacker.unused_data, piece
+
+
 def decode(url: str) -> bytes:
     """The bytes of a `data:` URL.
 
     Raises DataUrlError with the reference's words when the URL is malformed.
     """
+    if url.startswith("data:,"):
+        return _decode_escapes(url[len("data:,") :])
+    if url.startswith("data:;base64,"):
+        return _decode_base64(url[len("data:;base64,") :])
     if not url.startswith("data:"):
         raise DataUrlError("missing data prefix")
-    header, comma, payload = _split(url[len("data:") :])
-    if not comma:
-        raise DataUrlError("missing comma before data")
-    is_base64 = _check_header(header)
-    _check_payload(payload)
-    if is_base64:
-        return _decode_base64(payload)
-    return unquote_to_bytes(payload)
+    return _decode_with_header(url, len("data:"))
 
 
 def _shortest_plain(data: bytes) -> str:
@@ -84,62 +120,60 @@ def _base64_form(data: bytes) -> str:
     return ";base64," + base64.b64encode(data).decode()
 
 
-_QUOTED_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,')
+def _decode_with_header(url: str, position: int) -> bytes:
+    position = _skip_media_type(url, position)
+    while url.startswith(";", position):
+        if url.startswith("base64,", position + 1):
+            return _decode_base64(url[position + len(";base64,") :])
+        parameter = _PARAMETER.match(url, position + 1)
+        if parameter is None:
+            raise DataUrlError("unterminated parameter sequence")
+        position = parameter.end()
+    if not url.startswith(",", position):
+        raise DataUrlError("missing comma before data")
+    return _decode_escapes(url[position + 1 :])
 
 
-def _split(rest: str) -> tuple[str, str, str]:
-    if '"' not in rest:
-        return rest.partition(",")
-    for match in _QUOTED_OR_COMMA.finditer(rest):
-        if match[0] == ",":
-            return rest[: match.start()], ",", rest[match.end() :]
-    return rest, "", ""
+def _skip_media_type(url: str, position: int) -> int:
+    if position == len(url):
+        raise DataUrlError("missing comma before data")
+    if url[position] in ",;":
+        return position
+    media = _MEDIA.match(url, position)
+    if media is not None:
+        return media.end()
+    before_comma = url[position:].partition(",")[0]
+    if "/" not in before_comma:
+        complete = re.fullmatch(f"{_TOKEN}+", url[position:])
+        raise DataUrlError("missing media type slash" if complete else "invalid character for media type")
+    raise DataUrlError("invalid media type")
 
 
-_PARAMETER = re.compile(rf';({_TOKEN}+)=({_TOKEN}+|%[0-9A-Fa-f]{{2}}|"(?:[^"\\]|\\.)*")+')
-_MEDIA_TYPE = re.compile(rf"({_TOKEN}+)/({_TOKEN}+)")
-
-
-def _check_header(header: str) -> bool:
-    media, semicolon, _ = header.partition(";")
-    if media and "/" not in media:
-        raise DataUrlError("missing media type slash")
-    if media and not _MEDIA_TYPE.fullmatch(media):
-        raise DataUrlError("invalid character for media subtype")
-    rest = header[len(media) :] if semicolon else ""
-    is_base64 = rest.endswith(";base64")
-    rest = rest.removesuffix(";base64")
-    position = 0
-    while position < len(rest):
-        match = _PARAMETER.match(rest, position)
-        if match is None:
-            raise DataUrlError("invalid parameter in data URL")
-        position = match.end()
-    return is_base64
-
-
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})(.{0,2})", re.DOTALL)
-
-
-def _check_payload(payload: str) -> None:
-    if not _DATA_CHARACTERS.fullmatch(payload):
+def _decode_escapes(payload: str) -> bytes:
+    if not _DATA.fullmatch(payload):
         raise DataUrlError("invalid data character")
-    bad = _BAD_ESCAPE.search(payload)
+    if "%" not in payload:
+        return payload.encode()
+    bad = _ESCAPE_TAIL.search(payload)
     if bad:
-        raise DataUrlError(f'invalid URL escape "%{bad[1]}"')
+        cut_short = bad.end() == len(payload) and not bad[2]
+        reason = "unexpected end of" if cut_short else "invalid char 0x25 in"
+        raise DataUrlError(f"rfc2396: {reason} unescape sequence")
+    return unquote_to_bytes(payload)
 
 
 def _decode_base64(payload: str) -> bytes:
+    if not _BASE64.fullmatch(payload):
+        raise DataUrlError("invalid data character")
+    packed = payload.replace("\n", "")
     try:
-        return base64.b64decode(payload, validate=True)
+        return base64.b64decode(packed, validate=True)
     except binascii.Error:
-        raise DataUrlError(f"illegal base64 data at input byte {_bad_base64_offset(payload)}") from None
+        raise DataUrlError(f"illegal base64 data at input byte {_bad_offset(packed)}") from None
 
 
-_BASE64_BODY = re.compile(r"[A-Za-z0-9+/]*")
-
-
-def _bad_base64_offset(payload: str) -> int:
-    body = _BASE64_BODY.match(payload)
-    end = body.end() if body else 0
-    return end if end < len(payload) and payload[end] != "=" else end - end % 4
+def _bad_offset(payload: str) -> int:
+    body = len(payload.rstrip("="))
+    padding = payload.find("=")
+    end = padding if 0 <= padding < body else body
+    return end - end % 4

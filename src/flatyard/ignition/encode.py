@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
 from json.encoder import encode_basestring
 
 from flatyard.ignition import schema
@@ -36,11 +35,12 @@ def encode_pretty(config: Config) -> bytes:
 
 def encode_string(text: str) -> str:
     """A JSON string literal with Go's escapes."""
-    if _RARE.search(text):
-        quoted = '"' + "".join(map(_encode_character, text)) + '"'
-    else:
-        quoted = encode_basestring(text)
+    quoted = _quote_rare(text) if _RARE.search(text) else encode_basestring(text)
     return _UNUSUAL.sub(lambda m: _HTML[m[0]], quoted) if _UNUSUAL.search(quoted) else quoted
+
+
+def _quote_rare(text: str) -> str:
+    return '"' + "".join(map(_encode_character, text)) + '"'
 
 
 def _encode_character(character: str) -> str:
@@ -52,14 +52,19 @@ def _encode_character(character: str) -> str:
 _Writer = Callable[..., str]
 
 
-@cache
-def _writers(cls: type) -> tuple[tuple[str, str, _Writer, bool], ...]:
-    return tuple((f.attr, f'"{f.key}":', _WRITERS[f.kind], f.nullable) for f in schema.fields(cls))
+_Table = tuple[tuple[str, str, _Writer, bool], ...]
+_tables: dict[type, _Table] = {}
+
+
+def _table(cls: type) -> _Table:
+    table = tuple((f.attr, f'"{f.key}":', _WRITERS[f.kind], f.nullable) for f in schema.fields(cls))
+    return _tables.setdefault(cls, table)
 
 
 def _encode_struct(value: object) -> str:
     parts = []
-    for attr, prefix, write, nullable in _writers(type(value)):
+    cls = value.__class__
+    for attr, prefix, write, nullable in _tables.get(cls) or _table(cls):
         item = getattr(value, attr)
         if item is None or (not nullable and not item):
             continue
