@@ -39,7 +39,7 @@ def test_null_and_explicit_empty_values_differ():
 
 def test_null_for_a_section_is_warned_about():
     (entry,) = parse(document(storage=None)).report
-    assert str(entry).startswith("warning at $.storage, line 1 col 46: context tree does not match")
+    assert str(entry).startswith("warning at $.storage, line 1 col 47: context tree does not match")
 
 
 def test_duplicate_sections_are_laid_over_each_other_as_go_does():
