@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from flatyard.ignition.report import Path
 
-_MAX_DEPTH = 1000
+_MAX_DEPTH = 100
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -47,7 +47,7 @@ class JsonSyntaxError(ValueError):
 def scan(data: bytes) -> JsonNode:
     """The tree of places in a document.
 
-    Raises JsonSyntaxError with Go's message where the text is not JSON, or nests deeper than 1000 levels.
+    Raises JsonSyntaxError with Go's message where the text is not JSON, or nests deeper than 100 levels.
     """
     scanner = _Scanner(data)
     position = scanner.skip(0)

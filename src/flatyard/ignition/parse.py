@@ -99,7 +99,10 @@ def _at(entry: Entry, data: bytes, offset: int) -> Entry:
 
 
 def _placed(entries: tuple[Entry, ...], data: bytes) -> tuple[Entry, ...]:
-    root = jsontext.scan(data)
+    try:
+        root = jsontext.scan(data)
+    except jsontext.JsonSyntaxError as problem:  # only for depth: the text was read before
+        return (*entries, _at(error(str(problem)), data, problem.offset))
     return tuple(
         _at(e, data, jsontext.find(root, e.path, key=e.message.startswith("unused key "))) for e in entries
     )
