@@ -144,7 +144,8 @@ class _Scanner:
         if not character:
             return self._error("the text ends inside a string", 'a closing "')
         if character == "\\":
-            return self._error(f"escape {self._text[self._at : self._at + 2]!r} in a string", '\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX')
+            escape = self._text[self._at : self._at + 2]
+            return self._error(f"escape {escape!r} in a string", r"one of \" \\ \/ \b \f \n \r \t \uXXXX")
         return self._error(f"raw control character {character!r} in a string", f"\\u{ord(character):04x}")
 
     def _place(self, offset: int) -> tuple[int, int]:

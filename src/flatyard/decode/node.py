@@ -55,16 +55,17 @@ class Node:
         """The value of the last entry with this key, as written; None for anything but a map."""
         return next((value for name, value in reversed(self.entries) if name.raw == key), None)
 
+    def item(self, index: int) -> Node | None:
+        """The item of a list; None beyond its end."""
+        return self.items[index] if 0 <= index < len(self.items) else None
+
     def at(self, *keys: str | int) -> Node | None:
         """The node below these keys and indexes."""
         node: Node | None = self
         for key in keys:
             if node is None:
                 return None
-            if isinstance(key, str):
-                node = node.get(key)
-            else:
-                node = node.items[key] if 0 <= key < len(node.items) else None
+            node = node.get(key) if isinstance(key, str) else node.item(key)
         return node
 
     def walk(self) -> Iterator[Node]:
@@ -86,7 +87,7 @@ class Reading:
     problems: tuple[Problem, ...] = ()
 
 
-class Unreadable(Exception):  # noqa: N818
+class Unreadable(Exception):
     """A front end cannot go on at this place (both count from 1)."""
 
     def __init__(self, what: str, line: int, column: int, allowed: str = "") -> None:

@@ -103,9 +103,9 @@ def shape_of(cls: type) -> Shape:
     return _shapes.get(cls, Shape())
 
 
-def one_of(*values: object) -> Rule:
+def one_of(*values: str | int) -> Rule:
     """One of these texts or numbers."""
-    return Rule(", ".join(map(str, values)), lambda v: v in values, {"enum": list(values)})  # type: ignore[dict-item]
+    return Rule(", ".join(str(v) for v in values if v != ""), lambda v: v in values, {"enum": list(values)})
 
 
 def at_least(low: int) -> Rule:
@@ -122,4 +122,6 @@ def between(low: int, high: int) -> Rule:
 def matches(pattern: str, allowed: str) -> Rule:
     """A text that the whole of ``pattern`` matches."""
     compiled = re.compile(pattern, re.ASCII)
-    return Rule(allowed, lambda v: isinstance(v, str) and bool(compiled.fullmatch(v)), {"pattern": f"^(?:{pattern})$"})
+    return Rule(
+        allowed, lambda v: isinstance(v, str) and bool(compiled.fullmatch(v)), {"pattern": f"^(?:{pattern})$"}
+    )

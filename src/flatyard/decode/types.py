@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flatyard.decode.node import Node
 
 # Union and not "|": the alias names itself, and a string operand has no "|" at run time.
-JSON: TypeAlias = Union[None, bool, int, float, str, list["JSON"], dict[str, "JSON"]]  # noqa: UP007
+JSON: TypeAlias = Union[bool, int, float, str, list["JSON"], dict[str, "JSON"], None]  # noqa: UP007
 IntOrString: TypeAlias = int | str
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -40,7 +40,7 @@ class KeyRef:
 
 @dataclass(frozen=True, slots=True)
 class ConfigVar:
-    """machine-controller's ConfigVarString: a plain text, or where to read it (secret before config map before value)."""
+    """machine-controller's ConfigVarString: a plain text, or where to read it (secret, config map, value)."""
 
     value: str = ""
     secret_key_ref: KeyRef | None = None
@@ -101,5 +101,5 @@ class Quantity:
         assert match
         number, suffix, exponent = match.groups()
         if suffix and suffix.endswith("i"):
-            return Decimal(number) * 1024 ** ("KMGTPE".index(suffix[0]) + 1)
+            return Decimal(number) * (1 << 10 * ("KMGTPE".index(suffix[0]) + 1))
         return Decimal(number).scaleb(_SCALE[suffix] if suffix else int(exponent or 0))

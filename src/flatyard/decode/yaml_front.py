@@ -19,7 +19,11 @@ from flatyard.decode.node import LIMITS, Limits, Node, Reading, Unreadable, plac
 class _Open:
     """A list or map whose end has not come yet."""
 
-    event: ev.SequenceStartEvent | ev.MappingStartEvent
+    anchor: str | None
+    tag: str
+    is_list: bool
+    line: int
+    column: int
     count: int
     children: list[Node] = field(default_factory=list)
     height: int = 0
@@ -47,7 +51,7 @@ def read(data: bytes | str, file: str, limits: Limits = LIMITS) -> Reading:
 def _documents(text: str, limits: Limits) -> Iterator[Node]:
     builder = _Builder(limits)
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):  # type: ignore[no-untyped-call]
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             done = builder.take(event)
             if done is not None:
                 yield done
@@ -74,6 +78,11 @@ def _hint(text: str, line: int) -> str:
     return "spaces for indentation, not tabs" if "\t" in here[: len(here) - len(here.lstrip())] else ""
 
 
+def _place(event: ev.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
 class _Builder:
     """Turns events into Nodes, with the limits counted as if every alias were written out."""
 
@@ -98,54 +107,48 @@ class _Builder:
         return None
 
     def _scalar(self, event: ev.ScalarEvent) -> Node | None:
-        mark, style = event.start_mark, event.style
-        self._grow(1, 1, event)
-        node = Node(
-            "scalar",
-            mark.line + 1,
-            mark.column + 1,
-            event.value,
-            event.tag or "",
-            not event.tag and (style is None or style == ""),
-            style in ("|", ">"),
-        )
+        line, column = _place(event)
+        self._grow(1, 1, line, column)
+        plain = not event.tag and not event.style
+        node = Node("scalar", line, column, event.value, event.tag or "", plain, event.style in ("|", ">"))
         return self._finish(node, event.anchor, 1, 1)
 
     def _start(self, event: ev.CollectionStartEvent) -> None:
-        self._open.append(_Open(event, self._count))
-        self._grow(1, 0, event)
+        line, column = _place(event)
+        is_list = isinstance(event, ev.SequenceStartEvent)
+        self._open.append(_Open(event.anchor, event.tag or "", is_list, line, column, self._count))
+        self._grow(1, 0, line, column)
         if event.anchor:
             self._anchors.pop(event.anchor, None)
 
     def _end(self) -> Node | None:
         frame = self._open.pop()
-        event, mark = frame.event, frame.event.start_mark
-        tag = event.tag or ""
-        if isinstance(event, ev.SequenceStartEvent):
-            node = Node("list", mark.line + 1, mark.column + 1, tag=tag, items=tuple(frame.children))
+        if frame.is_list:
+            node = Node("list", frame.line, frame.column, tag=frame.tag, items=tuple(frame.children))
         else:
             pairs = tuple(zip(frame.children[::2], frame.children[1::2], strict=True))
-            node = Node("map", mark.line + 1, mark.column + 1, tag=tag, entries=pairs)
-        return self._finish(node, event.anchor, self._count - frame.count, frame.height + 1)
+            node = Node("map", frame.line, frame.column, tag=frame.tag, entries=pairs)
+        return self._finish(node, frame.anchor, self._count - frame.count, frame.height + 1)
 
     def _alias(self, event: ev.AliasEvent) -> Node | None:
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
-        anchored = self._anchors.get(event.anchor)
+        line, column = _place(event)
+        name = event.anchor or ""
+        anchored = self._anchors.get(name)
         if anchored is None:
-            inside = any(frame.event.anchor == event.anchor for frame in self._open)
-            what = f"*{event.anchor} contains itself" if inside else f"no &{event.anchor} stands before *{event.anchor}"
-            raise Unreadable(what, line, column)
-        self._grow(anchored.size, anchored.height, event)
+            inside = any(frame.anchor == name for frame in self._open)
+            raise Unreadable(
+                f"*{name} contains itself" if inside else f"no &{name} stands before *{name}", line, column
+            )
+        self._grow(anchored.size, anchored.height, line, column)
         node = replace(anchored.node, line=line, column=column, alias=True)
         return self._finish(node, None, anchored.size, anchored.height)
 
-    def _grow(self, nodes: int, height: int, event: ev.Event) -> None:
+    def _grow(self, nodes: int, height: int, line: int, column: int) -> None:
         self._count += nodes
-        mark = event.start_mark
         if len(self._open) + height > self._limits.depth:
-            raise Unreadable(f"nested deeper than {self._limits.depth} levels", mark.line + 1, mark.column + 1)
+            raise Unreadable(f"nested deeper than {self._limits.depth} levels", line, column)
         if self._count > self._limits.nodes:
-            raise Unreadable(f"more than {self._limits.nodes} values", mark.line + 1, mark.column + 1)
+            raise Unreadable(f"more than {self._limits.nodes} values", line, column)
 
     def _finish(self, node: Node, anchor: str | None, size: int, height: int) -> Node | None:
         if anchor:

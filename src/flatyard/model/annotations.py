@@ -5,8 +5,10 @@ Names follow machine-controller; flatyard's own are below ``flatyard.dev/``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 MACHINE_ID = "flatyard.dev/machine-id"
 ROLE = "flatyard.dev/role"
@@ -58,7 +60,11 @@ class KubeletSettings:
     """Annotations below a known prefix whose name or value could not be used."""
 
 
-_MAPS = {"SystemReserved": "system_reserved", "KubeReserved": "kube_reserved", "EvictionHard": "eviction_hard"}
+_MAPS = {
+    "SystemReserved": "system_reserved",
+    "KubeReserved": "kube_reserved",
+    "EvictionHard": "eviction_hard",
+}
 _TEXTS = {
     "ContainerLogMaxSize": "container_log_max_size",
     "ImageMinimumGCAge": "image_minimum_gc_age",
@@ -75,30 +81,33 @@ _BOOLS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": F
 
 def kubelet_settings(annotations: Mapping[str, str]) -> KubeletSettings:
     """Read the kubelet annotations of a MachineDeployment; what cannot be used lands in ``ignored``."""
-    maps: dict[str, Mapping[str, str]] = {}
-    texts: dict[str, str] = {}
-    numbers: dict[str, int] = {}
+    read: dict[str, Any] = {}
     gates: dict[str, bool] = {}
-    external: bool | None = None
     ignored: list[str] = []
     for name, value in sorted(annotations.items()):
-        option = name.removeprefix(KUBELET_CONFIG)
         truth = _BOOLS.get(value.strip().lower())
-        if name.startswith(KUBELET_CONFIG) and option in _MAPS and (pairs := _pairs(value)) is not None:
-            maps[_MAPS[option]] = pairs
-        elif name.startswith(KUBELET_CONFIG) and option in _TEXTS and value:
-            texts[_TEXTS[option]] = value
-        elif name.startswith(KUBELET_CONFIG) and option in _NUMBERS and value.isascii() and value.isdecimal():
-            numbers[_NUMBERS[option]] = int(value)
+        if name.startswith(KUBELET_CONFIG):
+            field_name, found = _option(name.removeprefix(KUBELET_CONFIG), value)
+            if found is None:
+                ignored.append(name)
+            else:
+                read[field_name] = found
         elif name == KUBELET_FLAGS + "ExternalCloudProvider" and truth is not None:
-            external = truth
+            read["external_cloud_provider"] = truth
         elif name.startswith(KUBELET_GATES) and truth is not None:
             gates[name.removeprefix(KUBELET_GATES)] = truth
-        elif name.startswith((KUBELET_CONFIG, KUBELET_FLAGS, KUBELET_GATES)):
+        elif name.startswith((KUBELET_FLAGS, KUBELET_GATES)):
             ignored.append(name)
-    return KubeletSettings(
-        **maps, **texts, **numbers, external_cloud_provider=external, feature_gates=gates, ignored=tuple(ignored)
-    )
+    return KubeletSettings(**read, feature_gates=gates, ignored=tuple(ignored))
+
+
+def _option(option: str, value: str) -> tuple[str, object]:
+    """The field that an option sets and its value; None for what cannot be used."""
+    if option in _MAPS:
+        return _MAPS[option], _pairs(value)
+    if option in _NUMBERS:
+        return _NUMBERS[option], int(value) if re.fullmatch("[0-9]{1,9}", value) else None
+    return _TEXTS.get(option, ""), (value or None) if option in _TEXTS else None
 
 
 def _pairs(text: str) -> dict[str, str] | None:

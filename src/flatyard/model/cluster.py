@@ -40,7 +40,9 @@ class AzureCloud:
 
     location: str = field(metadata=meta(doc="For example germanywestcentral."))
     resource_group: str = ""
-    subscription_id: str = field(default="", metadata=meta("subscriptionID", doc="Empty: AZURE_SUBSCRIPTION_ID."))
+    subscription_id: str = field(
+        default="", metadata=meta("subscriptionID", doc="Empty: AZURE_SUBSCRIPTION_ID.")
+    )
     tenant_id: str = field(default="", metadata=meta("tenantID"))
     vnet_name: str = ""
     subnet_name: str = ""
@@ -81,7 +83,9 @@ class GcpCloud:
 class OpenstackCloud:
     """An OpenStack project, by the name of an entry in clouds.yaml or by its address."""
 
-    cloud: str = field(default="", metadata=meta(doc="Entry of clouds.yaml; empty: OS_CLOUD or the OS_* variables."))
+    cloud: str = field(
+        default="", metadata=meta(doc="Entry of clouds.yaml; empty: OS_CLOUD or the OS_* variables.")
+    )
     auth_url: str = field(default="", metadata=meta("authURL"))
     region: str = ""
     external_network: str = field(default="", metadata=meta(doc="Empty: the only external one."))
@@ -89,7 +93,9 @@ class OpenstackCloud:
     availability_zones: tuple[str, ...] = ()
     network: str = field(default="", metadata=meta(doc="An existing network; empty: one is made."))
     subnet: str = ""
-    floating_ips: bool = field(default=False, metadata=meta("floatingIPs", doc="Workers get addresses of their own."))
+    floating_ips: bool = field(
+        default=False, metadata=meta("floatingIPs", doc="Workers get addresses of their own.")
+    )
 
 
 @shape(unknown="error")
@@ -168,7 +174,9 @@ class CloudChoice:
     @property
     def region(self) -> str:
         """Region, location or data centre; may be empty on OpenStack and sim."""
-        chosen = self.azure or self.aws or self.gcp or self.openstack or self.vsphere or self.local or self.sim
+        chosen = (
+            self.azure or self.aws or self.gcp or self.openstack or self.vsphere or self.local or self.sim
+        )
         return chosen.region if chosen else ""
 
 
@@ -180,7 +188,9 @@ class Kubernetes:
     version: str = field(default=DEFAULT_KUBERNETES, metadata=meta(rule=VERSION, doc="Kubernetes version."))
     flavor: str = field(
         default="sysext",
-        metadata=meta(rule=one_of("sysext", "image"), doc="sysext: pinned extension; image: baked into the image."),
+        metadata=meta(
+            rule=one_of("sysext", "image"), doc="sysext: pinned extension; image: baked into the image."
+        ),
     )
     patches: str = field(
         default="manual", metadata=meta(rule=one_of("manual", "auto"), doc="Who moves to new patch releases.")
@@ -234,7 +244,9 @@ _MACHINE = meta(union=Union(_by_cloud, BY_CLOUD), doc="The cloud's machine spec,
 class ControlPlane:
     """The control plane's machines."""
 
-    replicas: int = field(default=1, metadata=meta(rule=SIZE_OF_CONTROL_PLANE, doc="How many; an odd number."))
+    replicas: int = field(
+        default=1, metadata=meta(rule=SIZE_OF_CONTROL_PLANE, doc="How many; an odd number.")
+    )
     machine: MachineSpec | None = field(default=None, metadata=_MACHINE)
 
 
@@ -350,4 +362,6 @@ class Cluster:
     @property
     def update_strategy(self) -> str:
         """``inPlace`` or ``replace``: what was written, or the flavor's own."""
-        return self.spec.updates.strategy or ("inPlace" if self.spec.kubernetes.flavor == "sysext" else "replace")
+        return self.spec.updates.strategy or (
+            "inPlace" if self.spec.kubernetes.flavor == "sysext" else "replace"
+        )

@@ -26,13 +26,15 @@ def _by_provider(near: Peek, document: Peek) -> str | None:
 @shape(unknown="keep")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingSystemSpec:
-    """Flatcar's settings. ``cloud_init`` is not machine-controller's: it takes the Ignition that old guides put there."""
+    """Flatcar's settings. ``cloud_init`` is not upstream's: it takes the Ignition that old guides put there."""
 
     disable_auto_update: bool = False
     disable_locksmith_d: bool = False
     disable_update_engine: bool = False
     provisioning_utility: str = field(default="", metadata=meta(rule=one_of("", "ignition", "cloud-init")))
-    cloud_init: str = field(default="", metadata=meta(doc="Ignition JSON or Butane, merged after the generated config."))
+    cloud_init: str = field(
+        default="", metadata=meta(doc="Ignition JSON or Butane, merged after the generated config.")
+    )
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
 
 
@@ -70,7 +72,7 @@ class ProviderSpec:
     cloud_provider_spec: MachineSpec | None = field(
         default=None, metadata=meta(union=Union(_by_provider, BY_CLOUD), doc="One machine of that cloud.")
     )
-    operating_system: str = field(default="flatcar", metadata=meta(doc="Only flatcar."))
+    operating_system: str = field(metadata=meta(doc="Only flatcar."))
     operating_system_spec: OperatingSystemSpec = OperatingSystemSpec()
     network: NetworkConfig | None = None
     overwrite_cloud_config: str | None = field(
@@ -119,7 +121,7 @@ class MachineVersions:
 class MachineSpecification:
     """What one machine shall be. ``metadata`` and ``taints`` go to its Node."""
 
-    metadata: TemplateMeta = TemplateMeta()
+    metadata: TemplateMeta = field(default=TemplateMeta())
     taints: tuple[Taint, ...] = ()
     provider_spec: ProviderSpecSource
     versions: MachineVersions = MachineVersions()
@@ -133,7 +135,7 @@ class MachineSpecification:
 class MachineTemplate:
     """What each machine of a set is made from."""
 
-    metadata: TemplateMeta = TemplateMeta()
+    metadata: TemplateMeta = field(default=TemplateMeta())
     spec: MachineSpecification
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
 
@@ -269,8 +271,10 @@ class MachineSetSpec:
 
     replicas: int = field(default=1, metadata=meta(rule=at_least(0)))
     min_ready_seconds: int = field(default=0, metadata=meta(rule=at_least(0)))
-    delete_policy: str = field(default="", metadata=meta(rule=_DELETE_POLICY, doc="Which machine goes first."))
-    selector: LabelSelector = LabelSelector()
+    delete_policy: str = field(
+        default="", metadata=meta(rule=_DELETE_POLICY, doc="Which machine goes first.")
+    )
+    selector: LabelSelector = field(default=LabelSelector())
     template: MachineTemplate
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
 
@@ -298,7 +302,7 @@ class Machine:
 
     api_version: Literal["cluster.k8s.io/v1alpha1"] = "cluster.k8s.io/v1alpha1"
     kind: Literal["Machine"] = "Machine"
-    metadata: ObjectMeta = ObjectMeta()
+    metadata: ObjectMeta = field(default=ObjectMeta())
     spec: MachineSpecification
     status: MachineStatus = MachineStatus()
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
@@ -311,7 +315,7 @@ class MachineSet:
 
     api_version: Literal["cluster.k8s.io/v1alpha1"] = "cluster.k8s.io/v1alpha1"
     kind: Literal["MachineSet"] = "MachineSet"
-    metadata: ObjectMeta = ObjectMeta()
+    metadata: ObjectMeta = field(default=ObjectMeta())
     spec: MachineSetSpec
     status: MachineSetStatus = MachineSetStatus()
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
@@ -324,9 +328,7 @@ class MachineDeployment:
 
     api_version: Literal["cluster.k8s.io/v1alpha1"] = "cluster.k8s.io/v1alpha1"
     kind: Literal["MachineDeployment"] = "MachineDeployment"
-    metadata: ObjectMeta = ObjectMeta()
+    metadata: ObjectMeta = field(default=ObjectMeta())
     spec: MachineDeploymentSpec
     status: MachineDeploymentStatus = MachineDeploymentStatus()
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
-
-

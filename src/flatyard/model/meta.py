@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flatyard.decode.shape import REST, matches, meta, shape
+from flatyard.decode.shape import REST, matches, meta, one_of, shape
 from flatyard.decode.types import JSON
 
 DNS_LABEL = matches(
-    r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "lower-case letters, digits and '-', at most 63, no '-' at either end"
+    r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
+    "lower-case letters, digits and '-', at most 63, no '-' at either end",
 )
 DNS_SUBDOMAIN = matches(
     r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
@@ -70,7 +71,7 @@ class SelectorRequirement:
     """One line of ``matchExpressions``."""
 
     key: str
-    operator: str = field(metadata=meta(rule=matches("In|NotIn|Exists|DoesNotExist", "In, NotIn, Exists, DoesNotExist")))
+    operator: str = field(metadata=meta(rule=one_of("In", "NotIn", "Exists", "DoesNotExist")))
     values: tuple[str, ...] = ()
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
 

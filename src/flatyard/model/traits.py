@@ -87,3 +87,5 @@ class Limits:
     tag_count: int = 50
     tag_value_length: int = 256
     create_timeout_seconds: int = 600
+    list_lag_seconds: float = 30.0
+    """How long a list may not show what a create made."""

@@ -18,7 +18,9 @@ class SpotInstanceConfig:
 
     max_price: str = field(default="", metadata=meta(doc="USD per hour; empty: the on-demand price."))
     persistent_request: bool = False
-    interruption_behavior: str = field(default="", metadata=meta(rule=one_of("", "hibernate", "stop", "terminate")))
+    interruption_behavior: str = field(
+        default="", metadata=meta(rule=one_of("", "hibernate", "stop", "terminate"))
+    )
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)
 
 
@@ -38,13 +40,19 @@ class AwsMachine:
     security_group_ids: tuple[ConfigVar, ...] = field(default=(), metadata=meta("securityGroupIDs"))
     instance_profile: ConfigVar = ConfigVar()
     instance_type: ConfigVar = field(default=ConfigVar(), metadata=meta(doc="For example t3.medium."))
-    ami: ConfigVar = field(default=ConfigVar(), metadata=meta(doc="Image id; empty: by Flatcar channel or version."))
+    ami: ConfigVar = field(
+        default=ConfigVar(), metadata=meta(doc="Image id; empty: by Flatcar channel or version.")
+    )
     disk_size: int | None = field(default=None, metadata=meta(rule=at_least(1), doc="GB of the root volume."))
-    disk_type: ConfigVar = field(default=ConfigVar("standard"), metadata=meta(doc="standard, io1, gp2, gp3, sc1, st1."))
+    disk_type: ConfigVar = field(
+        default=ConfigVar("standard"), metadata=meta(doc="standard, io1, gp2, gp3, sc1, st1.")
+    )
     disk_iops: int | None = field(default=None, metadata=meta(rule=at_least(1)))
     ebs_volume_encrypted: ConfigVarBool = ConfigVarBool()
     tags: Mapping[str, str] = field(default_factory=dict)
-    assign_public_ip: bool | None = field(default=None, metadata=meta("assignPublicIP", doc="Absent means true."))
+    assign_public_ip: bool | None = field(
+        default=None, metadata=meta("assignPublicIP", doc="Absent means true.")
+    )
     is_spot_instance: bool | None = None
     spot_instance_config: SpotInstanceConfig | None = None
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)

@@ -77,14 +77,18 @@ class AzureMachine:
     image_id: ConfigVar = field(default=ConfigVar(), metadata=meta("imageID"))
     enable_accelerated_networking: bool | None = None
     enable_boot_diagnostics: bool | None = None
-    os_disk_size: int | None = field(default=None, metadata=meta(rule=at_least(0), doc="GB; 0: the image's own."))
+    os_disk_size: int | None = field(
+        default=None, metadata=meta(rule=at_least(0), doc="GB; 0: the image's own.")
+    )
     os_disk_sku: str | None = field(default=None, metadata=meta("osDiskSKU", rule=one_of(*DISKS)))
     data_disk_size: int | None = field(default=None, metadata=meta(rule=at_least(0), doc="GB; 0: none."))
     data_disk_sku: str | None = field(
         default=None, metadata=meta("dataDiskSKU", rule=one_of(*DISKS, "UltraSSD_LRS"))
     )
     assign_public_ip: ConfigVarBool = field(default=ConfigVarBool(), metadata=meta("assignPublicIP"))
-    public_ip_sku: str | None = field(default=None, metadata=meta("publicIPSKU", rule=one_of("Basic", "Standard")))
+    public_ip_sku: str | None = field(
+        default=None, metadata=meta("publicIPSKU", rule=one_of("Basic", "Standard"))
+    )
     tags: Mapping[str, str] = field(default_factory=dict)
     security_profile: SecurityProfile | None = None
     extra: Mapping[str, JSON] = field(default_factory=dict, metadata=REST)

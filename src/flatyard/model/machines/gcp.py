@@ -16,11 +16,15 @@ DEFAULT_SIZE = "e2-standard-2"
 class GcpMachine:
     """One Compute Engine instance. Empty project, zone and network fields are filled from the cluster."""
 
-    service_account: ConfigVar = field(default=ConfigVar(), metadata=meta(secret=True, doc="JSON key, plain or base64."))
+    service_account: ConfigVar = field(
+        default=ConfigVar(), metadata=meta(secret=True, doc="JSON key, plain or base64.")
+    )
     zone_name: ConfigVar = field(default=ConfigVar(), metadata=meta("zone"))
     machine_type: ConfigVar = field(default=ConfigVar(), metadata=meta(doc="For example e2-standard-2."))
     disk_size: int = field(default=25, metadata=meta(rule=at_least(1), doc="GB of the boot disk."))
-    disk_type: ConfigVar = field(default=ConfigVar("pd-standard"), metadata=meta(doc="pd-standard or pd-ssd."))
+    disk_type: ConfigVar = field(
+        default=ConfigVar("pd-standard"), metadata=meta(doc="pd-standard or pd-ssd.")
+    )
     network: ConfigVar = ConfigVar()
     subnetwork: ConfigVar = ConfigVar()
     preemptible: ConfigVarBool = ConfigVarBool()
@@ -33,7 +37,9 @@ class GcpMachine:
     )
     multizone: ConfigVarBool = ConfigVarBool()
     regional: ConfigVarBool = ConfigVarBool()
-    custom_image: ConfigVar = field(default=ConfigVar(), metadata=meta(doc="Image name; empty: by channel or version."))
+    custom_image: ConfigVar = field(
+        default=ConfigVar(), metadata=meta(doc="Image name; empty: by channel or version.")
+    )
     disable_machine_service_account: ConfigVarBool = ConfigVarBool()
     enable_nested_virtualization: ConfigVarBool = ConfigVarBool()
     min_cpu_platform: ConfigVar = field(default=ConfigVar(), metadata=meta("minCPUPlatform"))
@@ -55,5 +61,3 @@ class GcpMachine:
     def image(self) -> str:
         """The image asked for; empty: by channel or version."""
         return self.custom_image.value
-
-

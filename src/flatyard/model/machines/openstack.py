@@ -1,4 +1,4 @@
-"""OpenStack Nova: the fields of machine-controller's openstack provider (pkg/cloudprovider/provider/openstack/types)."""
+"""OpenStack Nova: the fields of machine-controller's openstack provider (provider/openstack/types)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class OpenstackMachine:
     identity_endpoint: ConfigVar = ConfigVar()
     username: ConfigVar = ConfigVar()
     password: ConfigVar = field(default=ConfigVar(), metadata=meta(secret=True))
-    application_credential_id: ConfigVar = field(default=ConfigVar(), metadata=meta("applicationCredentialID"))
+    application_credential_id: ConfigVar = field(
+        default=ConfigVar(), metadata=meta("applicationCredentialID")
+    )
     application_credential_secret: ConfigVar = field(default=ConfigVar(), metadata=meta(secret=True))
     domain_name: ConfigVar = ConfigVar()
     project_name: ConfigVar = ConfigVar()
@@ -26,8 +28,8 @@ class OpenstackMachine:
     tenant_id: ConfigVar = field(default=ConfigVar(), metadata=meta("tenantID"))
     token_id: ConfigVar = field(default=ConfigVar(), metadata=meta(secret=True))
     region: ConfigVar = ConfigVar()
-    instance_ready_check_period: Duration = Duration(5)
-    instance_ready_check_timeout: Duration = Duration(10)
+    instance_ready_check_period: Duration = field(default=Duration(5))
+    instance_ready_check_timeout: Duration = field(default=Duration(10))
     compute_api_version: ConfigVar = field(default=ConfigVar(), metadata=meta("computeAPIVersion"))
     image_name: ConfigVar = field(default=ConfigVar(), metadata=meta("image", doc="Image by name."))
     flavor: ConfigVar = field(default=ConfigVar(), metadata=meta(doc="For example m3.small."))
@@ -39,7 +41,8 @@ class OpenstackMachine:
     availability_zone: ConfigVar = ConfigVar()
     trust_device_path: ConfigVarBool = ConfigVarBool()
     root_disk_size_gb: int | None = field(
-        default=None, metadata=meta("rootDiskSizeGB", rule=at_least(1), doc="Set: boot from a volume of this size.")
+        default=None,
+        metadata=meta("rootDiskSizeGB", rule=at_least(1), doc="Set: boot from a volume of this size."),
     )
     root_disk_volume_type: ConfigVar = ConfigVar()
     node_volume_attach_limit: int | None = field(default=None, metadata=meta(rule=at_least(0)))

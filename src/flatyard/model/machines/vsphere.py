@@ -27,7 +27,9 @@ class VsphereMachine:
     """One virtual machine, cloned from the imported Flatcar OVA. Empty place fields are filled from the cluster."""
 
     template_vm_name: ConfigVar = field(default=ConfigVar(), metadata=meta("templateVMName"))
-    vm_net_name: ConfigVar = field(default=ConfigVar(), metadata=meta("vmNetName", doc="Deprecated; write networks."))
+    vm_net_name: ConfigVar = field(
+        default=ConfigVar(), metadata=meta("vmNetName", doc="Deprecated; write networks.")
+    )
     networks: tuple[ConfigVar, ...] = ()
     username: ConfigVar = ConfigVar()
     password: ConfigVar = field(default=ConfigVar(), metadata=meta(secret=True))
