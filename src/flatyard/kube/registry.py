@@ -207,14 +207,12 @@ class Registry:
     def _precondition(self, kind: Kind, old: Object, metadata: Json) -> None:
         uid = metadata.get("uid")
         if uid and uid != old.uid:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
-            raise conflict(kind, old.name, why)
+            raise conflict(kind, old.name, _other_uid(kind, old, uid))
         version = metadata.get("resourceVersion")
         if version and version not in ("0", old.resource_version):
             raise conflict(kind, old.name, STALE)
         if not version and kind.custom:
-            why = "Invalid value: 0: must be specified for an update"
-            raise invalid(kind, old.name, (Cause("metadata.resourceVersion", "FieldValueInvalid", why),))
+            raise _no_version(kind, old.name)
 
     def patch(
         self,
@@ -245,6 +243,8 @@ class Registry:
         version = metadata.get("resourceVersion")
         if version and version != old.resource_version:
             raise conflict(kind, old.name, STALE)
+        if not version and kind.custom:
+            raise _no_version(kind, old.name)
         for field in ("uid", "deletionTimestamp"):
             value = metadata.get(field)
             if value is not None and value != old.metadata.get(field):
@@ -271,7 +271,7 @@ class Registry:
         """The update took the last finalizer from an object in deletion: it is gone."""
         last = Object(new)
         if not dry_run:
-            self.storage.remove(kind, (old.namespace, old.name), last)
+            self.storage.remove(kind, (old.namespace, old.name))
         return last
 
     def _keep(self, kind: Kind, old: Object, new: Json, subresource: str) -> None:
@@ -428,6 +428,23 @@ def _bad_name(name: str) -> str:
         "regex used for validation is "
         "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
     )
+
+
+def _other_uid(kind: Kind, old: Object, uid: str) -> str:
+    path = "/".join(part for part in (kind.resource.plural, old.namespace, old.name) if part)
+    return (
+        f"StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
+    )
+
+
+def _no_version(kind: Kind, name: str) -> Invalid:
+    resource = kind.resource
+    why = "Invalid value: 0: must be specified for an update"
+    field = "metadata.resourceVersion"
+    details = named(name, resource.group, resource.plural)
+    details["causes"] = [{"reason": "FieldValueInvalid", "message": why, "field": field}]
+    return Invalid(f'{resource.qualified} "{name}" is invalid: {field}: {why}', details=details)
 
 
 def _carry(old: Json, new: Json, field: str) -> None:

@@ -277,11 +277,11 @@ class Storage:
         self._commit(Change(self.version, kind, key, event, object, before))
         return object
 
-    def remove(self, kind: Kind, key: Key, last: Object | None = None) -> None:
-        """Delete an object; `last` is how its watchers see it for the last time, if not as stored."""
+    def remove(self, kind: Kind, key: Key) -> None:
+        """Delete an object; its watchers see it as it was stored last."""
         before = self.shelves[kind].objects[key]
         self.version += 1
-        gone = _stamped(last or before, self.version)
+        gone = _stamped(before, self.version)
         self._commit(Change(self.version, kind, key, EventType.DELETED, gone, before))
 
     def _commit(self, change: Change) -> None:
