@@ -27,7 +27,7 @@ from flatyard.sysext.layout import IMAGE_FOLDER, IMAGE_LINK, image_name
 
 # ---- Kubernetes as an extension (flavor sysext)
 EXTENSION_FOLDER = IMAGE_FOLDER
-"""`/opt/extensions/kubernetes`: holds the images, `kubernetes-v1.34.3-x86-64.raw`, also those that sysupdate fetches later."""
+"""`/opt/extensions/kubernetes`: holds `kubernetes-v1.34.3-x86-64.raw`, and what sysupdate fetches later."""
 EXTENSION_LINK = IMAGE_LINK
 """`/etc/extensions/kubernetes.raw`"""
 SYSUPDATE_FOLDER = "/etc/sysupdate.kubernetes.d"

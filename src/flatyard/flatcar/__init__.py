@@ -1,0 +1,27 @@
+"""Flatcar's channels and releases, and where its images are found on each cloud."""
+
+from __future__ import annotations
+
+from flatyard.flatcar.images import IMAGE_RULES, ImageRule, resolve
+from flatyard.flatcar.releases import (
+    CHANNELS,
+    OLDEST_SUPPORTED,
+    Contents,
+    channel_of,
+    contents,
+    newest_first,
+    version_key,
+)
+
+__all__ = [
+    "CHANNELS",
+    "IMAGE_RULES",
+    "OLDEST_SUPPORTED",
+    "Contents",
+    "ImageRule",
+    "channel_of",
+    "contents",
+    "newest_first",
+    "resolve",
+    "version_key",
+]

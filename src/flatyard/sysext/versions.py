@@ -1,0 +1,59 @@
+"""The Kubernetes versions that flatyard supports: the newest four minors, and what each brings along.
+
+Images are kubeadm's own defaults (cmd/kubeadm/app/constants of each minor); `patches` are releases known when
+this table was written. A feed may have newer ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flatyard.base.errors import Refused
+from flatyard.sysext.layout import minor_of
+
+
+@dataclass(frozen=True, slots=True)
+class Minor:
+    """One supported minor version."""
+
+    name: str
+    patches: tuple[str, ...]
+    pause: str
+    """Tag of the sandbox image."""
+    containerd: str
+    """The oldest containerd minor that its kubelet works with."""
+
+    @property
+    def newest(self) -> str:
+        """The newest patch in the table."""
+        return self.patches[-1]
+
+
+MINORS = (
+    Minor("v1.33", ("v1.33.6", "v1.33.13"), "3.10", "1.6"),
+    Minor("v1.34", ("v1.34.0", "v1.34.2", "v1.34.3", "v1.34.4"), "3.10.1", "1.6"),
+    Minor("v1.35", ("v1.35.4",), "3.10.1", "1.7"),
+    Minor("v1.36", ("v1.36.1", "v1.36.3"), "3.10.2", "2.0"),
+)
+
+
+def minor(version: str) -> Minor:
+    """The table's row for a version such as `v1.34.3`; raises Refused for an unsupported minor."""
+    for row in MINORS:
+        if row.name == minor_of(version):
+            return row
+    raise Refused(
+        f"Kubernetes {version} is not supported",
+        why=f"flatyard supports the newest four minors: {', '.join(row.name for row in MINORS)}",
+        next=f"set spec.kubernetes.version, for example {MINORS[1].newest}",
+    )
+
+
+def known() -> tuple[str, ...]:
+    """Every version in the table, oldest first."""
+    return tuple(patch for row in MINORS for patch in row.patches)
+
+
+def sandbox_image(version: str) -> str:
+    """The pause image that kubeadm of this version expects."""
+    return f"registry.k8s.io/pause:{minor(version).pause}"
