@@ -89,14 +89,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Tiers(config.getoption("--tier") or ["fast"]), "tiers")
+    tiers = Tiers(config.getoption("--tier") or ["fast"], config.getoption("--timeout"))
+    config.pluginmanager.register(tiers, "tiers")
 
 
 class Tiers:
-    """Choose, order and watch the tiers of one run."""
+    """Choose, order and watch the tiers of one run. `limit`: seconds for every test, instead of its tier's."""
 
-    def __init__(self, chosen: Sequence[str]) -> None:
+    def __init__(self, chosen: Sequence[str], limit: float | None) -> None:
         self._chosen = chosen
+        self._limit = limit
         self._ran = dict.fromkeys(ORDER, 0)
         self._failed = dict.fromkeys(ORDER, False)
         self._tiers: dict[str, str] = {}
@@ -126,7 +128,7 @@ class Tiers:
         reason = preflight(name) if items else None
         for item in items:
             self._tiers[item.nodeid] = name
-            if item.get_closest_marker("timeout") is None:
+            if self._limit is None and item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(TIERS[name].seconds))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))

@@ -1,0 +1,99 @@
+"""`.ci/run` is green on a clean checkout and red for each kind of breach, before the first test runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HEAD = "from __future__ import annotations\n\n"
+PASSES = f"{HEAD}\ndef test_passes():\n    pass\n"
+FAILS = f"{HEAD}\ndef test_fails():\n    raise AssertionError\n"
+SKIPPED = (
+    HEAD
+    + 'import pytest\n\n\n@pytest.mark.{tier}\n@pytest.mark.skip(reason="no emulator")\ndef test_it():\n    pass\n'
+)
+MARKED = HEAD + "import pytest\n\n\n@pytest.mark.{tier}\ndef test_it():\n    pass\n"
+
+BREACHES = [
+    (
+        "types",
+        '\ndef planted() -> int:\n    return "one"\n',
+        "planted.py:5: error: Incompatible return value type",
+    ),
+    ("lint", "import json\n", "`json` imported but unused"),
+    ("format", "x  =  1\n", "planted.py"),
+    (
+        "contracts",
+        "import flatyard.cli.main\n\nHERE = flatyard.cli.main\n",
+        "flatyard.base is not allowed to import",
+    ),
+    ("rules", "import time\n\nSTART = time.time()\n", "planted.py:5:9: time.time"),
+]
+
+
+def test_a_clean_checkout_is_green_with_coverage_and_pytests_own_last_line(ready):
+    ready.plant(
+        "tests/test_one.py",
+        f"{HEAD}from flatyard.cli.main import main\n\n\ndef test_main():\n    assert main() == 0\n",
+    )
+    done = ready.run(".ci/run")
+    assert done.returncode == 0, done.stdout
+    assert "TOTAL" in done.stdout
+    assert re.fullmatch(r"=+ 2 passed in [\d.]+s =+", done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("check", "source", "message"), BREACHES, ids=[breach[0] for breach in BREACHES])
+def test_a_breach_turns_the_build_red_before_any_test(ready, check, source, message):
+    ready.plant("tests/test_one.py", PASSES)
+    ready.plant("src/flatyard/base/planted.py", HEAD + source)
+    done = ready.run(".ci/run")
+    assert done.returncode == 1
+    assert f"checks failed: {check};" in done.stdout
+    assert message in done.stdout
+    assert "passed" not in done.stdout
+
+
+def test_a_failed_tier_keeps_the_next_from_starting(ready):
+    ready.plant("tests/test_one.py", FAILS)
+    ready.plant("tests/test_two.py", MARKED.format(tier="long"))
+    done = ready.run("./test", "--tier=fast", "--long")
+    assert done.returncode == 1
+    assert "tier fast failed, so long does not start" in done.stdout
+    assert re.fullmatch(r"=+ 1 failed in [\d.]+s =+", done.stdout.splitlines()[-1])
+
+
+def test_a_tier_that_can_run_but_only_skips_is_a_failure(ready):
+    ready.plant("tests/test_two.py", SKIPPED.format(tier="long"))
+    done = ready.run("./test", "--long", "--every-tier-runs")
+    assert done.returncode == 1
+    assert "tier long can run on this machine, but every test in it was skipped" in done.stdout
+
+
+def test_only_the_chosen_tier_runs(ready):
+    ready.plant("tests/test_one.py", PASSES)
+    ready.plant("tests/test_two.py", MARKED.format(tier="long"))
+    assert "1 passed, 1 deselected" in ready.run("./test").stdout
+    assert "1 passed, 1 deselected" in ready.run("./test", "--long").stdout
+
+
+def test_arguments_and_exit_code_are_pytests(ready):
+    ready.plant("tests/test_one.py", PASSES)
+    assert ready.run("./test", "--collect-only", "-q").stdout.startswith("tests/test_one.py::test_passes")
+    assert ready.run("./test", "-k", "nothing").returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert ready.run("./test", "--no-such-option").returncode == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_watchdog_names_the_test_that_hangs(ready):
+    hangs = f"{HEAD}import threading\n\n\ndef test_hangs():\n    threading.Event().wait()\n"
+    ready.plant("tests/test_one.py", hangs)
+    done = ready.run("./test", "--timeout=1")
+    assert done.returncode == 1
+    assert "test_hangs" in done.stdout
+    assert "Timeout (>1.0s) from pytest-timeout" in done.stdout
+
+
+def test_ci_runs_what_test_runs():
+    assert "exec ./test --ci" in (ROOT / ".ci/run").read_text()
