@@ -1,0 +1,1 @@
+"""Keyed, level-triggered reconcilers: from wanted to observed, until nothing is left to do."""

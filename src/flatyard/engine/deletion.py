@@ -1,0 +1,117 @@
+"""Deleting a Machine: gate, drain, instance, node, secrets; then the finalizer lets it go.
+
+The order and the reasons to skip the drain are machine-controller's (facts of its `pkg/node/eviction`): a node
+that is missing, not Ready or told so is not drained.
+"""
+
+from __future__ import annotations
+
+from flatyard.base.world import parse_stamp
+from flatyard.clouds.cloud import Instance, InstanceState, Role
+from flatyard.engine import events, machine_status, requests, tokens
+from flatyard.engine.context import Context
+from flatyard.engine.disruption import Granted, Why
+from flatyard.engine.identity import machine_id_of, role_of
+from flatyard.engine.labels import CREATE_SENT, DISRUPTION, DRAINED, FINALIZER, NAMESPACE, STASHED
+from flatyard.engine.machine_status import Phase, node_ready
+from flatyard.engine.nodes import node_of
+from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.kube.api import NotFound, Object
+from flatyard.kube.drain import cordon, drain_step
+from flatyard.kube.resources import MACHINES, NODES
+from flatyard.model.annotations import SKIP_EVICTION
+
+SKIP_EVICTION_AFTER = 2 * 3600.0
+
+
+async def delete_machine(ctx: Context, machine: Object) -> Result:
+    """Take the next step of a Machine's deletion."""
+    if FINALIZER not in machine.finalizers:
+        return Done()
+    if role_of(machine) is Role.CONTROL_PLANE:
+        return await _refuse_control_plane(ctx, machine)
+    instance = ctx.instances.get(machine_id_of(machine))
+    if instance is None or instance.state is InstanceState.TERMINATED:
+        return await _finish(ctx, machine)
+    if instance.state is InstanceState.DELETING:
+        return Waiting(f"instance {instance.id} is being deleted", again=60)
+    waiting = await _take_node_away(ctx, machine, instance)
+    if waiting is not None:
+        return waiting
+    await ctx.cloud.delete(ctx.record.ref, instance)
+    ctx.instances.deleted(instance)
+    ctx.enqueue(Key("instances"), 10)
+    return Waiting(f"instance {instance.id} is being deleted", again=60)
+
+
+async def _refuse_control_plane(ctx: Context, machine: Object) -> Result:
+    said = "removing a control plane machine would take an etcd member away without asking the others"
+    await events.warn(ctx, machine, "DeleteRefused", said)
+    return Waiting(said, again=600, final=True, next=f"flatyard down {ctx.record.name} deletes the whole cluster")
+
+
+async def _take_node_away(ctx: Context, machine: Object, instance: Instance) -> Waiting | None:
+    """Ask the gate and drain; None when nothing stands in the way of deleting the instance."""
+    node = node_of(ctx, instance)
+    if DRAINED in machine.annotations or node is None or not _to_be_drained(ctx, machine, node):
+        return None
+    answer = ctx.gate.ask(machine, Why.DELETED)
+    if not isinstance(answer, Granted):
+        return Waiting(answer.reason, again=15)
+    if DISRUPTION not in machine.annotations:
+        machine = await _annotate(ctx, machine, DISRUPTION, Why.DELETED.value)
+        await machine_status.write(ctx, machine, phase=Phase.DELETING)
+        await events.tell(ctx, machine, "Draining", f"draining node {node.name}")
+    assert ctx.api is not None
+    if not node.spec.get("unschedulable"):
+        await cordon(ctx.api, node.name)
+    progress = await drain_step(ctx.api, node.name)
+    if progress.blockers:
+        return Waiting(f"draining {node.name}: {progress.blockers[0]}", again=10)
+    if not progress.done:
+        return Waiting(f"draining {node.name}: {len(progress.leaving)} pods are leaving", again=2)
+    await _annotate(ctx, machine, DRAINED, "true")
+    return None
+
+
+def _to_be_drained(ctx: Context, machine: Object, node: Object) -> bool:
+    stamp = machine.metadata.get("deletionTimestamp")
+    too_long = bool(stamp) and ctx.world.age(parse_stamp(stamp)) > SKIP_EVICTION_AFTER
+    return ctx.api is not None and node_ready(node) and SKIP_EVICTION not in node.annotations and not too_long
+
+
+async def _annotate(ctx: Context, machine: Object, name: str, value: str) -> Object:
+    patch = {"metadata": {"annotations": {name: value}}}
+    return await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
+
+
+async def _finish(ctx: Context, machine: Object) -> Result:
+    """The instance is gone: remove its node and secrets, then let the Machine go."""
+    waiting = _outwait_lost_create(ctx, machine)
+    if waiting is not None:
+        return waiting
+    node_name = (machine.status.get("nodeRef") or {}).get("name", "")
+    if node_name and ctx.api is not None:
+        try:
+            await ctx.api.delete(NODES, "", node_name, uid=machine.status["nodeRef"].get("uid", ""))
+        except NotFound:
+            pass
+    if machine.annotations.get(STASHED):
+        await ctx.cloud.unstash(ctx.record.ref, machine.annotations[STASHED])
+    await tokens.remove(ctx.book, machine_id_of(machine))
+    await requests.drop(ctx.book, machine_id_of(machine))
+    changed = machine.edit()
+    changed["metadata"]["finalizers"] = [f for f in machine.finalizers if f != FINALIZER]
+    await ctx.book.replace(MACHINES, changed)
+    ctx.gate.release(machine.name)
+    return Done()
+
+
+def _outwait_lost_create(ctx: Context, machine: Object) -> Waiting | None:
+    """A create whose reply was lost may still show up in the list: do not forget the machine before that."""
+    stamp = machine.annotations.get(CREATE_SENT)
+    joined = bool(machine.spec.get("providerID"))
+    if stamp is None or joined:
+        return None
+    left = ctx.cloud.limits.list_lag_seconds + 5 - ctx.world.age(parse_stamp(stamp))
+    return Waiting("a create call may still show up in the cloud's list", again=left) if left > 0 else None

@@ -1,0 +1,85 @@
+"""Which image each machine boots: resolved once for each machine spec, then recorded and used until told otherwise.
+
+A channel moves; a fleet must not move with it by itself. So the Flatcar release is fixed at the first look, and
+a later machine gets what the record says (DESIGN §3 "Nodes").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+from flatyard.base.errors import Failed
+from flatyard.clouds.cloud import Image, ImageQuery
+from flatyard.decode import encode, from_json
+from flatyard.engine.context import Context
+from flatyard.engine.control_plane import spec_of
+from flatyard.engine.queue import Key, Waiting
+from flatyard.engine.record import Images
+from flatyard.kube.api import Object
+from flatyard.model.machine import ProviderSpec
+from flatyard.model.machines import MachineSpec
+
+
+def image_key(spec: MachineSpec, kubernetes: str | None) -> str:
+    """What an image was resolved for: the machine spec and, for baked images, the Kubernetes version."""
+    text = json.dumps([encode(spec), kubernetes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+async def resolve_images(ctx: Context) -> Waiting | None:
+    """Record an image for every machine spec in use that has none yet."""
+    images = ctx.record.images
+    for spec, kubelet in _specs(ctx):
+        kubernetes = kubelet if ctx.wanted().spec.kubernetes.flavor == "image" else None
+        key = image_key(spec, kubernetes)
+        if key not in images.by_spec:
+            found = await _look_up(ctx, spec, kubernetes, images)
+            images = Images(images.flatcar or found.version, {**images.by_spec, key: found.reference})
+    if images != ctx.record.images:
+        await ctx.save(replace(ctx.record, images=images))
+        for machine in ctx.caches.machines():
+            ctx.enqueue(Key("machine", machine.name))
+    return None
+
+
+async def _look_up(ctx: Context, spec: MachineSpec, kubernetes: str | None, known: Images) -> Image:
+    flatcar = ctx.wanted().spec.flatcar
+    query = ImageQuery(
+        channel=flatcar.channel,
+        version=known.flatcar or flatcar.version,
+        machine=spec,
+        kubernetes=kubernetes,
+    )
+    found = await ctx.cloud.images(query)
+    if not found:
+        wanted = query.version or f"channel {query.channel}"
+        baked = f" with Kubernetes {kubernetes} baked in" if kubernetes else ""
+        raise Failed(
+            f"{ctx.cloud.name} has no Flatcar image for {wanted}{baked}",
+            why="new releases reach a region's images days after they are published",
+            next="set spec.flatcar.version to a release that the region has",
+        )
+    return found[0]
+
+
+def _specs(ctx: Context) -> list[tuple[MachineSpec, str]]:
+    version = ctx.wanted().spec.kubernetes.version
+    specs = [(spec_of(ctx.wanted()), version)]
+    for owner in ctx.caches.deployments():
+        spec = provider_of(owner.spec["template"]["spec"]).cloud_provider_spec
+        if spec is not None:
+            specs.append((spec, version))
+    return specs
+
+
+def provider_of(machine_spec: dict[str, object]) -> ProviderSpec:
+    """The typed provider spec in a Machine's (or a template's) `spec`."""
+    source = machine_spec["providerSpec"]
+    assert isinstance(source, dict)
+    return from_json(ProviderSpec, source["value"])
+
+
+def provider_of_machine(machine: Object) -> ProviderSpec:
+    return provider_of(machine.spec)

@@ -1,0 +1,140 @@
+"""One Machine: an instance that boots, joins as a node and, in the end, is drained and deleted.
+
+Each call looks at what is there and takes the next step; the order is that of machine-controller with what it
+leaves out: phases and last operations are written, a boot that failed is told with its evidence, and the create
+request is fixed before it is sent.
+"""
+
+from __future__ import annotations
+
+from flatyard.base.world import parse_stamp, rfc3339
+from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
+from flatyard.engine import events, machine_status, requests, tokens
+from flatyard.engine.context import Context
+from flatyard.engine.deletion import delete_machine
+from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
+from flatyard.engine.labels import ATTEMPT, CREATE_SENT, NAMESPACE, STASHED
+from flatyard.engine.machine_status import Phase
+from flatyard.engine.nodes import attend_node, node_of
+from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.engine.rendering import render_request
+from flatyard.engine.record import Phase as ClusterPhase
+from flatyard.kube.api import Object
+from flatyard.kube.resources import MACHINES
+from flatyard.model.annotations import INITIALIZERS
+
+POLL = 15.0
+EVIDENCE_AFTER = 90.0
+EVIDENCE_EVERY = 60.0
+
+
+async def reconcile_machine(ctx: Context, key: Key) -> Result:
+    """Bring one Machine a step further."""
+    machine = ctx.caches.machine(key.name)
+    if machine is None:
+        ctx.gate.release(key.name)
+        ctx.queue.forget(key)
+        return Done()
+    if not machine_id_of(machine):
+        await ctx.book.replace(MACHINES, with_identity(machine, ctx.world))
+        return Waiting("its machine id is being written")
+    if not ctx.instances.refreshed:
+        return Waiting("the cloud's list of instances is being read", again=POLL)
+    if machine.deleting:
+        return await delete_machine(ctx, machine)
+    if machine.annotations.get(INITIALIZERS):
+        return Done()
+    return await _keep_alive(ctx, machine)
+
+
+async def _keep_alive(ctx: Context, machine: Object) -> Result:
+    doubles = ctx.instances.duplicates(machine_id_of(machine))
+    if doubles:
+        await events.warn(ctx, machine, "Duplicate", f"instances {', '.join(i.id for i in doubles)} share its id")
+    instance = ctx.instances.get(machine_id_of(machine))
+    if instance is None or instance.attempt < attempt_of(machine):
+        return await _create(ctx, machine)
+    if instance.state in (InstanceState.TERMINATED, InstanceState.ERROR, InstanceState.DELETING):
+        return await _try_again(ctx, machine, instance)
+    node = node_of(ctx, instance)
+    if node is None:
+        return await _await_node(ctx, machine, instance)
+    return await attend_node(ctx, machine, instance, node)
+
+
+async def _create(ctx: Context, machine: Object) -> Result:
+    if ctx.record.phase is ClusterPhase.DELETING:
+        return Done()
+    request = await requests.load(ctx.book, machine_id_of(machine))
+    if request is None:
+        rendered = await render_request(ctx, machine)
+        if not isinstance(rendered, CreateRequest):
+            await machine_status.write(ctx, machine, phase=Phase.PENDING)
+            return rendered
+        request = await requests.keep(ctx.book, machine, rendered, ctx.wanted().spec.cloud.twin)
+    machine = await _note_create(ctx, machine, request.stash_key)
+    try:
+        instance = await ctx.cloud.create(request)
+    except Rejected as error:
+        await machine_status.fail(ctx, machine, "InvalidConfiguration", str(error.what))
+        return Waiting(f"{ctx.cloud.name} rejected it: {error.what}", again=300, final=True, next=error.next)
+    ctx.instances.created(instance)
+    ctx.enqueue(Key("instances"), POLL)
+    if role_of(machine) is Role.CONTROL_PLANE:
+        ctx.enqueue(Key("cluster"))
+    await events.tell(ctx, machine, "Created", f"created instance {instance.id}")
+    return await _await_node(ctx, machine, instance)
+
+
+async def _note_create(ctx: Context, machine: Object, stash_key: str) -> Object:
+    """Write down that a create call may have left, before it leaves."""
+    if CREATE_SENT in machine.annotations:
+        return machine
+    patch = {
+        "metadata": {"annotations": {CREATE_SENT: rfc3339(ctx.world.now()), STASHED: stash_key or None}},
+        "status": machine_status.status(ctx, machine, phase=Phase.PROVISIONING, operation=("create", "")),
+    }
+    return await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
+
+
+async def _try_again(ctx: Context, machine: Object, instance: Instance) -> Result:
+    """The instance is gone or never came up: a new attempt with a new request."""
+    if instance.state is InstanceState.ERROR:
+        await ctx.cloud.delete(ctx.record.ref, instance)
+        ctx.instances.deleted(instance)
+    await requests.drop(ctx.book, machine_id_of(machine))
+    annotations = {ATTEMPT: str(instance.attempt + 1), CREATE_SENT: None}
+    said = f"instance {instance.id} is {instance.state}{': ' + instance.error if instance.error else ''}"
+    status = machine_status.status(ctx, machine, phase=Phase.PENDING, operation=("recreate", said))
+    patch = {"metadata": {"annotations": annotations}, "spec": {"providerID": None}, "status": status}
+    await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
+    await events.warn(ctx, machine, "InstanceGone", said)
+    return Waiting(f"{said}; attempt {instance.attempt + 1} follows", again=POLL)
+
+
+async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Result:
+    if instance.state is not InstanceState.RUNNING:
+        await machine_status.write(ctx, machine, phase=Phase.PROVISIONING, instance=instance)
+        return Waiting(f"instance {instance.id} is {instance.state}", again=60)
+    if ctx.api is not None:
+        await tokens.ensure(ctx.book, ctx.world, machine_id_of(machine))
+    age = _age_of_create(ctx, machine)
+    found = await ctx.cloud.evidence(ctx.record.ref, instance) if age >= EVIDENCE_AFTER else None
+    if found is None:
+        await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
+        pause = EVIDENCE_EVERY if age >= EVIDENCE_AFTER else EVIDENCE_AFTER - age
+        return Waiting("instance runs; its node has not joined yet", again=max(pause, 1))
+    reason = f"{found.unit}: {found.lines[-1] if found.lines else 'failed'}"
+    await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
+    return Waiting(
+        f"first boot failed, {reason}",
+        again=EVIDENCE_EVERY * 5,
+        final=True,
+        next=f"kubectl describe machine -n {NAMESPACE} {machine.name}",
+    )
+
+
+def _age_of_create(ctx: Context, machine: Object) -> float:
+    stamp = machine.annotations.get(CREATE_SENT)
+    return ctx.world.age(parse_stamp(stamp)) if stamp else 0.0
+

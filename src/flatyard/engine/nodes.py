@@ -1,0 +1,102 @@
+"""Machine and node: finding the one that belongs to the other, and giving the node what its machine says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flatyard.clouds.cloud import Instance
+from flatyard.engine import events, machine_status, requests, tokens
+from flatyard.engine.caches import MACHINE
+from flatyard.engine.context import Context
+from flatyard.engine.identity import machine_id_of
+from flatyard.engine.labels import NAMESPACE, STASHED
+from flatyard.engine.machine_status import Phase, node_ready
+from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.kube.api import Json, Object
+from flatyard.kube.resources import NODES
+from flatyard.model.annotations import CLUSTER_AUTOSCALER_MACHINE, MACHINE_ID, OPERATING_SYSTEM, OWNED_BY
+
+
+def node_of(ctx: Context, instance: Instance) -> Object | None:
+    """The node of an instance: by providerID, else by the name that this cloud gives it."""
+    found = ctx.caches.nodes_by_provider.find(instance.provider_id.lower())
+    if found:
+        return found[0]
+    node = ctx.caches.node(instance.node_name)
+    return node if node is not None and not node.spec.get("providerID") else None
+
+
+async def reconcile_node(ctx: Context, key: Key) -> Result:
+    """A node changed: wake the machine that it belongs to."""
+    node = ctx.caches.node(key.name)
+    if node is None:
+        ctx.queue.forget(key)
+        for machine in ctx.caches.machines():
+            if (machine.status.get("nodeRef") or {}).get("name") == key.name:
+                ctx.enqueue(Key(MACHINE, machine.name))
+        return Done()
+    machine_id = node.annotations.get(MACHINE_ID) or _machine_id_of(ctx, node)
+    for machine in ctx.caches.machines_by_id.find(machine_id):
+        ctx.enqueue(Key(MACHINE, machine.name))
+    return Done()
+
+
+def _machine_id_of(ctx: Context, node: Object) -> str:
+    instance = ctx.instances.of_node(str(node.spec.get("providerID", "")), node.name)
+    return instance.machine_id if instance else ""
+
+
+async def attend_node(ctx: Context, machine: Object, instance: Instance, node: Object) -> Result:
+    """The node is there: mark it as the machine's, clear first-boot secrets, mirror its state."""
+    joined_before = (machine.status.get("nodeRef") or {}).get("uid") == node.uid
+    patch = _node_patch(machine, node)
+    if patch and ctx.api is not None:
+        await ctx.api.merge_patch(NODES, "", node.name, patch)
+    if not joined_before:
+        await _clear_first_boot(ctx, machine)
+    ready = node_ready(node)
+    phase = Phase.RUNNING if ready or joined_before else Phase.PROVISIONED
+    await machine_status.write(ctx, machine, phase=phase, instance=instance, node=node)
+    if not joined_before:
+        await events.tell(ctx, machine, "NodeJoined", f"node {node.name} joined")
+    return Done() if ready else Waiting(f"node {node.name} is not Ready", again=60)
+
+
+async def _clear_first_boot(ctx: Context, machine: Object) -> None:
+    """Nothing of the first boot may work any more once the machine has joined."""
+    machine_id = machine_id_of(machine)
+    if machine.annotations.get(STASHED):
+        await ctx.cloud.unstash(ctx.record.ref, machine.annotations[STASHED])
+    await tokens.remove(ctx.book, machine_id)
+    await requests.drop(ctx.book, machine_id)
+
+
+def _node_patch(machine: Object, node: Object) -> Json:
+    """What the node lacks of its machine's labels, annotations and taints; nothing is taken away."""
+    template: Json = machine.spec.get("metadata") or {}
+    labels = dict(template.get("labels") or {}) | {OWNED_BY: machine.uid, OPERATING_SYSTEM: "flatcar"}
+    annotations = dict(template.get("annotations") or {}) | {
+        MACHINE_ID: machine_id_of(machine),
+        CLUSTER_AUTOSCALER_MACHINE: f"{NAMESPACE}/{machine.name}",
+    }
+    metadata: Json = {}
+    _missing(metadata, "labels", labels, node.labels)
+    _missing(metadata, "annotations", annotations, node.annotations)
+    patch: Json = {"metadata": metadata} if metadata else {}
+    taints = _with_taints(node.spec.get("taints") or [], machine.spec.get("taints") or [])
+    if taints is not None:
+        patch["spec"] = {"taints": taints}
+    return patch
+
+
+def _missing(into: Json, name: str, wanted: dict[str, str], present: Any) -> None:
+    lacking = {k: v for k, v in wanted.items() if present.get(k) != v}
+    if lacking:
+        into[name] = lacking
+
+
+def _with_taints(present: list[Json], wanted: list[Json]) -> list[Json] | None:
+    have = {(t.get("key"), t.get("effect")) for t in present}
+    lacking = [t for t in wanted if (t.get("key"), t.get("effect")) not in have]
+    return [*present, *lacking] if lacking else None
+

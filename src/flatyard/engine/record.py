@@ -1,0 +1,122 @@
+"""What the engine must remember outside the cluster: who it is, what was resolved, where it got to.
+
+One small record per cluster in the store. Everything that can be observed again (instances, nodes, load
+balancers) is not in it; what is in it cannot be found out again or must never change by itself: the cluster's
+minted id, the Flatcar version and images resolved once, the last applied documents for the three-way apply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from flatyard.base.errors import Refused
+from flatyard.base.world import World, rfc3339, ulid
+from flatyard.clouds.cloud import ClusterRef, Endpoint, Network
+from flatyard.store import Store
+
+SCHEMA = 1
+
+
+class Phase(StrEnum):
+    """Where a cluster's life stands."""
+
+    BOOTSTRAPPING = "bootstrapping"
+    """Its intent is in the store; the API has not answered yet."""
+    RUNNING = "running"
+    """Its intent is in its own API."""
+    DELETING = "deleting"
+    """The tombstone is set: nothing is created any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The Flatcar release and the image of each pool's machine spec, resolved once (DESIGN §3 "Nodes")."""
+
+    flatcar: str = ""
+    by_spec: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """The engine's memory of one cluster; `stored` is the store's version of it."""
+
+    id: str
+    name: str
+    cloud: str
+    phase: Phase = Phase.BOOTSTRAPPING
+    created: str = ""
+    images: Images = Images()
+    network: Network | None = None
+    endpoint: Endpoint | None = None
+    applied: tuple[str, ...] = ()
+    """The documents of the last `up`, as canonical JSON."""
+    preflighted: bool = False
+    delete_volumes: bool = False
+    deleting_since: str = ""
+    stored: int = field(default=0, compare=False)
+
+    @property
+    def ref(self) -> ClusterRef:
+        return ClusterRef(self.id, self.name)
+
+
+def record_key(name: str) -> str:
+    return f"clusters/{name}/record"
+
+
+async def load(store: Store, name: str) -> ClusterRecord | None:
+    """The record of the cluster called `name`, or None when there is no such cluster."""
+    found = await store.read(record_key(name))
+    return None if found is None else replace(_decode(found.value), stored=found.version)
+
+
+async def create(store: Store, world: World, name: str, cloud: str) -> ClusterRecord:
+    """Mint a new cluster. A record that another run has just made is returned instead."""
+    record = ClusterRecord(id=ulid(world), name=name, cloud=cloud, created=rfc3339(world.now()))
+    return await save(store, record, new=True)
+
+
+async def save(store: Store, record: ClusterRecord, *, new: bool = False) -> ClusterRecord:
+    """Write the record; raises store.Stale when somebody else wrote it meanwhile."""
+    version = await store.write(record_key(record.name), _encode(record), expect=None if new else record.stored)
+    return replace(record, stored=version)
+
+
+async def names(store: Store) -> tuple[str, ...]:
+    """Every cluster that the store knows, in order."""
+    found = [key.split("/")[1] for key in await store.list("clusters/") if key.endswith("/record")]
+    return tuple(sorted(found))
+
+
+def _encode(record: ClusterRecord) -> bytes:
+    fields = {k: v for k, v in asdict(record).items() if k != "stored"}
+    return json.dumps({"schema": SCHEMA, **fields}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _decode(text: bytes) -> ClusterRecord:
+    found = json.loads(text)
+    schema = found.pop("schema")
+    if schema != SCHEMA:
+        raise Refused(
+            f"the record of this cluster has form {schema}, this flatyard reads form {SCHEMA}",
+            next="use the flatyard that wrote it, or a newer one",
+        )
+    network, endpoint = found.pop("network"), found.pop("endpoint")
+    return ClusterRecord(
+        **found
+        | {
+            "phase": Phase(found["phase"]),
+            "images": Images(**found["images"]),
+            "applied": tuple(found["applied"]),
+            "network": Network(**_tuples(network)) if network else None,
+            "endpoint": Endpoint(**_tuples(endpoint)) if endpoint else None,
+        }
+    )
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}

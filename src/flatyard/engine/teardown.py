@@ -1,0 +1,145 @@
+"""Deleting a whole cluster: what was made is deleted in an order in which nothing is left over.
+
+Services of type LoadBalancer → workers → control plane → endpoint → network; then the sweep must be empty. Volumes
+are listed and kept unless `--delete-volumes`. The tombstone is set before anything is deleted, so a controller
+that comes back creates nothing. With the API gone the same is done by tags alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from flatyard.base.world import parse_stamp
+from flatyard.clouds.cloud import Instance, InstanceState, Owned, Role
+from flatyard.engine.book import clear_store_book
+from flatyard.engine.context import Context
+from flatyard.engine.labels import NAMESPACE, TOMBSTONE
+from flatyard.engine.queue import Done, Result, Waiting
+from flatyard.engine.record import record_key
+from flatyard.engine.secrets import secrets_key
+from flatyard.kube.api import Api, NotFound, Object, Unreachable
+from flatyard.kube.resources import CLUSTERS, SERVICES
+from flatyard.store import Store
+
+POLL = 10.0
+API_GRACE = 120.0
+"""Seconds for which the API is asked to delete load balancers before tags alone are followed."""
+
+
+async def tear_down(ctx: Context) -> Result:
+    """Take the next step of the deletion; Done when nothing of the cluster is left anywhere."""
+    waiting = await _release_load_balancers(ctx)
+    if waiting is not None:
+        return waiting
+    for role in (Role.WORKER, Role.CONTROL_PLANE):
+        waiting = await _delete_machines(ctx, role)
+        if waiting is not None:
+            return waiting
+    await ctx.cloud.delete_endpoint(ctx.record.ref)
+    await ctx.cloud.delete_network(ctx.record.ref)
+    left = await _sweep(ctx)
+    if left:
+        return Waiting(f"{len(left)} resources are left: {_named(left)}", again=POLL)
+    waiting = _outwait_list_lag(ctx)
+    if waiting is not None:
+        return waiting
+    await forget_cluster(ctx.seams.store, ctx.record.name)
+    ctx.gone = True
+    return Done()
+
+
+async def _release_load_balancers(ctx: Context) -> Waiting | None:
+    """Services of type LoadBalancer own cloud resources that only the API's controllers know well."""
+    api = _answering(ctx)
+    if api is None or ctx.load_balancers_released:
+        return None
+    try:
+        await _mark(ctx, api)
+        services = [s for s in (await api.list(SERVICES)).items if s.spec.get("type") == "LoadBalancer"]
+        for service in services:
+            if not service.deleting:
+                await _delete_service(api, service)
+    except Unreachable:
+        services = []
+    if services and ctx.running_for() < API_GRACE:
+        return Waiting(f"{len(services)} Services of type LoadBalancer are being deleted", again=POLL)
+    ctx.load_balancers_released = True
+    return None
+
+
+def _answering(ctx: Context) -> Api | None:
+    if ctx.api is None and ctx.record.endpoint is not None and not ctx.load_balancers_released:
+        ctx.api = ctx.seams.clients.connect(ctx.record.endpoint, ctx.secrets)
+    return ctx.api
+
+
+async def _mark(ctx: Context, api: Api) -> None:
+    """The tombstone where a controller in the cluster looks."""
+    try:
+        cluster = await api.get(CLUSTERS, NAMESPACE, ctx.record.name)
+        if TOMBSTONE not in cluster.annotations:
+            patch = {"metadata": {"annotations": {TOMBSTONE: ctx.seams.holder}}}
+            await api.merge_patch(CLUSTERS, NAMESPACE, ctx.record.name, patch)
+    except NotFound:
+        return
+
+
+async def _delete_service(api: Api, service: Object) -> None:
+    try:
+        await api.delete(SERVICES, service.namespace, service.name, uid=service.uid)
+    except NotFound:
+        return
+
+
+async def _delete_machines(ctx: Context, role: Role) -> Waiting | None:
+    """Delete every instance of a role by tag. Nothing is drained: where to would the pods go?"""
+    if role is Role.CONTROL_PLANE:
+        await _give_up_lease(ctx)
+    await ctx.instances.refresh(ctx.record.ref)
+    present = [i for i in ctx.instances.all() if i.role is role and i.state is not InstanceState.TERMINATED]
+    for instance in present:
+        if instance.state is not InstanceState.DELETING:
+            await _delete(ctx, instance)
+    return Waiting(f"{len(present)} {role} machines are being deleted", again=POLL) if present else None
+
+
+async def _delete(ctx: Context, instance: Instance) -> None:
+    await ctx.cloud.delete(ctx.record.ref, instance)
+    ctx.instances.deleted(instance)
+
+
+async def _give_up_lease(ctx: Context) -> None:
+    """The API goes away with the control plane: a Lease that can no longer be renewed must not stop us."""
+    if ctx.lease_task is not None:
+        ctx.lease_task.cancel()
+        await asyncio.gather(ctx.lease_task, return_exceptions=True)
+        ctx.lease_task = None
+        await ctx.caches.stop()
+
+
+def _outwait_list_lag(ctx: Context) -> Waiting | None:
+    """A create that left just before the tombstone may not be in the lists yet."""
+    since = ctx.world.age(parse_stamp(ctx.record.deleting_since))
+    left = ctx.cloud.limits.list_lag_seconds + 5 - since
+    return Waiting("late replies of the cloud are waited for", again=left) if left > 0 else None
+
+
+async def _sweep(ctx: Context) -> tuple[Owned, ...]:
+    """Delete whatever else carries our tags; returns what is still there."""
+    found = await ctx.cloud.sweep(ctx.record.ref)
+    ours = [o for o in found if not o.kept or ctx.record.delete_volumes]
+    for owned in ours:
+        await ctx.cloud.delete_owned(ctx.record.ref, owned)
+    return tuple(ours)
+
+
+def _named(left: tuple[Owned, ...]) -> str:
+    shown = ", ".join(f"{o.kind} {o.name or o.id}" for o in left[:5])
+    return shown + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+
+
+async def forget_cluster(store: Store, name: str) -> None:
+    """Remove every record of the cluster; its own record last, so that a crash leaves it findable."""
+    await clear_store_book(store, name)
+    await store.delete(secrets_key(name))
+    await store.delete(record_key(name))
