@@ -1,0 +1,323 @@
+"""One simulated Kubernetes cluster: its API, its etcd members, and what happens around the API.
+
+Machines bring it to life: the first runs `init`, others `join`, each tells when its kubelet runs and when it
+falls silent. The API answers while a majority of the etcd members run. No container runs anywhere, and every
+node says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+from flatyard.base.world import World
+from flatyard.kube import kinds as served
+from flatyard.kube.api import ApiError, Unreachable, WatchEvent
+from flatyard.kube.kinds import Kind
+from flatyard.kube.memory import MemoryApi
+from flatyard.kube.registry import Admission
+from flatyard.kube.storage import Change
+from flatyard.sim.disk import Disk
+from flatyard.sim.kubernetes import bootstrap
+from flatyard.sim.kubernetes.client import ClusterApi
+from flatyard.sim.kubernetes.context import Context
+from flatyard.sim.kubernetes.kubeadm import InitConfiguration, JoinConfiguration, KubeadmError, check_versions
+from flatyard.sim.kubernetes.kubelet import Kubelet
+from flatyard.sim.kubernetes.nodes import Nodes
+from flatyard.sim.kubernetes.pods import Pods
+from flatyard.sim.kubernetes.scheduler import Scheduler
+from flatyard.sim.kubernetes.tokens import Tokens
+from flatyard.sim.kubernetes.work import Work
+from flatyard.sim.kubernetes.workloads import Workloads
+from flatyard.sim.timings import Timings
+
+_OBJECTS = "objects/"
+_STATE = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the cluster is, besides its objects. `ca_pin` is kubeadm's `sha256:HEX`; `members` are etcd's."""
+
+    members: tuple[str, ...] = ()
+    ca_pin: str = ""
+    version: str = ""
+    endpoint: str = ""
+    pod_subnet: str = ""
+    node_mask: int = 24
+    uploaded: bool = False
+    """kubeadm init has finished its work in the API."""
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> State:
+        raw = json.loads(text)
+        return cls(**{**raw, "members": tuple(raw["members"])})
+
+
+class _Part(Protocol):
+    def resume(self) -> None: ...
+    def observe(self, change: Change) -> None: ...
+
+
+class SimKubernetes:
+    """A simulated cluster. Call `start` in the running loop before anything else, `stop` at the end.
+
+    What is on `disk` below `prefix` is taken up again; without a disk nothing outlives the object.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        disk: Disk | None = None,
+        *,
+        prefix: str = "kubernetes/",
+        kinds: Sequence[Kind] = served.DEFAULT,
+        timings: Timings = Timings(),  # noqa: B008 - frozen
+        admission: Admission | None = None,
+    ) -> None:
+        self.world = world
+        self.timings = timings
+        self.watchers: dict[asyncio.Queue[WatchEvent | ApiError], None] = {}
+        self._disk = disk
+        self._prefix = prefix
+        self._kinds = kinds
+        self._admission = admission
+        self._running = False
+        self._up: dict[str, None] = {}
+        self._state = self._stored_state()
+        self._make()
+
+    def _make(self) -> None:
+        self.api = MemoryApi(
+            self.world,
+            self._kinds,
+            persist=None if self._disk is None else self._persist,
+            stored=self._stored(_OBJECTS),
+            admission=self._admission,
+        )
+        self.context = Context(self.api, self.world, self.timings, Work(self.api.write))
+        self._nodes = Nodes(self.context)
+        self._tokens = Tokens(self.context)
+        self._parts: tuple[_Part, ...] = (
+            self._nodes,
+            self._tokens,
+            Pods(self.context),
+            Scheduler(self.context),
+            Workloads(self.context),
+        )
+        self.api.storage.observers.append(self._observe)
+
+    # ---- disk
+
+    def _stored(self, folder: str) -> list[tuple[str, bytes]]:
+        start = self._prefix + folder
+        found = self._disk.items(start) if self._disk is not None else ()
+        return [(key.removeprefix(start), value) for key, value in found]
+
+    def _stored_state(self) -> State:
+        found = dict(self._stored(""))
+        return State.decode(found[_STATE]) if _STATE in found else State()
+
+    def _persist(self, key: str, value: bytes | None) -> None:
+        if self._disk is None:
+            return
+        if value is None:
+            self._disk.delete(self._prefix + _OBJECTS + key)
+        else:
+            self._disk.put(self._prefix + _OBJECTS + key, value)
+
+    def _keep(self, **changes: object) -> None:
+        self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+        if self._disk is not None:
+            self._disk.put(self._prefix + _STATE, self._state.encode())
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self.context.pod_subnet = self._state.pod_subnet
+        self.context.node_mask = self._state.node_mask
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Take up work where the disk says it was left; machines report in by themselves."""
+        self._running = True
+        self._set_up()
+        self.context.work.start()
+        for part in self._parts:
+            part.resume()
+        self._changed()
+
+    async def stop(self) -> None:
+        """Stop all work; the store stays readable."""
+        self._running = False
+        self._end_watches()
+        await self.context.work.stop()
+
+    def client(self) -> ClusterApi:
+        """The cluster's API as the engine and the machines reach it."""
+        return ClusterApi(self)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def kubelets(self) -> Mapping[str, Kubelet]:
+        """The running kubelets by node name."""
+        return self.context.kubelets
+
+    @property
+    def available(self) -> bool:
+        """Whether the API answers: a majority of etcd's members run."""
+        members = self._state.members
+        return self._running and 2 * sum(1 for name in members if name in self._up) > len(members) > 0
+
+    def why_unavailable(self) -> str:
+        """In one sentence."""
+        members = self._state.members
+        if not members:
+            return "no control plane has been initialised"
+        up = sum(1 for name in members if name in self._up)
+        return f"{up} of {len(members)} etcd members run, a majority is needed"
+
+    def serving(self, node_name: str) -> bool:
+        """Whether this control plane's API server answers: what a load balancer's health check sees."""
+        return self.available and node_name in self._up
+
+    def _changed(self) -> None:
+        self.context.work.allow(self.available)
+        if not self.available:
+            self._end_watches()
+
+    def _end_watches(self) -> None:
+        for queue in self.watchers:
+            queue.put_nowait(Unreachable("the connection to the simulated Kubernetes API was lost"))
+        self.watchers.clear()
+
+    def _observe(self, change: Change) -> None:
+        for part in self._parts:
+            part.observe(change)
+
+    async def _write(self, act: Callable[[], None]) -> None:
+        if not self.available:
+            raise Unreachable(f"the simulated Kubernetes API does not answer: {self.why_unavailable()}")
+        await self.api.write(act)
+
+    # ---- what machines do
+
+    def kubelet_started(self, kubelet: Kubelet) -> None:
+        """A machine's kubelet runs (again): its node registers as soon as the API answers."""
+        self._nodes.register(kubelet)
+        if kubelet.control_plane:
+            self.context.work.add("static-pods", kubelet.node_name)
+
+    def control_plane_started(self, node_name: str) -> None:
+        """A control plane's static pods run: its etcd member and its API server are up."""
+        self._up[node_name] = None
+        self._changed()
+
+    def machine_stopped(self, node_name: str) -> None:
+        """A machine is off: its kubelet is silent, its member down."""
+        if node_name in self.context.kubelets:
+            self._nodes.silent(node_name)
+        if self._up.pop(node_name, "") is None:
+            self._changed()
+
+    def may_init(self, node_name: str) -> None:
+        """Raises KubeadmError where `kubeadm init` would make a second cluster."""
+        others = [name for name in self._state.members if name != node_name]
+        if any(name in self._up for name in others):
+            raise KubeadmError(
+                "preflight",
+                f"a control plane runs already on {', '.join(others)}: kubeadm init would make a second, separate "
+                "cluster behind the same endpoint",
+            )
+
+    async def begin(self, kubelet: Kubelet, config: InitConfiguration, ca_pin: str) -> None:
+        """`kubeadm init` up to the point where the new API server answers."""
+        check_versions(kubelet.version, kubelet.version, config.cluster.kubernetes_version)
+        self.may_init(kubelet.node_name)
+        if self._state.members not in ((), (kubelet.node_name,)):
+            await self._forget()
+        cluster = config.cluster
+        self._keep(
+            members=(kubelet.node_name,),
+            ca_pin=ca_pin,
+            version=cluster.kubernetes_version,
+            endpoint=cluster.endpoint,
+            pod_subnet=cluster.pod_subnet,
+            node_mask=cluster.node_cidr_mask_size,
+        )
+        self.control_plane_started(kubelet.node_name)
+
+    async def upload(self, kubelet: Kubelet, config: InitConfiguration, ca: bytes) -> None:
+        """The rest of `kubeadm init`: its objects, its node. Doing it again changes nothing."""
+
+        def make() -> None:
+            for resource, raw in bootstrap.objects(self.context, config, ca):
+                self.context.create_missing(resource, raw)
+
+        await self._write(make)
+        self._keep(uploaded=True)
+        self._nodes.resume()
+        self.kubelet_started(kubelet)
+
+    async def _forget(self) -> None:
+        """Every member is gone for good, and with them all data: a new cluster begins."""
+        await self.stop()
+        for key, _ in self._stored(""):
+            if self._disk is not None:
+                self._disk.delete(self._prefix + key)
+        self._state = State()
+        self._up.clear()
+        self._make()
+        await self.start()
+
+    def discover(self, config: JoinConfiguration, kubelet_version: str) -> None:
+        """`kubeadm join` up to the kubelet's start; raises KubeadmError, or Unreachable to be tried again."""
+        if not self.available or not self._state.uploaded:
+            raise Unreachable(f"the simulated Kubernetes API does not answer: {self.why_unavailable()}")
+        self._tokens.check_signed(config.token)
+        if not config.skip_ca and self._state.ca_pin not in config.ca_hashes:
+            pins = ", ".join(f'"{pin}"' for pin in config.ca_hashes)
+            raise KubeadmError(
+                "preflight",
+                "couldn't validate the identity of the API Server: cluster CA found in cluster-info ConfigMap is "
+                f'invalid: public key "{self._state.ca_pin}" not pinned by [{pins}]',
+            )
+        check_versions(kubelet_version, kubelet_version, self._state.version)
+
+    def log_in(self, config: JoinConfiguration) -> None:
+        """The kubelet's TLS bootstrap; raises KubeadmError or Unreachable."""
+        if not self.available:
+            raise Unreachable("the simulated Kubernetes API does not answer")
+        self._tokens.check_login(config.tls_token)
+
+    def check_etcd(self) -> None:
+        """Before a member joins, all others must answer; raises KubeadmError."""
+        for name in self._state.members:
+            if name not in self._up:
+                raise KubeadmError(
+                    "check-etcd",
+                    f"etcd cluster is not healthy: failed to dial the member on {name}: deadline exceeded",
+                )
+
+    def add_member(self, node_name: str) -> None:
+        """A joining control plane's etcd member votes from now on."""
+        if node_name not in self._state.members:
+            self._keep(members=(*self._state.members, node_name))
+        self.control_plane_started(node_name)
+
+    def remove_member(self, node_name: str) -> None:
+        """`etcdctl member remove` on a living member; raises Unreachable without a quorum."""
+        if not self.available:
+            raise Unreachable(f"etcd does not answer: {self.why_unavailable()}")
+        self._up.pop(node_name, None)
+        self._keep(members=tuple(name for name in self._state.members if name != node_name))
+        self._changed()
