@@ -143,6 +143,9 @@ class IntOrText:
         return value  # type: ignore[return-value]
 
 
+INT_OR_TEXT = IntOrText()
+
+
 class OneOf:
     """One of a few texts (Literal, StrEnum)."""
 
@@ -238,6 +241,7 @@ class Reference:
 
     def __init__(self, cls: type[ConfigVar] | type[ConfigVarBool], scalar: Codec, mapping: Codec) -> None:
         self._cls = cls
+        self.forms = scalar, mapping
         self._scalar = scalar
         self._mapping = mapping
         self._nothing = cls()

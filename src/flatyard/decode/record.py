@@ -196,7 +196,7 @@ _LEAVES: dict[object, c.Codec] = {
     Duration: c.DURATION,
     Quantity: c.QUANTITY,
     Raw: c.RawValue(),
-    int | str: c.IntOrText(),
+    int | str: c.INT_OR_TEXT,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from flatyard.decode.shape import Peek, Rule, Union, at_least, between, matches, meta, one_of, shape
 from flatyard.decode.types import Duration, IntOrString, Raw
@@ -15,6 +15,7 @@ from flatyard.model.meta import DNS_LABEL, ObjectMeta
 from flatyard.model.versions import DEFAULT_KUBERNETES
 
 API_VERSION = "flatyard.dev/v1alpha1"
+Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 CLOUDS = ("azure", "aws", "gcp", "openstack", "vsphere", "local", "sim")
 
 
@@ -30,7 +31,8 @@ CIDR = Rule("a network like 10.0.0.0/16, host bits zero", _is_network)
 VERSION = matches(r"v1\.[0-9]{1,3}\.[0-9]{1,3}", "a version like v1.34.3")
 FLATCAR_VERSION = matches(r"[0-9]{4}\.[0-9]+\.[0-9]+", "a version like 4593.2.5")
 CLOCK = matches(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day like 01:00, in quotes")
-SIZE_OF_CONTROL_PLANE = one_of(1, 3, 5, 7)
+TIMEZONE = matches(r"[A-Za-z_]+(/[A-Za-z0-9_+-]+){0,2}", "a time zone like Europe/Berlin")
+SIZE_OF_CONTROL_PLANE = one_of(1, 3, 5)
 
 
 @shape(unknown="error")
@@ -270,12 +272,10 @@ class WorkerPool:
 class Window:
     """A time in which nodes may reboot or change version."""
 
-    days: tuple[str, ...] = field(
-        default=(), metadata=meta(doc="mon, tue, wed, thu, fri, sat, sun; empty: every day.")
-    )
+    days: tuple[Day, ...] = field(default=(), metadata=meta(doc="Empty: every day."))
     start: str = field(metadata=meta(rule=CLOCK))
     length: Duration
-    timezone: str = "UTC"
+    timezone: str = field(default="UTC", metadata=meta(rule=TIMEZONE))
 
 
 @shape(unknown="error")

@@ -1,0 +1,208 @@
+"""From the texts that a command was given to one Cluster and its MachineDeployments, or every error in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from flatyard.base.errors import InvalidInput, Position, Problem, Severity, in_order
+from flatyard.decode import json_front, yaml_front
+from flatyard.decode.api import decode
+from flatyard.decode.context import At, nearest
+from flatyard.decode.dialects import is_null
+from flatyard.decode.node import Node, Reading
+from flatyard.model import cluster as clusters
+from flatyard.model import machine as machines
+from flatyard.model.checks import check_cluster, check_deployment, check_kubelet, check_together
+from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
+from flatyard.model.meant import is_placeholder
+
+T = TypeVar("T", Cluster, MachineDeployment)
+
+KINDS = {"Cluster": clusters.API_VERSION, "MachineDeployment": machines.API_VERSION}
+_KINDS = ", ".join(f"{version} {kind}" for kind, version in KINDS.items())
+_PROVIDER_KEYS = (
+    "cloudProviderSpec",
+    "operatingSystemSpec",
+    "operatingSystem",
+    "cloudProvider",
+    "sshPublicKeys",
+    "providerSpec",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What was read. The places answer ``at_cluster("spec", "cloud").error(…)`` for later checks, such as preflight."""
+
+    cluster: Cluster | None
+    machine_deployments: tuple[MachineDeployment, ...]
+    warnings: tuple[Problem, ...]
+    at_cluster: At
+    at_deployments: tuple[At, ...]
+
+
+@dataclass(slots=True)
+class _Found:
+    """Mutable while reading."""
+
+    problems: list[Problem] = field(default_factory=list)
+    clusters: list[tuple[Cluster | None, At]] = field(default_factory=list)
+    deployments: list[tuple[MachineDeployment | None, At]] = field(default_factory=list)
+
+
+def read(texts: Sequence[tuple[str, str | bytes]], *, need_cluster: bool = False) -> Documents:
+    """Read named texts (JSON where the name ends in ``.json``, YAML else), several documents each.
+
+    Raises InvalidInput with every error and warning found. ``need_cluster``: a Cluster must be among them.
+    """
+    found = _Found()
+    for name, text in texts:
+        _read_text(name, text, found)
+    _check(found, need_cluster, texts[0][0] if texts else "")
+    problems = _worth_saying(found.problems)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise InvalidInput(problems)
+    cluster, at = found.clusters[0] if found.clusters else (None, At(None, None))
+    deployments = [(value, place) for value, place in found.deployments if value is not None]
+    return Documents(
+        cluster,
+        tuple(value for value, _ in deployments),
+        problems,
+        at,
+        tuple(place for _, place in deployments),
+    )
+
+
+def _read_text(name: str, text: str | bytes, found: _Found) -> None:
+    front: Callable[[str | bytes, str], Reading] = (
+        json_front.read if name.endswith(".json") else yaml_front.read
+    )
+    reading = front(text, name)
+    found.problems += reading.problems
+    for node in reading.documents:
+        if not is_null(node):
+            _read_document(At(name, node), node, found)
+
+
+def _read_document(at: At, node: Node, found: _Found) -> None:
+    if node.kind != "map":
+        found.problems.append(at.error("a document is a mapping", _KINDS))
+        return
+    kind, version = (_text(node, key) for key in ("kind", "apiVersion"))
+    if not kind and not version:
+        found.problems.append(_fragment(node, at))
+    elif kind not in KINDS:
+        what = f"kind {kind} is not read here" if kind else "kind is missing"
+        found.problems.append(at("kind").error(what, ", ".join(KINDS), nearest(kind, KINDS)))
+    elif version != KINDS[kind]:
+        what = f"apiVersion {version} is not read here" if version else "apiVersion is missing"
+        found.problems.append(at("apiVersion").error(what, KINDS[kind], KINDS[kind]))
+    elif kind == "Cluster":
+        found.clusters.append((_decode(Cluster, node, at, found), at))
+    else:
+        found.deployments.append((_decode(MachineDeployment, node, at, found), at))
+
+
+def _decode(cls: type[T], node: Node, at: At, found: _Found) -> T | None:
+    decoded = decode(cls, node, at.file or "")
+    found.problems += decoded.problems
+    return decoded.value
+
+
+def _text(node: Node, key: str) -> str:
+    value = node.get(key)
+    return value.raw if value is not None and value.kind == "scalar" else ""
+
+
+def _fragment(node: Node, at: At) -> Problem:
+    """Where a piece without apiVersion and kind belongs."""
+    keys = [name.raw for name, _ in node.entries]
+    if "variant" in keys or "ignition" in keys:
+        config = "a Butane config" if "variant" in keys else "an Ignition config"
+        return at.error(
+            f"this is {config}: name it in a Cluster, spec.ignition: {{all: [{{file: {at.file}}}]}}", _KINDS
+        )
+    start = (
+        f"a fragment that starts with {keys[0]}, without apiVersion and kind" if keys else "an empty mapping"
+    )
+    if any(key in keys for key in _PROVIDER_KEYS):
+        inside = "spec.template.spec" if "providerSpec" in keys else "spec.template.spec.providerSpec.value"
+        start += f": paste it below {inside} of a MachineDeployment"
+    elif node.at("spec", "template") is not None:
+        start += ": paste it into a MachineDeployment, from spec down"
+    return at.error(start, _KINDS)
+
+
+def _check(found: _Found, need_cluster: bool, first_file: str) -> None:
+    for _, place in found.clusters[1:]:
+        found.problems.append(place("kind").error("a second Cluster", "one Cluster per command"))
+    if need_cluster and not found.clusters and not found.problems:
+        where = Position(first_file, 1, 1) if first_file else None
+        found.problems.append(Problem(Severity.ERROR, where, "", "no Cluster among the documents", _KINDS))
+    cluster = next((value for value, _ in found.clusters[:1]), None)
+    lenient = cluster is None or cluster.spec.cloud.simulated
+    found.problems += _names(found)
+    for cluster_or_none, place in found.clusters[:1]:
+        found.problems += _placeholders(place, lenient)
+        if cluster_or_none is not None:
+            found.problems += check_cluster(cluster_or_none, place)
+    for deployment, place in found.deployments:
+        found.problems += _placeholders(place, lenient)
+        if deployment is not None:
+            found.problems += _check_deployment(deployment, cluster, lenient, place)
+
+
+def _check_deployment(
+    deployment: MachineDeployment, cluster: Cluster | None, lenient: bool, at: At
+) -> Iterator[Problem]:
+    yield from check_deployment(deployment, at)
+    yield from check_kubelet(deployment, cluster.spec.kubernetes.version if cluster else None, lenient, at)
+    if cluster is not None:
+        yield from check_together(cluster, deployment, at)
+
+
+def _names(found: _Found) -> Iterator[Problem]:
+    """Pools are told apart by name, whether shorthand or whole."""
+    seen: dict[str, At] = {}
+    named: list[tuple[str, At]] = []
+    for cluster, at in found.clusters[:1]:
+        pools = cluster.spec.workers if cluster else ()
+        named += [(pool.name, at("spec", "workers", i, "name")) for i, pool in enumerate(pools)]
+    named += [
+        (each.metadata.name, at("metadata", "name")) for each, at in found.deployments if each is not None
+    ]
+    for name, place in named:
+        if name and name in seen:
+            yield place.error(
+                f"a second pool named {name}, the first is at {seen[name].position}", "a name of its own"
+            )
+        seen.setdefault(name, place)
+
+
+def _placeholders(at: At, lenient: bool) -> Iterator[Problem]:
+    for place, text in _scalars(at, at.node):
+        if is_placeholder(text) and place.keys[-2:] != ("versions", "kubelet"):
+            what = f"{text} is a placeholder"
+            yield place.warning(what) if lenient else place.error(what, "the real value")
+
+
+def _scalars(at: At, node: Node | None) -> Iterator[tuple[At, str]]:
+    if node is None:
+        return
+    if node.kind == "scalar":
+        yield at, node.raw
+    for index, item in enumerate(node.items):
+        yield from _scalars(at(index), item)
+    for name, value in node.entries:
+        yield from _scalars(at(name.raw), value)
+
+
+def _worth_saying(problems: list[Problem]) -> tuple[Problem, ...]:
+    """In order, once each; the plain word on an unknown key gives way to a better one at the same field."""
+    generic = [problem for problem in problems if problem.what.startswith("unknown key")]
+    better = {(p.path, p.position and p.position.file) for p in problems if p not in generic}
+    kept = [p for p in problems if p not in generic or (p.path, p.position and p.position.file) not in better]
+    return tuple(dict.fromkeys(in_order(kept)))
