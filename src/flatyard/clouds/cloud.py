@@ -147,6 +147,8 @@ class CreateRequest:
     machine: MachineSpec
     network: Network
     user_data: bytes = field(repr=False)
+    stash_key: str = ""
+    """The stashed object that the user data points to; empty when everything is inline."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property

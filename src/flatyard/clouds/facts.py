@@ -223,9 +223,9 @@ class Quotas:
 class ImageSource:
     """Where Flatcar images come from on this cloud.
 
-    `reference` is the id's form with `{channel}`, `{version}`, `{arch}`, `{generation}` and `{digest}` (eight
-    hex digits or more, where ids are opaque). `lag_days`: how long after a Flatcar release the image shows
-    up.
+    `reference` is the id's form and `name` the name's, with `{channel}`, `{version}`, `{dashed}`, `{arch}`,
+    `{offer}`, `{sku}`, `{digest}` (17 hex digits) and `{uuid}`. `generations`: the virtual hardware that images
+    are made for, `gen1` and `gen2`, or one empty text. `lag_days`: how long after a release the image shows up.
     """
 
     publisher: str
@@ -282,6 +282,8 @@ class CloudFacts:
     """Form of an instance id: `i-{hex17}`, `{uuid}`, `{name}` …"""
     hairpin: bool
     """Whether a backend of the internal load balancer reaches itself through it."""
+    networks: bool
+    """Whether networks, subnets and security groups can be made through the cloud's API."""
     load_balancer: bool
     """Whether the cloud itself has load balancers; the endpoint is a `vip` otherwise."""
     load_balancer_host: str
@@ -352,6 +354,7 @@ def limits(facts: CloudFacts) -> Limits:
         tag_count=facts.tags.count,
         tag_value_length=facts.tags.value_longest,
         create_timeout_seconds=facts.create_timeout,
+        list_lag_seconds=facts.behaviour.list_lag,
     )
 
 

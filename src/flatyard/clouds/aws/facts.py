@@ -216,6 +216,7 @@ FACTS = CloudFacts(
     provider_id="aws:///{zone}/{id}",
     instance_id="i-{hex17}",
     hairpin=False,
+    networks=True,
     load_balancer=True,
     load_balancer_host="{name}-{digest}.elb.{region}.amazonaws.com",
     etcd_device="/dev/nvme1n1",

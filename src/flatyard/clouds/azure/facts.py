@@ -205,9 +205,9 @@ FACTS = CloudFacts(
     ),
     images=ImageSource(
         publisher="kinvolk",
-        reference="kinvolk:flatcar-container-linux-corevm-{arch}:{channel}{generation}:{version}",
-        name="flatcar-container-linux-corevm-{arch} {channel}{generation} {version}",
-        generations=("", "-gen2"),
+        reference="kinvolk:{offer}:{sku}:{version}",
+        name="{offer} {sku} {version}",
+        generations=("gen1", "gen2"),
         lag_days=4.0,
     ),
     quotas=Quotas(
@@ -232,6 +232,7 @@ FACTS = CloudFacts(
         "/subscriptions/{account}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
     ),
     hairpin=False,
+    networks=True,
     load_balancer=True,
     load_balancer_host="{name}-{digest}.{region}.cloudapp.azure.com",
     etcd_device="/dev/disk/azure/scsi1/lun0",

@@ -53,6 +53,7 @@ FACTS = CloudFacts(
     provider_id="flatyard-local://{name}",
     instance_id="{name}",
     hairpin=True,
+    networks=False,
     load_balancer=False,
     load_balancer_host="",
     etcd_device="",

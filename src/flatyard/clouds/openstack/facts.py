@@ -169,6 +169,7 @@ FACTS = CloudFacts(
     provider_id="openstack:///{id}",
     instance_id="{uuid}",
     hairpin=True,
+    networks=True,
     load_balancer=True,
     load_balancer_host="",
     etcd_device="/dev/vdb",

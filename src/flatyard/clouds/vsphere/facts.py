@@ -94,6 +94,7 @@ FACTS = CloudFacts(
     provider_id="vsphere://{uuid}",
     instance_id="{uuid}",
     hairpin=True,
+    networks=False,
     load_balancer=False,
     load_balancer_host="",
     etcd_device="/dev/sdb",
