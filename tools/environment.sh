@@ -55,9 +55,13 @@ current() {
 environment() {
     current "$1" && return
     # A process of its own: it holds the lock, and under sudo it is the owner of the checkout who makes .venv/.
-    owner=$as home=${HOME:-}
-    [ -z "$as" ] || $as test -w "$root" || owner='' home=$own_home
-    $owner ${home:+env "HOME=$home"} /bin/sh -c 'root=$1; . "$root/tools/environment.sh"; make_environment "$2"' sh "$root" "$1" || exit 1
+    (
+        owner=$as
+        if [ -n "$as" ] && ! $as test -w "$root"; then
+            owner='' HOME=$own_home
+        fi
+        exec $owner /bin/sh -c 'root=$1; . "$root/tools/environment.sh"; make_environment "$2"' sh "$root" "$1"
+    ) || exit 1
 }
 
 make_environment() {

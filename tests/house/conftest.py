@@ -7,8 +7,9 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,3 +106,12 @@ def ready(checkout: Checkout) -> Checkout:
     for profile in ("run", "dev"):
         (venv / f"made-{profile}").write_bytes(wanted(checkout.root, profile))
     return checkout
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can reach, as pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="flatyard-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
