@@ -70,7 +70,9 @@ class _Shelf:
 
     def _record_key(self, object_key: str) -> str:
         """Record names have no part that starts with a dot."""
-        return "/".join([self._folder, *(p.replace(".", "_", 1) if p[0] == "." else p for p in object_key.split("/"))])
+        return "/".join(
+            [self._folder, *(p.replace(".", "_", 1) if p[0] == "." else p for p in object_key.split("/"))]
+        )
 
     def _object_key(self, key: str) -> str:
         parts = key.removeprefix(self._folder + "/").split("/")
@@ -109,7 +111,14 @@ async def _adopt(target: Api, resource: Resource, object: Object, wanted: Json) 
 def _portable(object: Object, uids: dict[str, str]) -> Json:
     moved = object.edit()
     metadata = moved["metadata"]
-    for name in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "deletionTimestamp"):
+    for name in (
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "deletionTimestamp",
+    ):
         metadata.pop(name, None)
     for reference in metadata.get("ownerReferences") or ():
         reference["uid"] = uids.get(reference["uid"], reference["uid"])

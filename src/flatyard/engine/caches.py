@@ -142,7 +142,12 @@ class Caches:
         await asyncio.gather(task, return_exceptions=True)
 
     def _forget(self, event: WatchEvent) -> None:
-        for index in (self.machines_by_owner, self.machines_by_id, self.sets_by_owner, self.nodes_by_provider):
+        for index in (
+            self.machines_by_owner,
+            self.machines_by_id,
+            self.sets_by_owner,
+            self.nodes_by_provider,
+        ):
             index.update(event)
 
     def _cluster_changed(self, event: WatchEvent) -> None:

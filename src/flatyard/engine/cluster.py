@@ -192,4 +192,3 @@ STEPS: tuple[Step, ...] = (
 )
 
 __all__ = ["reconcile_cluster", "reconcile_instances"]
-

@@ -9,7 +9,7 @@ from flatyard.base.world import ulid
 from flatyard.clouds.cloud import Role
 from flatyard.decode import JSON, encode
 from flatyard.engine.context import Context
-from flatyard.engine.identity import role_of
+from flatyard.engine.identity import control_plane_name, role_of
 from flatyard.engine.labels import BOOTSTRAP, CONTROL_PLANE_LABEL, FINALIZER, NAMESPACE
 from flatyard.engine.queue import Waiting
 from flatyard.kube.api import AlreadyExists, Json, Object
@@ -19,14 +19,11 @@ from flatyard.model.cluster import Cluster
 from flatyard.model.machines import BY_CLOUD, PROVIDER_OF_CLOUD, MachineSpec
 
 
-def machine_name(cluster: str, index: int) -> str:
-    """`prod-control-plane-1`: by index, so that a lost reply cannot make a second one."""
-    return f"{cluster}-control-plane-{index}"
-
-
 def members(ctx: Context) -> list[Object]:
     """The control plane's Machines, in order of their names."""
-    return sorted((m for m in ctx.caches.machines() if role_of(m) is Role.CONTROL_PLANE), key=lambda m: m.name)
+    return sorted(
+        (m for m in ctx.caches.machines() if role_of(m) is Role.CONTROL_PLANE), key=lambda m: m.name
+    )
 
 
 async def ensure_first_machine(ctx: Context) -> Waiting | None:
@@ -52,14 +49,16 @@ async def ensure_size(ctx: Context) -> Waiting | None:
         )
     if len(present) < wanted:
         taken = {m.name for m in present}
-        free = next(i for i in range(1, wanted + 1) if machine_name(ctx.record.name, i) not in taken)
+        free = next(i for i in range(1, wanted + 1) if control_plane_name(ctx.record.name, i) not in taken)
         await _create(ctx, free, first=False)
         return Waiting(f"control plane: {len(present)} of {wanted} machines", again=60)
     return None
 
 
 async def _create(ctx: Context, index: int, *, first: bool) -> None:
-    machine = new_machine(ctx.wanted(), machine_name(ctx.record.name, index), ulid(ctx.world), first=first)
+    machine = new_machine(
+        ctx.wanted(), control_plane_name(ctx.record.name, index), ulid(ctx.world), first=first
+    )
     try:
         await ctx.book.create(MACHINES, machine)
     except AlreadyExists:

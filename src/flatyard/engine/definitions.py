@@ -16,4 +16,4 @@ def definitions() -> tuple[Json, ...]:
     """Each definition once, in order of its name."""
     folder = resources.files("flatyard.kube") / "crds"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    return tuple(cast(Json, yaml.load(f.read_text("utf-8"), Loader=yaml.CSafeLoader)) for f in files)  # noqa: S506
+    return tuple(cast(Json, yaml.load(f.read_text("utf-8"), Loader=yaml.CSafeLoader)) for f in files)

@@ -6,6 +6,8 @@ that is missing, not Ready or told so is not drained.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance, InstanceState, Role
 from flatyard.engine import events, machine_status, requests, tokens
@@ -47,7 +49,9 @@ async def delete_machine(ctx: Context, machine: Object) -> Result:
 async def _refuse_control_plane(ctx: Context, machine: Object) -> Result:
     said = "removing a control plane machine would take an etcd member away without asking the others"
     await events.warn(ctx, machine, "DeleteRefused", said)
-    return Waiting(said, again=600, final=True, next=f"flatyard down {ctx.record.name} deletes the whole cluster")
+    return Waiting(
+        said, again=600, final=True, next=f"flatyard down {ctx.record.name} deletes the whole cluster"
+    )
 
 
 async def _take_node_away(ctx: Context, machine: Object, instance: Instance) -> Waiting | None:
@@ -76,7 +80,7 @@ async def _take_node_away(ctx: Context, machine: Object, instance: Instance) -> 
 
 def _to_be_drained(ctx: Context, machine: Object, node: Object) -> bool:
     stamp = machine.metadata.get("deletionTimestamp")
-    too_long = bool(stamp) and ctx.world.age(parse_stamp(stamp)) > SKIP_EVICTION_AFTER
+    too_long = stamp is not None and ctx.world.age(parse_stamp(stamp)) > SKIP_EVICTION_AFTER
     return ctx.api is not None and node_ready(node) and SKIP_EVICTION not in node.annotations and not too_long
 
 
@@ -92,10 +96,8 @@ async def _finish(ctx: Context, machine: Object) -> Result:
         return waiting
     node_name = (machine.status.get("nodeRef") or {}).get("name", "")
     if node_name and ctx.api is not None:
-        try:
+        with suppress(NotFound):
             await ctx.api.delete(NODES, "", node_name, uid=machine.status["nodeRef"].get("uid", ""))
-        except NotFound:
-            pass
     if machine.annotations.get(STASHED):
         await ctx.cloud.unstash(ctx.record.ref, machine.annotations[STASHED])
     await tokens.remove(ctx.book, machine_id_of(machine))

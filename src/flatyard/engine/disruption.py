@@ -63,7 +63,9 @@ class OneAtATime:
             return Granted()
         known = {other.name: other for other in self._machines()}
         self._granted = {name: None for name in self._granted if name in known}
-        busy = [name for name, other in known.items() if DISRUPTION in other.annotations or name in self._granted]
+        busy = [
+            name for name, other in known.items() if DISRUPTION in other.annotations or name in self._granted
+        ]
         if len(busy) < self._budget:
             self._granted[machine.name] = None
             return Granted()

@@ -26,7 +26,11 @@ def flannel(pods: str) -> tuple[Json, ...]:
             "kind": "Namespace",
             "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}},
         },
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "flannel", "namespace": NAMESPACE}},
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "flannel", "namespace": NAMESPACE},
+        },
         _role(),
         _binding(),
         _config(pods),

@@ -28,6 +28,11 @@ def pool_of(machine: Object) -> str:
     return machine.controller.name if machine.controller else machine.name
 
 
+def control_plane_name(cluster: str, index: int) -> str:
+    """`prod-control-plane-1`: by index, so that a lost reply cannot make a second one."""
+    return f"{cluster}-control-plane-{index}"
+
+
 def with_identity(machine: Object, world: World) -> Json:
     """The Machine with an id and our finalizer, as it must be before anything is created for it."""
     changed = machine.edit()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from flatyard.clouds.cloud import Cloud, ClusterRef, Instance, InstanceState
 
+
 @dataclass(slots=True)
 class Instances:
     """Every instance of one cluster, by machine id; refreshed by `refresh`, extended by our own calls."""
@@ -54,7 +55,9 @@ class Instances:
 
     def of_node(self, provider_id: str, node_name: str) -> Instance | None:
         """The instance that a node runs on, by providerID or, before it has one, by its expected name."""
-        machine_id = self._by_provider.get(provider_id.lower()) if provider_id else self._by_node.get(node_name)
+        machine_id = (
+            self._by_provider.get(provider_id.lower()) if provider_id else self._by_node.get(node_name)
+        )
         return self.get(machine_id) if machine_id else None
 
     def all(self) -> tuple[Instance, ...]:
@@ -99,4 +102,6 @@ def alive(instance: Instance) -> bool:
 
 def preferred(one: Instance, other: Instance) -> Instance:
     """Of two instances of one machine the living one, of two living ones the newer attempt."""
-    return max(one, other, key=lambda i: (alive(i), i.state is not InstanceState.TERMINATED, i.attempt, i.created))
+    return max(
+        one, other, key=lambda i: (alive(i), i.state is not InstanceState.TERMINATED, i.attempt, i.created)
+    )

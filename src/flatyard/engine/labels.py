@@ -23,4 +23,4 @@ TOMBSTONE = "flatyard.dev/tombstone"
 
 FINALIZER = "flatyard.dev/machine"
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
-REQUEST_SECRET_TYPE = "flatyard.dev/create-request"  # noqa: S105 — a Secret's type
+REQUEST_SECRET_TYPE = "flatyard.dev/create-request"

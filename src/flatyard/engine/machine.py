@@ -17,8 +17,8 @@ from flatyard.engine.labels import ATTEMPT, CREATE_SENT, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase
 from flatyard.engine.nodes import attend_node, node_of
 from flatyard.engine.queue import Done, Key, Result, Waiting
-from flatyard.engine.rendering import render_request
 from flatyard.engine.record import Phase as ClusterPhase
+from flatyard.engine.rendering import render_request
 from flatyard.kube.api import Object
 from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import INITIALIZERS
@@ -50,7 +50,9 @@ async def reconcile_machine(ctx: Context, key: Key) -> Result:
 async def _keep_alive(ctx: Context, machine: Object) -> Result:
     doubles = ctx.instances.duplicates(machine_id_of(machine))
     if doubles:
-        await events.warn(ctx, machine, "Duplicate", f"instances {', '.join(i.id for i in doubles)} share its id")
+        await events.warn(
+            ctx, machine, "Duplicate", f"instances {', '.join(i.id for i in doubles)} share its id"
+        )
     instance = ctx.instances.get(machine_id_of(machine))
     if instance is None or instance.attempt < attempt_of(machine):
         return await _create(ctx, machine)
@@ -137,4 +139,3 @@ async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Resu
 def _age_of_create(ctx: Context, machine: Object) -> float:
     stamp = machine.annotations.get(CREATE_SENT)
     return ctx.world.age(parse_stamp(stamp)) if stamp else 0.0
-

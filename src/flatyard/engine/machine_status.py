@@ -56,7 +56,12 @@ def status(
 
 def _operation(operation: tuple[str, str], now: str) -> Json:
     kind, said = operation
-    return {"type": kind, "description": said or None, "state": "Processing" if said else "Done", "lastUpdated": now}
+    return {
+        "type": kind,
+        "description": said or None,
+        "state": "Processing" if said else "Done",
+        "lastUpdated": now,
+    }
 
 
 async def write(
@@ -107,13 +112,15 @@ def _of_node(machine: Object, node: Object) -> Json:
 
 def node_ready(node: Object) -> bool:
     """Whether the node's Ready condition is True."""
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in node.status.get("conditions") or ())
+    return any(
+        c.get("type") == "Ready" and c.get("status") == "True" for c in node.status.get("conditions") or ()
+    )
 
 
 def _ready_since(node: Object) -> str | None:
     for condition in node.status.get("conditions") or ():
         if condition.get("type") == "Ready":
-            return condition.get("lastTransitionTime")
+            return str(condition.get("lastTransitionTime") or "") or None
     return None
 
 

@@ -206,7 +206,9 @@ def deployment_status(ctx: Context, deployment: Object, new: Object, old: Sequen
     """Counts over all sets, and the conditions Available and Progressing as a Deployment has them."""
     total = {name: sum(int(s.status.get(name) or 0) for s in (new, *old)) for name in _COUNTS}
     wanted = _replicas(deployment)
-    complete = total["availableReplicas"] >= wanted and int(new.status.get("replicas") or 0) == total["replicas"]
+    complete = (
+        total["availableReplicas"] >= wanted and int(new.status.get("replicas") or 0) == total["replicas"]
+    )
     status: Json = {
         **total,
         "updatedReplicas": int(new.status.get("replicas") or 0),
@@ -215,7 +217,9 @@ def deployment_status(ctx: Context, deployment: Object, new: Object, old: Sequen
     }
     available = total["availableReplicas"] >= _strategy(deployment).fewest_available
     status["conditions"] = [
-        _condition(ctx, deployment, "Available", available, "MinimumReplicasAvailable", "MinimumReplicasUnavailable"),
+        _condition(
+            ctx, deployment, "Available", available, "MinimumReplicasAvailable", "MinimumReplicasUnavailable"
+        ),
         _progressing(ctx, deployment, complete, status),
     ]
     return status
@@ -248,7 +252,9 @@ def _progressing(ctx: Context, deployment: Object, complete: bool, status: Json)
     if complete:
         return _condition(ctx, deployment, "Progressing", True, "NewMachineSetAvailable", "")
     before = _find_condition(deployment, "Progressing")
-    moved = any(deployment.status.get(k) != status[k] for k in (*_COUNTS, "updatedReplicas", "observedGeneration"))
+    moved = any(
+        deployment.status.get(k) != status[k] for k in (*_COUNTS, "updatedReplicas", "observedGeneration")
+    )
     stamp = (before or {}).get("lastUpdateTime")
     deadline = float(deployment.spec.get("progressDeadlineSeconds") or 600)
     late = not moved and stamp is not None and ctx.world.age(parse_stamp(stamp)) > deadline

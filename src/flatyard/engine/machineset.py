@@ -164,4 +164,3 @@ def _result(wanted: int, counted: Count, existing: int) -> Result:
     going = existing - counted.status["replicas"]
     leaving = f", {going} going away" if going else ""
     return Waiting(f"{available} of {wanted} machines available{leaving}", again=again)
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from flatyard.clouds.cloud import Instance
 from flatyard.engine import events, machine_status, requests, tokens
@@ -89,7 +89,7 @@ def _node_patch(machine: Object, node: Object) -> Json:
     return patch
 
 
-def _missing(into: Json, name: str, wanted: dict[str, str], present: Any) -> None:
+def _missing(into: Json, name: str, wanted: Mapping[str, str], present: Mapping[str, str]) -> None:
     lacking = {k: v for k, v in wanted.items() if present.get(k) != v}
     if lacking:
         into[name] = lacking
@@ -99,4 +99,3 @@ def _with_taints(present: list[Json], wanted: list[Json]) -> list[Json] | None:
     have = {(t.get("key"), t.get("effect")) for t in present}
     lacking = [t for t in wanted if (t.get("key"), t.get("effect")) not in have]
     return [*present, *lacking] if lacking else None
-

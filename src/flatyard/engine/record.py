@@ -82,7 +82,9 @@ async def create(store: Store, world: World, name: str, cloud: str) -> ClusterRe
 
 async def save(store: Store, record: ClusterRecord, *, new: bool = False) -> ClusterRecord:
     """Write the record; raises store.Stale when somebody else wrote it meanwhile."""
-    version = await store.write(record_key(record.name), _encode(record), expect=None if new else record.stored)
+    version = await store.write(
+        record_key(record.name), _encode(record), expect=None if new else record.stored
+    )
     return replace(record, stored=version)
 
 

@@ -51,7 +51,12 @@ def _name(machine_id: str) -> str:
 
 
 def _secret(machine: Object, request: CreateRequest, cloud: str) -> Json:
-    owner = {"apiVersion": MACHINES.api_version, "kind": MACHINES.kind, "name": machine.name, "uid": machine.uid}
+    owner = {
+        "apiVersion": MACHINES.api_version,
+        "kind": MACHINES.kind,
+        "name": machine.name,
+        "uid": machine.uid,
+    }
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -23,7 +23,7 @@ from flatyard.engine.machine import reconcile_machine
 from flatyard.engine.machinedeployment import reconcile_machine_deployment
 from flatyard.engine.machineset import reconcile_machine_set
 from flatyard.engine.nodes import reconcile_node
-from flatyard.engine.queue import Key, Queue, Result, Wait, Waiting
+from flatyard.engine.queue import Done, Key, Queue, Result, Wait, Waiting
 
 INSTANCES = "instances"
 Reconciler = Callable[[Context, Key], Awaitable[Result]]
@@ -61,6 +61,8 @@ class Engine:
     async def reconcile(self, key: Key) -> Result:
         """Run the reconciler of one key and tell onlookers when the object's state changed."""
         ctx = self.context
+        if ctx.record.phase is records.Phase.DELETING and key.kind not in (CLUSTER, INSTANCES):
+            return Done()
         try:
             if key.kind == CLUSTER:
                 result = await RECONCILERS[key.kind](ctx, key)

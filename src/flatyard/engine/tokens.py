@@ -69,7 +69,9 @@ async def _create(book: Api, world: World, machine_id: str) -> Object:
             return await book.create(SECRETS, _secret(world, machine_id, _probe(machine_id, probe, half)))
         except AlreadyExists:
             continue
-    raise Failed(f"no free bootstrap token id for machine {machine_id}", next="delete expired bootstrap tokens")
+    raise Failed(
+        f"no free bootstrap token id for machine {machine_id}", next="delete expired bootstrap tokens"
+    )
 
 
 async def _prolong(book: Api, world: World, secret: Object) -> Object:
