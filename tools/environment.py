@@ -88,12 +88,22 @@ def pip_command(venv: Path) -> list[str]:
 
 
 def sync(root: Path, venv: Path, uv: Path, profile: str, env: MutableMapping[str, str]) -> None:
-    """Exactly what the lock names, and this checkout itself, editable."""
+    """Exactly what the lock names, and this checkout itself, editable.
+
+    All is compiled now: where PYTHONDONTWRITEBYTECODE is set it never would be, and each start costs double.
+    """
     shutil.rmtree(venv / ".pip", ignore_errors=True)
     target = ["--quiet", "--python", str(venv / "bin/python")]
     lock = root / f"locks/{profile}.txt"
-    run([str(uv), "pip", "sync", *target, "--require-hashes", "--no-build", str(lock)], root, env)
+    run(
+        [str(uv), "pip", "sync", *target, "--compile-bytecode", "--require-hashes", "--no-build", str(lock)],
+        root,
+        env,
+    )
     run([str(uv), "pip", "install", *target, "--no-deps", "--editable", str(root)], root, env)
+    # A file that does not compile is the command's to report, not the environment's.
+    compiling = [str(venv / "bin/python"), "-m", "compileall", "-q", str(root / "src/flatyard")]
+    subprocess.run(compiling, stdout=sys.stderr, check=False)
 
 
 def environment() -> dict[str, str]:

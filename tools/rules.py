@@ -6,6 +6,8 @@ datetime, `uuid`'s random ids, `random.*`, `secrets.*` and the kernel's randomne
 
 The pure folders (`decode`, `model`, `butane`, `node`, `engine/plan`) neither open files nor ask the environment;
 import-linter keeps sockets and processes from them, this keeps `open`, `os` and the reading methods of paths.
+
+A function longer than 80 lines is refused everywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from pathlib import Path
 
 WORLD = "base/world.py"
 PURE = ("decode/", "model/", "butane/", "node/", "engine/plan.py", "engine/plan/")
+
+LONGEST = 80
 
 # A dotted name, or all names below a module where it ends in a dot.
 CLOCKS_AND_CHANCE = (
@@ -63,7 +67,7 @@ def breaches(source: str, place: str) -> list[Breach]:
     except SyntaxError as error:
         return [Breach(error.lineno or 1, (error.offset or 1) - 1, error.msg)]
     names = imported(tree)
-    found: list[Breach] = []
+    found = list(lengths(tree))
     if place != WORLD:
         found += clocks(tree, names)
     if place.startswith(PURE):
@@ -110,6 +114,14 @@ def clocks(tree: ast.AST, names: Mapping[str, str]) -> Iterator[Breach]:
                 yield Breach(
                     node.lineno, node.col_offset, f"{name}: take it from base.World, or asyncio for timers"
                 )
+
+
+def lengths(tree: ast.AST) -> Iterator[Breach]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > LONGEST:
+                yield Breach(node.lineno, node.col_offset, f"{node.name}: {lines} lines, more than {LONGEST}")
 
 
 def all_annotations(tree: ast.AST) -> Iterator[ast.expr]:

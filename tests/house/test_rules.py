@@ -75,6 +75,13 @@ def test_a_breach_is_located():
     assert (found.line, found.column, found.what.split(":")[0]) == (3, 5, "time.time")
 
 
+def test_a_long_function_is_found():
+    body = "    x = 1\n"
+    assert not breaches("def f():\n" + body * 79, "cli/main.py")
+    (found,) = breaches("def f():\n" + body * 80, "cli/main.py")
+    assert found.what == "f: 81 lines, more than 80"
+
+
 def test_this_checkout_keeps_the_rules(capsys):
     status = RULES["main"](ROOT / "src/flatyard")
     assert (status, capsys.readouterr().out) == (0, "")
