@@ -27,6 +27,11 @@ def encode(config: Config, *, newline: bool = False) -> bytes:
     return (text + "\n" if newline else text).encode()
 
 
+def encode_entry(entry: object) -> bytes:
+    """One file, unit, user … as it stands inside the config."""
+    return _encode_item(entry).encode()
+
+
 def encode_pretty(config: Config) -> bytes:
     """The same document indented by two spaces, with a trailing newline."""
     text = json.dumps(json.loads(encode(config)), indent=2, ensure_ascii=False)
