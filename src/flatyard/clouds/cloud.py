@@ -21,6 +21,7 @@ from typing import ClassVar, Protocol
 
 from flatyard.base.errors import Failed, Problem
 from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import MachineSpec
 from flatyard.model.traits import Limits, NodeTraits
 
@@ -41,7 +42,9 @@ class CloudError(Failed):
 
     retry: ClassVar[bool] = False
 
-    def __init__(self, what: str, *, code: str = "", request_id: str = "", why: str = "", next: str = "") -> None:
+    def __init__(
+        self, what: str, *, code: str = "", request_id: str = "", why: str = "", next: str = ""
+    ) -> None:
         super().__init__(what, why=why, next=next)
         self.code = code
         self.request_id = request_id
@@ -206,6 +209,8 @@ class Owned:
     machine_id: str = ""
     kept: bool = False
     """True for volumes that stay unless --delete-volumes is given."""
+    created: str = ""
+    """RFC 3339 stamp, empty where the cloud does not tell; what is young may still be somebody's create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +233,9 @@ class Cloud(Protocol):
     @property
     def limits(self) -> Limits: ...
 
-    async def preflight(self, cluster: Cluster) -> tuple[Problem, ...]:
+    async def preflight(
+        self, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
+    ) -> tuple[Problem, ...]:
         """Quotas, permissions, image × region × size × arch, names and limits, before anything is created."""
         ...
 

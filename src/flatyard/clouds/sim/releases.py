@@ -39,4 +39,6 @@ RELEASES = (
     Release("4081.3.10", 60),
     Release("3510.3.8", 500),
 )
-"""Oldest releases included: pinned versions of old cluster files are found, or refused for their own reason."""
+"""Oldest releases included: pinned versions of old cluster files are found, or refused for their own
+reason.
+"""

@@ -1,0 +1,187 @@
+"""What would be refused, found before anything is created: region, sizes, images, zones, names, tags,
+quotas.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.cloud import ImageQuery
+from flatyard.clouds.facts import CloudFacts, Size
+from flatyard.clouds.sim.api import Provider, Usage
+from flatyard.clouds.sim.endpoint import kind_of
+from flatyard.clouds.sim.imagery import filter_of, images, size_of
+from flatyard.clouds.sim.scenery import zones_of
+from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
+from flatyard.model.machines import MachineSpec, VsphereMachine
+
+_SIZE_FIELDS = {"aws": "instanceType", "azure": "vmSize", "gcp": "machineType", "openstack": "flavor"}
+_ZONE_FIELDS = {"aws": "availabilityZone", "azure": "zones", "gcp": "zone", "openstack": "availabilityZone"}
+_IMAGE_FIELDS = {
+    "aws": "ami",
+    "azure": "imageReference",
+    "gcp": "customImage",
+    "openstack": "image",
+    "vsphere": "templateVMName",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Machines that are alike: where they are written, how they are called, and how many."""
+
+    path: str
+    name: str
+    replicas: int
+    machine: MachineSpec | None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+async def problems(
+    provider: Provider, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+) -> tuple[Problem, ...]:
+    """Everything that is wrong at once, errors and warnings; raises Refused when the account cannot be
+    asked.
+    """
+    pools = (*_pools(cluster), *_deployed(deployments))
+    usage = await provider.usage()
+    found = [*_region(provider), *_endpoint(provider, cluster), *_name(provider, cluster, pools)]
+    for pool in pools:
+        found += _sizes(provider, pool)
+        found += _zones(provider, pool)
+        found += _tags(provider.persona.facts, pool)
+        found += await _images(provider, cluster, pool)
+    return (*found, *_quotas(provider, pools, usage), *_zone_count(provider, cluster))
+
+
+def _pools(cluster: Cluster) -> Iterator[Pool]:
+    spec = cluster.spec
+    plane = spec.control_plane
+    yield Pool("spec.controlPlane", f"{cluster.name}-control-plane", plane.replicas, plane.machine)
+    for number, pool in enumerate(spec.workers):
+        yield Pool(f"spec.workers[{number}]", pool.name, pool.replicas, pool.machine)
+
+
+def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
+    for deployment in deployments:
+        provider = deployment.spec.template.spec.provider_spec.value
+        path = f"MachineDeployment {deployment.metadata.name}: spec.template.spec.providerSpec.value"
+        machine = provider.cloud_provider_spec
+        yield Pool(path, deployment.metadata.name, deployment.spec.replicas, machine)
+
+
+def _region(provider: Provider) -> Iterator[Problem]:
+    persona = provider.persona
+    if not persona.known:
+        names = [region.name for region in persona.facts.regions]
+        near = difflib.get_close_matches(persona.region.name, names, 1)
+        what = f"{persona.facts.title} has no region {persona.region.name!r}"
+        yield _error("spec.cloud.sim.region", what, ", ".join(names), near[0] if near else "")
+
+
+def _endpoint(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
+    if kind_of(provider, cluster) == "lb" and not provider.persona.facts.load_balancer:
+        what = f"{provider.persona.facts.title} has no load balancers of its own"
+        yield _error("spec.endpoint.kind", what, "vip, dns", "vip")
+
+
+def _name(provider: Provider, cluster: Cluster, pools: tuple[Pool, ...]) -> Iterator[Problem]:
+    rule = provider.persona.facts.instance_name
+    for path, name in (("metadata.name", cluster.name), *((pool.path, pool.name) for pool in pools[1:])):
+        if not rule.fits(f"{name}-xxxxx-xxxxx"):
+            yield _error(path, f"machines named after {name!r} cannot be called so here", rule.allowed)
+
+
+def _sizes(provider: Provider, pool: Pool) -> Iterator[Problem]:
+    facts, machine = provider.persona.facts, pool.machine
+    path = f"{pool.path}.machine.{_SIZE_FIELDS.get(facts.name, 'cpus')}"
+    if machine is None or isinstance(machine, VsphereMachine) or not facts.sizes:
+        return
+    size = facts.size(machine.size)
+    if size is None:
+        near = difflib.get_close_matches(machine.size, facts.size_names, 1, 0.5)
+        close = ", ".join(difflib.get_close_matches(machine.size, facts.size_names, 6, 0.3))
+        what = f"{facts.title} has no size {machine.size!r}" if machine.size else "no size is given"
+        yield _error(path, what, close or ", ".join(facts.size_names[:12]), near[0] if near else "")
+    elif pool.path == "spec.controlPlane" and (size.vcpus < 2 or size.memory_mib < 1700):
+        what = f"{size.name} has {size.vcpus} vCPU and {size.memory_mib} MiB; kubeadm wants 2 and 1700 MiB"
+        yield _error(path, what, ", ".join(_roomy(facts, size)))
+
+
+def _roomy(facts: CloudFacts, size: Size) -> list[str]:
+    fits = (s.name for s in facts.sizes if s.vcpus == 2 and s.memory_mib >= 2048 and s.arch == size.arch)
+    return [name for name, _ in zip(fits, range(6), strict=False)]
+
+
+def _zones(provider: Provider, pool: Pool) -> Iterator[Problem]:
+    region = provider.persona.region
+    zone = pool.machine.zone if pool.machine else ""
+    if zone and zone not in region.zones and not provider.persona.facts.open_regions:
+        near = difflib.get_close_matches(zone, region.zones, 1)
+        path = f"{pool.path}.machine.{_ZONE_FIELDS.get(provider.persona.name, 'cluster')}"
+        what = f"{region.name} has no zone {zone!r}"
+        yield _error(path, what, ", ".join(filter(None, region.zones)) or "none", near[0] if near else "")
+
+
+def _tags(facts: CloudFacts, pool: Pool) -> Iterator[Problem]:
+    machine = pool.machine
+    labels = getattr(machine, "labels", None) or getattr(machine, "tags", None) or {}
+    if not hasattr(labels, "items"):
+        return
+    for key, value in labels.items():
+        if not facts.tags.fits(key, value):
+            yield _error(
+                f"{pool.path}.machine.tags[{key}]", f"{key}={value} is not allowed", facts.tags.allowed
+            )
+
+
+async def _images(provider: Provider, cluster: Cluster, pool: Pool) -> list[Problem]:
+    flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
+    baked = kubernetes.version if kubernetes.flavor == "image" else None
+    query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
+    if await images(provider, query):
+        return []
+    path = f"{pool.path}.machine.{_IMAGE_FIELDS.get(provider.persona.name, 'image')}"
+    wanted = flatcar.version or f"channel {flatcar.channel}"
+    size = size_of(provider, pool.machine)
+    fits = f" that {size.name} boots ({', '.join((size.arch, *size.generations))})" if size else ""
+    what = f"{provider.persona.region.name} has no Flatcar image for {wanted}{fits}"
+    there = await provider.list_images(filter_of(provider, ImageQuery("", None, machine=pool.machine)))
+    allowed = ", ".join(dict.fromkeys(f"{row.channel} {row.version}" for row in there[:8]))
+    return [_error(path, what, allowed or "none for this architecture")]
+
+
+def _quotas(provider: Provider, pools: tuple[Pool, ...], usage: Usage) -> Iterator[Problem]:
+    machines = sum(pool.replicas for pool in pools)
+    vcpus = sum(pool.replicas * _vcpus(provider, pool.machine) for pool in pools)
+    needs = (
+        ("instances", machines, usage.instances, usage.quotas.instances),
+        ("vCPUs", vcpus, usage.vcpus, usage.quotas.vcpus),
+    )
+    advice = provider.persona.facts.notes.get("quota", "")
+    for what, wanted, used, limit in needs:
+        if limit and used + wanted > limit:
+            text = f"the cluster needs {wanted} {what}; the account may use {limit} and uses {used}"
+            yield _error("spec", text, advice)
+
+
+def _vcpus(provider: Provider, machine: MachineSpec | None) -> int:
+    if isinstance(machine, VsphereMachine):
+        return machine.cpus
+    size = size_of(provider, machine)
+    return size.vcpus if size else 0
+
+
+def _zone_count(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
+    replicas, zones = cluster.spec.control_plane.replicas, zones_of(provider, cluster)
+    if replicas >= 3 and len(provider.persona.region.zones) == 1 and not provider.persona.facts.open_regions:
+        what = f"{replicas} control planes in {provider.persona.region.name} share its only zone {zones[0]!r}"
+        yield Problem(Severity.WARNING, None, "spec.controlPlane.replicas", what.replace(" ''", ""))
+
+
+def _error(path: str, what: str, allowed: str = "", suggestion: str = "") -> Problem:
+    return Problem(Severity.ERROR, None, path, what, allowed, suggestion)
