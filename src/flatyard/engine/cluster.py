@@ -41,9 +41,9 @@ async def reconcile_cluster(ctx: Context, key: Key) -> Result:
     found = ctx.caches.cluster(ctx.record.name)
     if found is None:
         return Waiting("its Cluster object is missing", final=True, next="flatyard up FILE writes it again")
-    if ctx.cluster_version != found.resource_version:
+    if ctx.cluster is None or ctx.cluster_generation != (found.uid, found.generation):
         ctx.cluster = from_json(Cluster, found.raw)
-        ctx.cluster_version = found.resource_version
+        ctx.cluster_generation = (found.uid, found.generation)
     for step in STEPS:
         waiting = await step(ctx)
         if waiting is not None:

@@ -21,8 +21,10 @@ from flatyard.engine.record import ClusterRecord
 from flatyard.kube.api import Api
 from flatyard.kube.lease import Lease
 from flatyard.model.cluster import Cluster
+from flatyard.node.render import NodeTemplate
 from flatyard.pki import ClusterSecrets
-from flatyard.store import Store
+from flatyard.store import Stale, Store
+from flatyard.sysext import Feed
 
 
 class Clients(Protocol):
@@ -31,6 +33,12 @@ class Clients(Protocol):
     def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
         """A client with a short-lived certificate; connecting happens with the first call."""
         ...
+
+
+class Feeds(Protocol):
+    """Where the hashes of Kubernetes extensions come from."""
+
+    async def feed(self) -> Feed: ...
 
 
 class StepState(StrEnum):
@@ -64,6 +72,7 @@ class Seams:
     cloud: Cloud
     store: Store
     clients: Clients
+    feeds: Feeds
     holder: str
     """Who we are in locks and leases: user, host and process."""
     on_step: Callable[[Step], None] = _ignore
@@ -85,7 +94,10 @@ class Context:
     gate: Gate = field(init=False)
     cluster: Cluster | None = None
     """The Cluster object as last read."""
-    cluster_version: str = ""
+    cluster_generation: tuple[str, int] = ("", 0)
+    """Uid and generation of the object that `cluster` was read from."""
+    templates: dict[tuple[object, ...], NodeTemplate] = field(default_factory=dict)
+    """Prepared node configs by what they were prepared from."""
     api: Api | None = None
     """The cluster's own API, once it has answered."""
     load_balancers_released: bool = False
@@ -122,8 +134,16 @@ class Context:
             self.queue.add(key)
 
     async def save(self, record: ClusterRecord) -> None:
-        """Make `record` the remembered one, in the store first."""
-        self.record = await records.save(self.seams.store, record)
+        """Make `record` the remembered one, in the store first.
+
+        When somebody else wrote it meanwhile (a tombstone, a newer apply), theirs is taken and the caller's
+        step fails: the next pass decides again.
+        """
+        try:
+            self.record = await records.save(self.seams.store, record)
+        except Stale:
+            self.record = await records.load(self.seams.store, record.name) or self.record
+            raise
 
     def ensured_lately(self, what: str, seconds: float) -> bool:
         """Whether this process compared `what` with the cloud in the last `seconds`."""

@@ -24,7 +24,9 @@ def role_of(machine: Object) -> Role:
 
 
 def pool_of(machine: Object) -> str:
-    """The set that the machine belongs to: its owner's name, or its own."""
+    """The set that the machine belongs to: its owner's name, `control-plane`, or its own name."""
+    if role_of(machine) is Role.CONTROL_PLANE:
+        return Role.CONTROL_PLANE.value
     return machine.controller.name if machine.controller else machine.name
 
 

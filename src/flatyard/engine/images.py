@@ -16,8 +16,8 @@ from flatyard.decode import encode, from_json
 from flatyard.engine.context import Context
 from flatyard.engine.control_plane import spec_of
 from flatyard.engine.queue import Key, Waiting
-from flatyard.engine.record import Images
-from flatyard.kube.api import Object
+from flatyard.engine.record import Chosen, Images
+from flatyard.kube.api import Json, Object
 from flatyard.model.machine import ProviderSpec
 from flatyard.model.machines import MachineSpec
 
@@ -29,19 +29,29 @@ def image_key(spec: MachineSpec, kubernetes: str | None) -> str:
 
 
 async def resolve_images(ctx: Context) -> Waiting | None:
-    """Record an image for every machine spec in use that has none yet."""
+    """Record an image and a pinned extension for every machine spec in use that has none yet."""
     images = ctx.record.images
+    image_flavor = ctx.wanted().spec.kubernetes.flavor == "image"
     for spec, kubelet in _specs(ctx):
-        kubernetes = kubelet if ctx.wanted().spec.kubernetes.flavor == "image" else None
-        key = image_key(spec, kubernetes)
+        key = image_key(spec, kubelet if image_flavor else None)
         if key not in images.by_spec:
-            found = await _look_up(ctx, spec, kubernetes, images)
-            images = Images(images.flatcar or found.version, {**images.by_spec, key: found.reference})
+            found = await _look_up(ctx, spec, kubelet if image_flavor else None, images)
+            chosen = {**images.by_spec, key: Chosen(found.reference, found.arch)}
+            images = replace(images, flatcar=images.flatcar or found.version, by_spec=chosen)
+        pin = pin_key(kubelet, images.by_spec[key].arch)
+        if not image_flavor and pin not in images.pins:
+            feed = await ctx.seams.feeds.feed()
+            pinned = feed.image(kubelet, images.by_spec[key].arch)
+            images = replace(images, pins={**images.pins, pin: pinned})
     if images != ctx.record.images:
         await ctx.save(replace(ctx.record, images=images))
         for machine in ctx.caches.machines():
             ctx.enqueue(Key("machine", machine.name))
     return None
+
+
+def pin_key(version: str, arch: str) -> str:
+    return f"{version}/{arch}"
 
 
 async def _look_up(ctx: Context, spec: MachineSpec, kubernetes: str | None, known: Images) -> Image:
@@ -70,15 +80,21 @@ def _specs(ctx: Context) -> list[tuple[MachineSpec, str]]:
     for owner in ctx.caches.deployments():
         spec = provider_of(owner.spec["template"]["spec"]).cloud_provider_spec
         if spec is not None:
-            specs.append((spec, version))
+            specs.append((spec, kubelet_of(owner.spec["template"]["spec"], version)))
     return specs
 
 
-def provider_of(machine_spec: dict[str, object]) -> ProviderSpec:
+def kubelet_of(machine_spec: Json, cluster_version: str) -> str:
+    """The kubelet version that a Machine (or a template) asks for; the cluster's own when it asks for none."""
+    wanted = str((machine_spec.get("versions") or {}).get("kubelet") or "")
+    if not wanted or wanted.startswith("<"):
+        return cluster_version
+    return wanted if wanted.startswith("v") else f"v{wanted}"
+
+
+def provider_of(machine_spec: Json) -> ProviderSpec:
     """The typed provider spec in a Machine's (or a template's) `spec`."""
-    source = machine_spec["providerSpec"]
-    assert isinstance(source, dict)
-    return from_json(ProviderSpec, source["value"])
+    return from_json(ProviderSpec, machine_spec["providerSpec"]["value"])
 
 
 def provider_of_machine(machine: Object) -> ProviderSpec:

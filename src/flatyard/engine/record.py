@@ -17,6 +17,7 @@ from flatyard.base.errors import Refused
 from flatyard.base.world import World, rfc3339, ulid
 from flatyard.clouds.cloud import ClusterRef, Endpoint, Network
 from flatyard.store import Store
+from flatyard.sysext import SysextImage
 
 SCHEMA = 1
 
@@ -33,11 +34,24 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """The cloud's image for one machine spec."""
+
+    reference: str
+    arch: str
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
-    """The Flatcar release and the image of each pool's machine spec, resolved once (DESIGN §3 "Nodes")."""
+    """What machines boot, resolved once (DESIGN §3 "Nodes").
+
+    The Flatcar release, the cloud's image for each machine spec (by `images.image_key`), and the pinned
+    Kubernetes extension for each `VERSION/ARCH`.
+    """
 
     flatcar: str = ""
-    by_spec: Mapping[str, str] = field(default_factory=dict)
+    by_spec: Mapping[str, Chosen] = field(default_factory=dict)
+    pins: Mapping[str, SysextImage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +126,19 @@ def _decode(text: bytes) -> ClusterRecord:
         **found
         | {
             "phase": Phase(found["phase"]),
-            "images": Images(**found["images"]),
+            "images": _images(found["images"]),
             "applied": tuple(found["applied"]),
             "network": Network(**_tuples(network)) if network else None,
             "endpoint": Endpoint(**_tuples(endpoint)) if endpoint else None,
         }
+    )
+
+
+def _images(fields: dict[str, Any]) -> Images:
+    return Images(
+        fields["flatcar"],
+        {key: Chosen(**chosen) for key, chosen in fields["by_spec"].items()},
+        {key: SysextImage(**pin) for key, pin in fields["pins"].items()},
     )
 
 

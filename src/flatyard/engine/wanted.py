@@ -105,9 +105,15 @@ def _with_version(cluster: Cluster, deployment: MachineDeployment) -> MachineDep
 
 
 def cluster_object(cluster: Cluster) -> Json:
-    """The Cluster as it stands in the book: all of the user's fields, in the namespace of the machines."""
+    """The Cluster as it stands in the book: the user's fields, and the defaults that must not move later."""
     object: Json = dict(encode(cluster))
     object |= {"apiVersion": CLUSTERS.api_version, "kind": CLUSTERS.kind}
+    spec = cluster.spec
+    object["spec"] |= {
+        "kubernetes": encode(spec.kubernetes, full=True),
+        "network": encode(spec.network, full=True),
+        "controlPlane": {"replicas": spec.control_plane.replicas, **object["spec"].get("controlPlane", {})},
+    }
     object["metadata"] = {**object["metadata"], "namespace": NAMESPACE}
     object.pop("status", None)
     return object
@@ -123,6 +129,20 @@ def deployment_object(deployment: MachineDeployment, cluster: str) -> Json:
         "namespace": NAMESPACE,
         "annotations": {**annotations, APPLIED: cluster},
     }
-    object["spec"] = {"replicas": deployment.spec.replicas, **object["spec"]}
+    object["spec"] = _spec_defaults(deployment.spec) | object["spec"]
     object.pop("status", None)
     return object
+
+
+def _spec_defaults(spec: MachineDeploymentSpec) -> Json:
+    rolling = spec.strategy.rolling_update
+    return {
+        "replicas": spec.replicas,
+        "minReadySeconds": spec.min_ready_seconds,
+        "progressDeadlineSeconds": spec.progress_deadline_seconds,
+        "revisionHistoryLimit": spec.revision_history_limit,
+        "strategy": {
+            "type": spec.strategy.type,
+            "rollingUpdate": {"maxSurge": rolling.max_surge, "maxUnavailable": rolling.max_unavailable},
+        },
+    }
