@@ -40,6 +40,8 @@ class ClusterSettings:
     """The control plane's version, `v1.34.3`."""
     endpoint_host: str
     endpoint_port: int = 6443
+    endpoint_address: str = ""
+    """Where the endpoint's name leads, for clusters whose name no DNS knows: each machine gets it in /etc/hosts."""
     pods: str = "10.244.0.0/16"
     services: str = "10.96.0.0/12"
     flavor: str = "sysext"
@@ -69,8 +71,8 @@ class PoolSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels of the Node. Those that a kubelet may not set itself are left out (see `kubelet_labels`)."""
     taints: tuple[Taint, ...] = ()
-    settings: KubeletSettings = KubeletSettings()
-    system: OperatingSystemSpec = OperatingSystemSpec()
+    settings: KubeletSettings = field(default_factory=KubeletSettings)
+    system: OperatingSystemSpec = field(default_factory=OperatingSystemSpec)
     ssh_keys: tuple[str, ...] = ()
     extras: tuple[Config, ...] = ()
     """The user's own configs, laid over ours in this order (read with `extras.read_extra`)."""

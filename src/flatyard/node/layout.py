@@ -9,16 +9,19 @@
     `kubelet.service`, which the extension's own drop-in for `multi-user.target` upholds. (Flavor `image`: the
     same things are baked in, below /opt/bin.)
  3. `ETCD_MOUNT` mounts the etcd disk (control planes whose cloud has one).
- 4. `CONTAINERD_UNIT` starts with `CONTAINERD_CONFIG`.
+ 4. `CONTAINERD_UNIT` starts with `CONTAINERD_CONFIG` (flavor `image`: with the image's own).
  5. `METADATA_UNIT` closes the metadata service to pods (clouds without a hop limit).
  6. `IDENTITY_UNIT` learns node name and providerID (from the metadata service where the cloud's traits say so),
     writes `ENV_FILE`, and fills the placeholders of `KUBEADM_CONFIG` into `KUBEADM_READY_CONFIG`.
  7. `INIT_UNIT` (first control plane) or `JOIN_UNIT` (all others) runs kubeadm. Both require 3, 4 and 6, both do
-    nothing once `STAMP` exists, both go on where an earlier attempt stopped, and never run `kubeadm reset`.
+    nothing once `STAMP` exists, both go on where an earlier attempt stopped (they are tried again for ever), and
+    never run `kubeadm reset`. The script insists on what it needs: kubeadm merged, kubelet not masked, containerd
+    active, `KUBEADM_READY_CONFIG` there, the etcd disk mounted; it names the unit to blame in `CAUSE_FILE`.
     kubeadm writes `KUBELET_CONFIG`; until then the upheld kubelet fails and is restarted, which is normal.
  8. `STAMP` is written and both kubeadm files, which hold the token, are removed.
 
-A failing unit of 2–7 starts `EVIDENCE_UNIT` for it, which prints the block described in `evidence` on the console.
+A failing unit of 3–6 starts `EVIDENCE_UNIT` for it, a failing attempt of 7 runs `EVIDENCE_SCRIPT` itself; both
+print the block described in `evidence` on the console, about the first failing unit of `EVIDENCE_ORDER`.
 """
 
 from __future__ import annotations
@@ -62,6 +65,9 @@ KUBEADM_CONFIG = "/etc/kubernetes/kubeadm.yaml"
 KUBEADM_READY_CONFIG = "/run/flatyard/kubeadm.yaml"
 PLACEHOLDER_NODE_NAME = "@NODE_NAME@"
 PLACEHOLDER_PROVIDER_ID = "@PROVIDER_ID@"
+PATCHES_FOLDER = "/etc/kubernetes/patches"
+KUBELET_PATCH = "/etc/kubernetes/patches/kubeletconfiguration+merge.json"
+"""A pool's own kubelet settings, where it has any."""
 ETCD_DATA = "/var/lib/etcd"
 ETCD_DISK_LABEL = "etcd_disk"
 ETCD_DISK_FOLDER = "/var/lib/etcddisk"
@@ -76,6 +82,11 @@ MACHINE_FILE = "/etc/flatyard/machine.json"
 IDENTITY_SCRIPT = "/etc/flatyard/identity"
 KUBEADM_SCRIPT = "/etc/flatyard/kubeadm"
 EVIDENCE_SCRIPT = "/etc/flatyard/evidence"
+PEER_FILE = "/etc/flatyard/peer"
+"""Address of a living control plane, for one that joins where there is no hairpin."""
+CAUSE_FILE = "/run/flatyard/cause"
+"""The unit to blame, when the kubeadm script itself found out what is missing."""
+HOSTNAME_FILE = "/etc/hostname"
 ENV_FILE = "/etc/kubernetes/flatyard.env"
 """NODE_NAME=… and PROVIDER_ID=…, as the machine learnt them."""
 STAMP = "/var/lib/flatyard/kubeadm.done"

@@ -1,0 +1,66 @@
+"""What a machine says about its own failed first boot, and how to read it off a console.
+
+The block that the node's evidence script prints, one line each, possibly among other console lines and behind
+a kernel time stamp:
+
+    flatyard-evidence: unit=UNIT result=RESULT      RESULT is systemd's: exit-code, timeout, success …
+    flatyard-evidence| LAST LINE OF ITS LOG         at most 20 lines of at most 200 characters
+    flatyard-evidence: end
+
+Ignition fails before any unit runs; its own console lines (`ignition[PID]: … failed …`) are the evidence then.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+IGNITION = "ignition"
+"""The unit name under which a failure of Ignition itself is told."""
+MARK = "flatyard-evidence"
+MOST_LINES = 20
+LONGEST_LINE = 200
+
+_HEAD = re.compile(rf"{MARK}: unit=(\S+) result=(\S*)\s*$")
+_LINE = re.compile(rf"{MARK}\| ?(.*?)\s*$")
+_END = re.compile(rf"{MARK}: end\s*$")
+_IGNITION = re.compile(r"ignition\[\d+\]: (.*)$")
+_FATAL = re.compile(
+    r"CRITICAL|Ignition failed|failed to fetch config|\bfailed:|POST message to Platform|error at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The first failing unit, how it ended, and its last lines."""
+
+    unit: str
+    result: str
+    lines: tuple[str, ...]
+
+
+def format_report(report: Report) -> str:
+    """The block as a node prints it; also used by simulated machines."""
+    lines = [f"{MARK}| {line[:LONGEST_LINE]}" for line in report.lines[-MOST_LINES:]]
+    return "\n".join([f"{MARK}: unit={report.unit} result={report.result}", *lines, f"{MARK}: end", ""])
+
+
+def parse_console(console: str) -> Report | None:
+    """The last complete block on a console, else Ignition's own failure, else None."""
+    report: Report | None = None
+    current: Report | None = None
+    for line in console.splitlines():
+        head = _HEAD.search(line)
+        if head:
+            current = Report(head[1], head[2], ())
+        elif current and _END.search(line):
+            report, current = current, None
+        elif current and (found := _LINE.search(line)):
+            current = Report(current.unit, current.result, (*current.lines, found[1]))
+    return report or _ignition(console)
+
+
+def _ignition(console: str) -> Report | None:
+    said = [match[1].rstrip() for line in console.splitlines() if (match := _IGNITION.search(line))]
+    failed = [line for line in said if _FATAL.search(line)]
+    return Report(IGNITION, "exit-code", tuple(failed[-MOST_LINES:])) if failed else None
