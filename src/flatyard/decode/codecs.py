@@ -269,6 +269,7 @@ class Chosen:
 
     def __init__(self, union: Union, types: Mapping[str, Codec]) -> None:
         self._choose = union.choose
+        self.sibling = union.sibling
         self.types = types
         self._by_class = {union.types[tag]: codec for tag, codec in types.items()}
 

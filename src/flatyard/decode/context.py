@@ -34,7 +34,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     same = folded.get(word.lower().replace("_", "").replace("-", ""))
     if same:
         return same
-    close = difflib.get_close_matches(word.lower()[:80], folded, 1, 0.7)
+    close = difflib.get_close_matches(word.lower()[:80], folded, 1, 0.6)
     return folded[close[0]] if close else ""
 
 

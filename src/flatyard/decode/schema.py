@@ -31,7 +31,23 @@ def _record(record: Record, definitions: dict[str, JSON]) -> Schema:
         out["required"] = required
     if not record.keeps:
         out["additionalProperties"] = False
+    conditions = [condition for each in record.fields for condition in _conditions(each, definitions)]
+    if conditions:
+        out["allOf"] = conditions
     return out
+
+
+def _conditions(each: Field, definitions: dict[str, JSON]) -> list[JSON]:
+    """For a field whose type its sibling chooses: what it is for each of the sibling's values."""
+    if not isinstance(each.codec, c.Chosen) or not each.codec.sibling:
+        return []
+    return [
+        {
+            "if": {"properties": {each.codec.sibling: {"const": tag}}},
+            "then": {"properties": {each.key: _codec(codec, definitions)}},
+        }
+        for tag, codec in each.codec.types.items()
+    ]
 
 
 def _field(each: Field, definitions: dict[str, JSON]) -> Schema:
@@ -49,7 +65,9 @@ def _codec(codec: c.Codec, definitions: dict[str, JSON]) -> Schema:
         case c.Checked(codec=inner, rule=rule):
             return {**_codec(inner, definitions), **rule.schema}
         case c.Chosen():
-            return {"anyOf": [_codec(each, definitions) for each in _unique(codec.types)]}
+            if codec.sibling:
+                return {"type": "object"}
+            return {"anyOf": [_codec(each, definitions) for each in codec.types.values()]}
         case c.ListOf():
             return {"type": "array", "items": _codec(codec.item, definitions)}
         case c.MapOf():
@@ -71,10 +89,6 @@ _LEAVES: Mapping[c.Codec, Schema] = {
     c.QUANTITY: {"type": ["string", "number"], "examples": ["500m", "1Gi"]},
     c.INT_OR_TEXT: {"type": ["integer", "string"]},
 }
-
-
-def _unique(types: Mapping[str, c.Codec]) -> list[c.Codec]:
-    return list({id(codec): codec for codec in types.values()}.values())
 
 
 def _reference(record: Record, definitions: dict[str, JSON]) -> Schema:

@@ -35,10 +35,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """The type of a field hangs on another field: ``choose(mapping, document)`` gives a key of ``types``."""
+    """The type of a field hangs on another field: ``choose(mapping, document)`` gives a key of ``types``.
+
+    ``sibling``: the key beside the field that ``choose`` reads, where that is all it does.
+    """
 
     choose: Callable[[Peek, Peek], str | None]
     types: Mapping[str, type[object]]
+    sibling: str = ""
 
 
 @dataclass(frozen=True, slots=True)

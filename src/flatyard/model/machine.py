@@ -12,7 +12,7 @@ from typing import Literal
 
 from flatyard.decode.shape import REST, Peek, Union, at_least, meta, one_of, shape
 from flatyard.decode.types import JSON, IntOrString, Raw
-from flatyard.model.machines import BY_CLOUD, CLOUD_OF_PROVIDER, MachineSpec
+from flatyard.model.machines import BY_PROVIDER, CLOUD_OF_PROVIDER, MachineSpec
 from flatyard.model.meta import LabelSelector, ObjectMeta, TemplateMeta
 
 API_VERSION = "cluster.k8s.io/v1alpha1"
@@ -20,7 +20,7 @@ NAMESPACE = "kube-system"
 
 
 def _by_provider(near: Peek, document: Peek) -> str | None:
-    return CLOUD_OF_PROVIDER.get(near.text("cloudProvider") or "")
+    return near.text("cloudProvider")
 
 
 @shape(unknown="keep")
@@ -70,7 +70,10 @@ class ProviderSpec:
     ca_public_key: str = ""
     cloud_provider: str = field(metadata=meta(doc="aws, azure, gce, openstack, vsphere or local."))
     cloud_provider_spec: MachineSpec | None = field(
-        default=None, metadata=meta(union=Union(_by_provider, BY_CLOUD), doc="One machine of that cloud.")
+        default=None,
+        metadata=meta(
+            union=Union(_by_provider, BY_PROVIDER, "cloudProvider"), doc="One machine of that cloud."
+        ),
     )
     operating_system: str = field(metadata=meta(doc="Only flatcar."))
     operating_system_spec: OperatingSystemSpec = OperatingSystemSpec()

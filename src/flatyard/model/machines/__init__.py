@@ -35,10 +35,14 @@ CLOUD_OF_PROVIDER = {
 }
 """machine-controller's ``cloudProvider`` to the cloud's name in a Cluster."""
 
+BY_PROVIDER: dict[str, type[MachineSpec]] = {p: BY_CLOUD[cloud] for p, cloud in CLOUD_OF_PROVIDER.items()}
+"""The machine spec of each ``cloudProvider``."""
+
 PROVIDER_OF_CLOUD = {cloud: provider for provider, cloud in CLOUD_OF_PROVIDER.items()}
 
 __all__ = [
     "BY_CLOUD",
+    "BY_PROVIDER",
     "CLOUD_OF_PROVIDER",
     "PROVIDER_OF_CLOUD",
     "AwsMachine",
