@@ -26,7 +26,7 @@ from flatyard.clouds.cloud import (
     StashForbidden,
 )
 from flatyard.clouds.facts import Idempotency, Trouble, limits, traits
-from flatyard.clouds.sim import endpoint, evidence, imagery, preflight, scenery, tags
+from flatyard.clouds.sim import endpoint, imagery, preflight, scenery, tags
 from flatyard.clouds.sim.answers import missing_is_fine, told
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.door import Refused
@@ -37,6 +37,7 @@ from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AwsMachine, GcpMachine, VsphereMachine
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
+from flatyard.node.evidence import parse_console
 
 
 class SimCloud:
@@ -138,7 +139,8 @@ class SimCloud:
         lines: tuple[str, ...] = ()
         with told(f"reading the console of {instance.name}"), missing_is_fine():
             lines = await self.provider.console(instance.id)
-        return evidence.of_console(lines, source)
+        report = parse_console("\n".join(lines))
+        return Evidence(report.unit, report.lines, source) if report else None
 
     # ---- first-boot secrets
 

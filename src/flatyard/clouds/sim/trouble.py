@@ -60,7 +60,10 @@ class Troubles(Faults, BootPlan):
             if change is None:
                 continue
             undo = change(provider, fault)
-            loop.call_later(fault.at, self._strike, fault, undo.act)
+            if fault.at:
+                loop.call_later(fault.at, self._strike, fault, undo.act)
+            else:
+                self._strike(fault, undo.act)
             if fault.lasts:
                 loop.call_later(fault.at + fault.lasts, undo.back)
 
