@@ -14,6 +14,8 @@ Yaml = str | int | bool | Mapping[str, "Yaml"] | Sequence["Yaml"]
 """What can be written. Texts are strings and never become numbers or booleans."""
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@:-]*[A-Za-z0-9_./@-]|[A-Za-z/]")
+_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
+"""JSON writes a character beyond U+FFFF as two escapes, which YAML takes for two characters."""
 _WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 
 
@@ -64,4 +66,8 @@ def _scalar(value: str | int) -> str:
         return str(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return json.dumps(value)
+    return _PAIR.sub(_long_escape, json.dumps(value))
+
+
+def _long_escape(pair: re.Match[str]) -> str:
+    return f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}"

@@ -1,0 +1,52 @@
+"""Evidence as it is found on real consoles: among other lines, cut, repeated, or only Ignition's."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flatyard.node import Report, format_report, parse_console
+from flatyard.node.evidence import LONGEST_LINE, MOST_LINES
+
+BLOCK = format_report(Report("containerd.service", "exit-code", ("invalid plugin config", "exit 1")))
+
+
+def test_a_block_is_found_among_other_lines_and_behind_time_stamps() -> None:
+    lines = [f"[   12.34] {line}\r\nnoise" for line in BLOCK.splitlines()]
+    found = parse_console("\n".join(["login: ", *lines, "more"]))
+    assert found == Report("containerd.service", "exit-code", ("invalid plugin config", "exit 1"))
+
+
+def test_the_last_complete_block_counts() -> None:
+    later = format_report(Report("flatyard-join.service", "timeout", ("b",)))
+    cut = "flatyard-evidence: unit=x.service result=exit-code\nflatyard-evidence| half"
+    found = parse_console(BLOCK + later + cut)
+    assert found is not None and found.unit == "flatyard-join.service"
+
+
+def test_ignitions_own_failure_is_evidence_when_no_unit_ran() -> None:
+    console = (
+        "[    5.1] ignition[611]: fetched referenced config\n"
+        "[    9.2] ignition[611]: CRITICAL : failed to create files: sha256 mismatch for /opt/extensions/x.raw\n"
+        "[    9.3] ignition[611]: Ignition failed: failed to create files\n"
+    )
+    found = parse_console(console)
+    assert found is not None and found.unit == "ignition" and "sha256 mismatch" in found.lines[0]
+
+
+def test_a_healthy_console_is_no_evidence() -> None:
+    assert parse_console("") is None
+    assert parse_console("ignition[611]: files: op(1): [finished] writing file\nlogin:\n") is None
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), max_size=300), max_size=30
+    )
+)
+def test_whatever_a_unit_logged_comes_back(lines: list[str]) -> None:
+    report = Report("a.service", "exit-code", tuple(lines))
+    found = parse_console(format_report(report))
+    assert found == Report(
+        "a.service", "exit-code", tuple(line[:LONGEST_LINE] for line in lines[-MOST_LINES:])
+    )
