@@ -1,0 +1,387 @@
+"""What systemd makes of the units in a tree: which it loads, which a boot starts, in which order, and why not.
+
+A subset of systemd.unit(5), systemd.preset(5) and systemd.special(7): search paths, drop-ins, masks, presets,
+[Install], the requirement and ordering dependencies, RequiresMountsFor, conditions and assertions.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flatyard.ignition.presets import split_instance
+from flatyard.ignition.tree import NodeKind, RootError, Tree
+from flatyard.ignition.unitfile import UnitError, parse_unit
+
+SEARCH = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+)
+PRESETS = ("/etc/systemd/system-preset", "/run/systemd/system-preset", "/usr/lib/systemd/system-preset")
+DEFAULT_TARGET = "multi-user.target"
+_STRONG = ("Requires", "BindsTo", "Requisite")
+_WEAK = ("Wants", "Upholds")
+_LIST_OPTIONS = (
+    *_STRONG,
+    *_WEAK,
+    "After",
+    "Before",
+    "RequiresMountsFor",
+    "WantsMountsFor",
+    "OnFailure",
+    "PartOf",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One loaded unit: its options after all drop-ins, in order. `problem` says why it cannot be loaded."""
+
+    name: str
+    options: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    problem: str = ""
+    """`masked`, `not-found`, or `bad-setting: …`."""
+
+    @property
+    def kind(self) -> str:
+        """`service`, `mount` …"""
+        return self.name.rpartition(".")[2]
+
+    def all(self, name: str, section: str = "Unit") -> list[str]:
+        """The values of an option; lists of units are split into names."""
+        values = self.options.get((section, name), [])
+        if name not in _LIST_OPTIONS:
+            return values
+        return [expand(word, self.name) for value in values for word in value.split()]
+
+    def last(self, name: str, section: str = "Service") -> str:
+        """The value that counts of an option that is set once."""
+        values = self.options.get((section, name))
+        return expand(values[-1], self.name) if values else ""
+
+    def environment(self) -> dict[str, str]:
+        """The variables of Environment=."""
+        found: dict[str, str] = {}
+        for value in self.options.get(("Service", "Environment"), []):
+            for word in shlex.split(value):
+                name, _, text = word.partition("=")
+                found[name] = text
+        return found
+
+    def commands(self) -> list[list[str]]:
+        """ExecStartPre and ExecStart as words, variables filled in; the prefix characters stay on the first."""
+        variables = self.environment()
+        lines = [*self.all("ExecStartPre", "Service"), *self.all("ExecStart", "Service")]
+        return [_words(expand(line, self.name), variables) for line in lines if line]
+
+
+def _words(line: str, variables: dict[str, str]) -> list[str]:
+    try:
+        words = shlex.split(line.replace("\\\n", " "))
+    except ValueError:
+        words = line.split()
+    filled: list[str] = []
+    for word in words:
+        for name, value in variables.items():
+            word = word.replace(f"${{{name}}}", value)
+        bare = word.removeprefix("$")
+        filled += shlex.split(variables[bare]) if word.startswith("$") and bare in variables else [word]
+    return filled
+
+
+def expand(text: str, name: str) -> str:
+    """The specifiers that units of first boots use: %n, %N, %p, %i, %I."""
+    if "%" not in text:
+        return text
+    stem = name.rpartition(".")[0]
+    prefix, _, instance = stem.partition("@")
+    table = {
+        "%%": "%",
+        "%n": name,
+        "%N": stem,
+        "%p": prefix,
+        "%i": instance,
+        "%I": instance.replace("-", "/"),
+    }
+    parts: list[str] = []
+    index = 0
+    while index < len(text):
+        pair = text[index : index + 2]
+        parts.append(table.get(pair, text[index]))
+        index += 2 if pair in table else 1
+    return "".join(parts)
+
+
+def escape_path(path: str) -> str:
+    """`/var/lib/etcd` → `var-lib-etcd`, as systemd-escape --path does for plain names."""
+    cleaned = posixpath.normpath(path).strip("/")
+    if not cleaned:
+        return "-"
+    shown = "".join(
+        "-" if c == "/" else c if c.isalnum() or c in ":_." else "".join(f"\\x{b:02x}" for b in c.encode())
+        for c in cleaned
+    )
+    return f"\\x2e{shown[1:]}" if shown.startswith(".") else shown
+
+
+class Manager:
+    """systemd on one tree, as it would boot it. The tree must not change while this is in use."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._units: dict[str, Unit] = {}
+        self._preset = self._read_presets()
+        self._installed = self._install()
+
+    # ---- loading
+
+    def load(self, name: str) -> Unit:
+        """The unit by a name, loaded once."""
+        if name not in self._units:
+            self._units[name] = self._load(name)
+        return self._units[name]
+
+    def _load(self, name: str) -> Unit:
+        names = [name]
+        template, instance = split_instance(name)
+        if instance is not None and template != name:
+            names.append(template)
+        path = next((found for n in names if (found := self._find(n))), None)
+        if path is None:
+            return Unit(name, problem="not-found")
+        node = self._tree.lstat(path)
+        if node is not None and node.kind is NodeKind.LINK and node.target == "/dev/null":
+            return Unit(name, problem="masked")
+        text = self._tree.text(path)
+        if text is None:
+            return Unit(name, problem="not-found")
+        if not text and node is not None and node.kind is NodeKind.FILE:
+            return Unit(name, problem="masked")
+        return self._parsed(name, [text, *self._dropins(names)])
+
+    def _find(self, name: str) -> str | None:
+        for directory in SEARCH:
+            path = f"{directory}/{name}"
+            if self._tree.lstat(path) is not None:
+                return path
+        return None
+
+    def _dropins(self, names: list[str]) -> list[str]:
+        found: dict[str, str] = {}
+        for directory in reversed(SEARCH):
+            for name in reversed(names):
+                folder = f"{directory}/{name}.d"
+                for entry in self._names(folder):
+                    if entry.endswith(".conf"):
+                        found[entry] = self._tree.text(f"{folder}/{entry}") or ""
+        return [found[entry] for entry in sorted(found)]
+
+    def _names(self, directory: str) -> tuple[str, ...]:
+        node = self._tree.get(directory)
+        if node is None or node.kind is not NodeKind.DIRECTORY:
+            return ()
+        return self._tree.listdir(self._tree.resolve(directory))
+
+    def _parsed(self, name: str, texts: list[str]) -> Unit:
+        unit = Unit(name)
+        try:
+            for text in texts:
+                for option in parse_unit(text):
+                    key = (option.section, option.name)
+                    if option.value == "":
+                        unit.options[key] = []
+                    else:
+                        unit.options.setdefault(key, []).append(option.value)
+        except UnitError as problem:
+            return Unit(name, problem=f"bad-setting: {problem}")
+        if unit.kind == "service" and not unit.all("ExecStart", "Service") and not unit.last("Type"):
+            return Unit(name, unit.options, problem="bad-setting: no ExecStart= setting")
+        return unit
+
+    # ---- presets and [Install]
+
+    def _read_presets(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        files: dict[str, str] = {}
+        for directory in reversed(PRESETS):
+            for entry in self._names(directory):
+                files[entry] = self._tree.text(f"{directory}/{entry}") or ""
+        rules = []
+        for entry in sorted(files):
+            for line in files[entry].splitlines():
+                words = line.split()
+                if len(words) >= 2 and words[0] in ("enable", "disable"):
+                    rules.append((words[0], words[1], tuple(words[2:])))
+        return rules
+
+    def _install(self) -> dict[str, dict[str, bool]]:
+        """What `systemctl preset-all` links at first boot: by target the units, and whether it requires them."""
+        found: dict[str, dict[str, bool]] = {}
+        for verb, name, instances in self._preset:
+            if verb != "enable":
+                continue
+            template, _, suffix = name.rpartition(".")
+            names = [f"{template}{instance}.{suffix}" for instance in instances] if instances else [name]
+            for one in names:
+                self._install_unit(one, found)
+        return found
+
+    def _install_unit(self, name: str, found: dict[str, dict[str, bool]]) -> None:
+        unit = self.load(name)
+        for option, required in (("WantedBy", False), ("RequiredBy", True), ("UpheldBy", False)):
+            for value in unit.options.get(("Install", option), []):
+                for target in value.split():
+                    found.setdefault(target, {})[name] = required
+        for value in unit.options.get(("Install", "Also"), []):
+            for other in value.split():
+                if other != name:
+                    self._install_unit(other, found)
+
+    def is_enabled(self, name: str) -> bool:
+        """Whether a boot would start the unit because of its own [Install] or a link."""
+        return any(name in units for units in self._installed.values()) or any(
+            self._tree.lstat(f"{directory}/{entry}/{name}") is not None
+            for directory in SEARCH
+            for entry in self._names(directory)
+            if entry.endswith((".wants", ".requires", ".upholds"))
+        )
+
+    # ---- dependencies
+
+    def strong(self, name: str) -> list[str]:
+        """Units without which this one does not start."""
+        unit = self.load(name)
+        found = [other for option in _STRONG for other in unit.all(option)]
+        found += self._linked(name, ".requires")
+        found += [other for other, required in self._installed.get(name, {}).items() if required]
+        found += self.mounts(name)
+        return list(dict.fromkeys(found))
+
+    def weak(self, name: str) -> list[str]:
+        """Units that are started along with this one, whatever becomes of them."""
+        unit = self.load(name)
+        found = [other for option in _WEAK for other in unit.all(option)]
+        found += self._linked(name, ".wants") + self._linked(name, ".upholds")
+        found += [other for other, required in self._installed.get(name, {}).items() if not required]
+        return list(dict.fromkeys(found))
+
+    def mounts(self, name: str) -> list[str]:
+        """The mount units that RequiresMountsFor= and the unit's own kind call for."""
+        unit = self.load(name)
+        paths = unit.all("RequiresMountsFor") + unit.all("WorkingDirectory", "Service")
+        found: list[str] = []
+        for path in paths:
+            parts = [part for part in path.split("/") if part]
+            for depth in range(1, len(parts) + 1):
+                mount = escape_path("/".join(parts[:depth])) + ".mount"
+                if mount != name and self.load(mount).problem != "not-found":
+                    found.append(mount)
+        return found
+
+    def _linked(self, name: str, suffix: str) -> list[str]:
+        return [entry for directory in SEARCH for entry in self._names(f"{directory}/{name}{suffix}")]
+
+    def _after(self, name: str) -> list[str]:
+        unit = self.load(name)
+        found = unit.all("After") + self.mounts(name)
+        if unit.kind != "target" and unit.last("DefaultDependencies", "Unit") != "no":
+            if unit.kind in ("service", "socket", "timer", "path"):
+                found.append("basic.target" if unit.kind == "service" else "sysinit.target")
+        elif unit.kind == "target":
+            found += [
+                other for other in (*self.strong(name), *self.weak(name)) if name not in self._explicit(other)
+            ]
+        return found
+
+    def _explicit(self, name: str) -> list[str]:
+        return self.load(name).all("After")
+
+    def boot(self) -> list[str]:
+        """Every unit that a boot into the default target starts, in the order in which it could."""
+        names = self._closure()
+        after: dict[str, list[str]] = {name: [] for name in names}
+        for name in names:
+            after[name] += [other for other in self._after(name) if other in after]
+            for other in self.load(name).all("Before"):
+                if other in after:
+                    after[other].append(name)
+        ordered: dict[str, None] = {}
+        for name in names:
+            self._visit(name, after, ordered, {})
+        return list(ordered)
+
+    def _closure(self) -> list[str]:
+        found: dict[str, None] = {}
+        queue = [DEFAULT_TARGET]
+        while queue:
+            name = queue.pop(0)
+            if name in found:
+                continue
+            found[name] = None
+            if not self.load(name).problem:
+                queue += self.strong(name) + self.weak(name)
+        return list(found)
+
+    def _visit(
+        self, name: str, after: dict[str, list[str]], ordered: dict[str, None], path: dict[str, None]
+    ) -> None:
+        if name in ordered or name in path:  # a cycle: systemd breaks it by dropping a job's ordering
+            return
+        path[name] = None
+        for other in after[name]:
+            self._visit(other, after, ordered, path)
+        del path[name]
+        ordered[name] = None
+
+    # ---- conditions
+
+    def unmet(self, name: str, prefix: str = "Condition") -> str:
+        """The first condition (or assertion) that does not hold; empty when all do."""
+        triggers: list[tuple[str, bool]] = []
+        for option, holds in self._conditions(name, prefix):
+            if option.endswith("|"):
+                triggers.append((option, holds))
+            elif not holds:
+                return option
+        if triggers and not any(holds for _, holds in triggers):
+            return triggers[0][0].rstrip("|")
+        return ""
+
+    def _conditions(self, name: str, prefix: str) -> Iterator[tuple[str, bool]]:
+        for (section, option), values in self.load(name).options.items():
+            if section != "Unit" or not option.startswith(prefix):
+                continue
+            for value in values:
+                trigger, rest = value.startswith("|"), value.removeprefix("|")
+                negated, argument = rest.startswith("!"), rest.removeprefix("!").strip()
+                holds = self._holds(option.removeprefix(prefix), expand(argument, name)) is not negated
+                yield f"{option}={value}" + ("|" if trigger else ""), holds
+
+    def _holds(self, check: str, argument: str) -> bool:
+        node = self._tree.get(argument) if argument.startswith("/") else None
+        match check:
+            case "PathExists":
+                return node is not None
+            case "PathIsDirectory":
+                return node is not None and node.kind is NodeKind.DIRECTORY
+            case "PathIsSymbolicLink":
+                return self._is_link(argument)
+            case "FileNotEmpty":
+                return node is not None and node.kind is NodeKind.FILE and bool(node.content)
+            case "FileIsExecutable":
+                return node is not None and node.kind is NodeKind.FILE and bool(node.mode & 0o111)
+            case "DirectoryNotEmpty":
+                return bool(self._names(argument))
+            case _:
+                return True
+
+    def _is_link(self, path: str) -> bool:
+        try:
+            parent = self._tree.resolve(posixpath.dirname(path))
+        except RootError:
+            return False
+        node = self._tree.lstat(posixpath.join(parent, posixpath.basename(path)))
+        return node is not None and node.kind is NodeKind.LINK
