@@ -62,8 +62,11 @@ class Scalar(Generic[T]):
                 return self._read(ctx.dialect)(node)
         except Mismatch:
             pass
-        quoted = f'"{node.raw}"' if self._cls is str and node.kind == "scalar" and node.raw else ""
-        ctx.wants(node, keys, self._what, quoted if node.plain else "")
+        if self._cls is str:
+            ctx.wants(node, keys, self._what, f'"{node.raw}"' if node.plain and node.raw else "")
+        else:
+            quoted = node.kind == "scalar" and not node.plain and node.tag in ("", STR)
+            ctx.wants(node, keys, f"{self._what}, without quotes" if quoted else self._what)
         return FAILED
 
     def fast(self, value: object, near: object, top: object) -> object:

@@ -88,30 +88,25 @@ class Record:
         for key, name, value in found:
             each = self._field(ctx, key)
             if each is None:
-                self._unknown(ctx, key, name, value, keys, rest)
+                written.add(self._unknown(ctx, key, name, value, keys, rest))
             elif not is_null(value):
                 written.add(each.key)
                 out[each.name] = each.codec.node(ctx, value, (*keys, each.key), here, top)
-        return self._build(ctx, node, keys, out, rest, written)
-
-    def _build(
-        self,
-        ctx: Context,
-        node: Node,
-        keys: Keys,
-        out: dict[str, object],
-        rest: dict[str, JSON],
-        written: set[str],
-    ) -> object:
         good = {name: value for name, value in out.items() if value is not c.FAILED}
+        if not self._complete(ctx, node, keys, good, written):
+            return c.FAILED
+        return self.cls(**good, **({self.rest: rest} if rest else {}))
+
+    def _complete(
+        self, ctx: Context, node: Node, keys: Keys, good: dict[str, object], written: set[str]
+    ) -> bool:
+        """Whether every required field is there; reports those that were not written, not even misspelt."""
         missing = [each for each in self._required if each.name not in good]
         for each in missing:
             if each.key not in written:
-                allowed = each.meta.doc or (each.meta.rule.allowed if each.meta.rule else "")
+                allowed = each.meta.rule.allowed if each.meta.rule else each.meta.doc.rstrip(".")
                 ctx.add(node, (*keys, each.key), f"{each.key} is missing", allowed)
-        if rest:
-            good[self.rest] = rest
-        return c.FAILED if missing else self.cls(**good)
+        return not missing
 
     def _field(self, ctx: Context, key: str) -> Field | None:
         exact = self._by_key.get(key)
@@ -121,19 +116,21 @@ class Record:
 
     def _unknown(
         self, ctx: Context, key: str, name: Node, value: Node, keys: Keys, rest: dict[str, JSON]
-    ) -> None:
+    ) -> str:
+        """Refuse or keep it; returns the key that was probably meant."""
         allowed = ", ".join(self._by_key)
         hint = nearest(key, self._by_key)
         if not self.keeps:
             ctx.add(name, (*keys, key), f"unknown key {key!r}", allowed, hint)
-            return
+            return hint
         try:
             rest[key] = c.plain(value, ctx.dialect)
         except Mismatch as error:
             ctx.add(value, (*keys, key), f"{error} cannot be kept")
-            return
+            return ""
         what = f"unknown key {key!r} is kept and has no effect"
         ctx.add(name, (*keys, key), what, allowed, hint, Severity.WARNING)
+        return ""
 
     def fast(self, value: object, near: object, top: object) -> object:
         if not isinstance(value, dict):

@@ -217,12 +217,12 @@ def check_together(cluster: Cluster, deployment: MachineDeployment, at: At) -> I
     provider, place = spec.provider_spec.value, at("spec", "template", "spec")
     if provider.cloud and cloud.twin and provider.cloud != cloud.twin:
         right = PROVIDER_OF_CLOUD[cloud.twin]
-        twin = f"{cloud.name}'s twin {cloud.twin}" if cloud.simulated else cloud.twin
-        what = f"the Cluster is on {twin}, this is {provider.cloud_provider}"
+        where = f"sim as {cloud.twin}" if cloud.simulated else cloud.twin
+        what = f"the Cluster is on {where}, this is {provider.cloud_provider}"
         yield place("providerSpec", "value", "cloudProvider").error(what, right, right)
     elif provider.cloud_provider_spec is not None:
-        where = place("providerSpec", "value", "cloudProviderSpec")
-        yield from _check_region(provider.cloud_provider_spec, cloud, where)
+        spec_place = place("providerSpec", "value", "cloudProviderSpec")
+        yield from _check_region(provider.cloud_provider_spec, cloud, spec_place)
     kubelet, version = spec.versions.kubelet, cluster.spec.kubernetes.version
     if re.fullmatch(PATTERN, kubelet):
         problem = skew_problem(Version.parse(kubelet), Version.parse(version))

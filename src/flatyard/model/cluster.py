@@ -40,7 +40,7 @@ SIZE_OF_CONTROL_PLANE = one_of(1, 3, 5)
 class AzureCloud:
     """A location of Microsoft Azure. Group and network are made unless named."""
 
-    location: str = field(metadata=meta(doc="For example germanywestcentral."))
+    location: str = field(metadata=meta(doc="a location like germanywestcentral"))
     resource_group: str = ""
     subscription_id: str = field(
         default="", metadata=meta("subscriptionID", doc="Empty: AZURE_SUBSCRIPTION_ID.")
@@ -61,7 +61,7 @@ class AzureCloud:
 class AwsCloud:
     """A region of AWS. The network is made unless named."""
 
-    region: str = field(metadata=meta(doc="For example eu-central-1."))
+    region: str = field(metadata=meta(doc="a region like eu-central-1"))
     availability_zones: tuple[str, ...] = ()
     vpc_id: str = ""
     subnet_ids: tuple[str, ...] = field(default=(), metadata=meta("subnetIDs"))
@@ -73,8 +73,8 @@ class AwsCloud:
 class GcpCloud:
     """A project and region of Google Cloud. The network is made unless named."""
 
-    project: str
-    region: str = field(metadata=meta(doc="For example europe-west3."))
+    project: str = field(metadata=meta(doc="a project id"))
+    region: str = field(metadata=meta(doc="a region like europe-west3"))
     zones: tuple[str, ...] = ()
     network: str = ""
     subnetwork: str = ""
@@ -105,8 +105,8 @@ class OpenstackCloud:
 class VsphereCloud:
     """A data centre of a vCenter."""
 
-    server: str = field(metadata=meta(doc="Host name of the vCenter."))
-    datacenter: str
+    server: str = field(metadata=meta(doc="host name of the vCenter"))
+    datacenter: str = field(metadata=meta(doc="name of the data centre"))
     cluster: str = ""
     datastore: str = ""
     network: str = ""

@@ -46,8 +46,9 @@ class Documents:
 
 @dataclass(slots=True)
 class _Found:
-    """Mutable while reading."""
+    """Mutable while reading. ``checks`` come from values in which a field that was wrong has its default."""
 
+    checks: list[Problem] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     clusters: list[tuple[Cluster | None, At]] = field(default_factory=list)
     deployments: list[tuple[MachineDeployment | None, At]] = field(default_factory=list)
@@ -62,7 +63,7 @@ def read(texts: Sequence[tuple[str, str | bytes]], *, need_cluster: bool = False
     for name, text in texts:
         _read_text(name, text, found)
     _check(found, need_cluster, texts[0][0] if texts else "")
-    problems = _worth_saying(found.problems)
+    problems = _worth_saying(found)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise InvalidInput(problems)
     cluster, at = found.clusters[0] if found.clusters else (None, At(None, None))
@@ -95,10 +96,10 @@ def _read_document(at: At, node: Node, found: _Found) -> None:
     if not kind and not version:
         found.problems.append(_fragment(node, at))
     elif kind not in KINDS:
-        what = f"kind {kind} is not read here" if kind else "kind is missing"
+        what = f"{kind} is not read here" if kind else "kind is missing"
         found.problems.append(at("kind").error(what, ", ".join(KINDS), nearest(kind, KINDS)))
     elif version != KINDS[kind]:
-        what = f"apiVersion {version} is not read here" if version else "apiVersion is missing"
+        what = f"{version} is not read here" if version else "apiVersion is missing"
         found.problems.append(at("apiVersion").error(what, KINDS[kind], KINDS[kind]))
     elif kind == "Cluster":
         found.clusters.append((_decode(Cluster, node, at, found), at))
@@ -138,21 +139,21 @@ def _fragment(node: Node, at: At) -> Problem:
 
 def _check(found: _Found, need_cluster: bool, first_file: str) -> None:
     for _, place in found.clusters[1:]:
-        found.problems.append(place("kind").error("a second Cluster", "one Cluster per command"))
+        found.checks.append(place("kind").error("a second Cluster", "one Cluster per command"))
     if need_cluster and not found.clusters and not found.problems:
         where = Position(first_file, 1, 1) if first_file else None
         found.problems.append(Problem(Severity.ERROR, where, "", "no Cluster among the documents", _KINDS))
     cluster = next((value for value, _ in found.clusters[:1]), None)
-    lenient = cluster is None or cluster.spec.cloud.simulated
-    found.problems += _names(found)
+    lenient = all(place("spec", "cloud", "sim").node is not None for _, place in found.clusters[:1])
+    found.checks += _names(found)
     for cluster_or_none, place in found.clusters[:1]:
-        found.problems += _placeholders(place, lenient)
+        found.checks += _placeholders(place, lenient)
         if cluster_or_none is not None:
-            found.problems += check_cluster(cluster_or_none, place)
+            found.checks += check_cluster(cluster_or_none, place)
     for deployment, place in found.deployments:
-        found.problems += _placeholders(place, lenient)
+        found.checks += _placeholders(place, lenient)
         if deployment is not None:
-            found.problems += _check_deployment(deployment, cluster, lenient, place)
+            found.checks += _check_deployment(deployment, cluster, lenient, place)
 
 
 def _check_deployment(
@@ -200,9 +201,10 @@ def _scalars(at: At, node: Node | None) -> Iterator[tuple[At, str]]:
         yield from _scalars(at(name.raw), value)
 
 
-def _worth_saying(problems: list[Problem]) -> tuple[Problem, ...]:
-    """In order, once each; the plain word on an unknown key gives way to a better one at the same field."""
-    generic = [problem for problem in problems if problem.what.startswith("unknown key")]
-    better = {(p.path, p.position and p.position.file) for p in problems if p not in generic}
-    kept = [p for p in problems if p not in generic or (p.path, p.position and p.position.file) not in better]
-    return tuple(dict.fromkeys(in_order(kept)))
+def _worth_saying(found: _Found) -> tuple[Problem, ...]:
+    """In order, once each. Where decoding failed a check is silent; else it knows more than "unknown key"."""
+    failed = {(p.path, p.position) for p in found.problems if p.severity is Severity.ERROR}
+    checks = [p for p in found.checks if (p.path, p.position) not in failed]
+    checked = {p.path for p in checks}
+    kept = [p for p in found.problems if p.severity is Severity.ERROR or p.path not in checked]
+    return tuple(dict.fromkeys(in_order(kept + checks)))
