@@ -194,8 +194,8 @@ class MemoryApi:
         self._timer = None
         await self.write(self._settle)
 
-    async def _durable(self) -> None:
-        """A reader waits until what it may see is durable."""
+    async def durable(self) -> None:
+        """Wait until what a reader may see is durable."""
         while self._turn.locked():
             async with self._turn:
                 pass
@@ -203,13 +203,13 @@ class MemoryApi:
     # ---- kube.Api
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        await self._durable()
+        await self.durable()
         return self.registry.get(self.kind(resource), namespace, name)
 
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> Listing:
-        await self._durable()
+        await self.durable()
         kind = self.kind(resource)
         scope = self.scope(kind, namespace, labels, fields)
         items = tuple(self.storage.shelves[kind].select(scope))
