@@ -13,7 +13,6 @@ from flatyard.clouds.cloud import Cloud, ClusterRef, CreateRequest, Instance
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.cloud import SimCloud
 from flatyard.clouds.sim.door import Call, Lost, Op
-from flatyard.clouds.sim.fetching import Fetching
 from flatyard.clouds.sim.images import ImageFilter
 from flatyard.clouds.sim.orders import RunInstance
 from flatyard.clouds.sim.persona import persona
@@ -107,7 +106,7 @@ class SimBench:
 
     async def get(self, url: str) -> int:
         try:
-            await Fetching(self.provider.objects, 1).fetch(url, ())
+            await self.provider.fetcher(1).fetch(url, ())
         except FetchError as no:
             return 403 if "403" in str(no) else 404
         return 200

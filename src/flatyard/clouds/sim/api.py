@@ -16,15 +16,16 @@ from flatyard.base.world import World
 from flatyard.clouds.facts import Quotas
 from flatyard.clouds.sim.account import UNLIMITED, Account
 from flatyard.clouds.sim.addresses import Addresses
-from flatyard.clouds.sim.compute import BootPlan, Compute, Page
+from flatyard.clouds.sim.compute import Compute, Page
 from flatyard.clouds.sim.consoles import Consoles
 from flatyard.clouds.sim.door import Door, Faults, NoFaults, Op
+from flatyard.clouds.sim.fetching import Fetching
 from flatyard.clouds.sim.images import ImageFilter, Images
 from flatyard.clouds.sim.networks import Networks, Tags
 from flatyard.clouds.sim.objects import Objects
 from flatyard.clouds.sim.orders import RunInstance
 from flatyard.clouds.sim.persona import Persona
-from flatyard.clouds.sim.power import Machines, NoMachines
+from flatyard.clouds.sim.power import BootFaults, Machines, NoMachines
 from flatyard.clouds.sim.releases import RELEASES, Release
 from flatyard.clouds.sim.rows import (
     AddressRow,
@@ -71,11 +72,12 @@ class Provider:
         releases: Sequence[Release] = RELEASES,
         machines: Machines | None = None,
         faults: Faults | None = None,
-        boots: BootPlan | None = None,
+        boots: BootFaults | None = None,
         quotas: Quotas = UNLIMITED,
     ) -> None:
         self.persona = persona
         self.world = world
+        self._boots = boots or BootFaults()
         self.account = Account(persona, world, disk, quotas)
         self.door = Door(persona.facts, world, faults or NoFaults())
         self.images = Images(self.account, releases)
@@ -89,7 +91,8 @@ class Provider:
             self.addresses,
             machines or NoMachines(),
             self.consoles,
-            boots or BootPlan(),
+            self._boots,
+            self.fetcher,
         )
 
     def open(self) -> None:
@@ -99,6 +102,10 @@ class Provider:
     def close(self) -> None:
         """Stop every timer; nothing on the disk changes."""
         self.compute.close()
+
+    def fetcher(self, number: int) -> Fetching:
+        """The network as the account's how-manieth instance sees it."""
+        return Fetching(self.objects, number, self._boots)
 
     def left_over(self) -> tuple[Row, ...]:
         """Everything in the account that costs money or space, whoever made it, images apart."""

@@ -35,7 +35,7 @@ from flatyard.clouds.sim.orders import RunInstance
 from flatyard.clouds.sim.rows import InstanceRow, Row, VolumeRow
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
-from flatyard.model.machines import AwsMachine, GcpMachine, VsphereMachine
+from flatyard.model.machines import AwsMachine, GcpMachine, LocalMachine, VsphereMachine
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
 from flatyard.node.evidence import parse_console
 
@@ -179,7 +179,11 @@ class SimCloud:
 
     def _order(self, request: CreateRequest, port: str) -> RunInstance:
         machine = request.machine
-        own = (machine.cpus, machine.memory_mb) if isinstance(machine, VsphereMachine) else (0, 0)
+        own = (
+            (machine.cpus, machine.memory_mb)
+            if isinstance(machine, (VsphereMachine, LocalMachine))
+            else (0, 0)
+        )
         return RunInstance(
             name=request.name,
             token=self._key(request),

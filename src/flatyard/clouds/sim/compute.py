@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from flatyard.clouds.cloud import TAG_CLUSTER, InstanceState
@@ -14,9 +14,10 @@ from flatyard.clouds.sim.admission import Admission
 from flatyard.clouds.sim.consoles import Consoles
 from flatyard.clouds.sim.images import Images
 from flatyard.clouds.sim.orders import RunInstance
-from flatyard.clouds.sim.power import Machines
+from flatyard.clouds.sim.power import BootFaults, Machines
 from flatyard.clouds.sim.rows import ImageRow, InstanceRow, VolumeRow
 from flatyard.clouds.sim.view import View
+from flatyard.ignition.fetch import Fetcher
 
 _ALIVE = (InstanceState.PENDING, InstanceState.RUNNING, InstanceState.STOPPED, InstanceState.ERROR)
 _USER_DATA = "cloud/user-data/"
@@ -30,14 +31,6 @@ class Page:
     next: str
 
 
-class BootPlan:
-    """What is to go wrong in machines rather than at the API; the plain one lets every machine boot."""
-
-    def delay(self, number: int) -> float | None:
-        """Seconds by which the instance's first boot is late, None when it never comes."""
-        return 0.0
-
-
 class Compute:
     """Every instance of the account. Timers belong to the running loop: call `open` in it."""
 
@@ -48,12 +41,14 @@ class Compute:
         addresses: Addresses,
         machines: Machines,
         consoles: Consoles,
-        boots: BootPlan,
+        boots: BootFaults,
+        fetcher: Callable[[int], Fetcher],
     ) -> None:
         self._account = account
         self._images = images
         self._machines = machines
         self._boots = boots
+        self._fetcher = fetcher
         self.consoles = consoles
         self.view = View(account)
         self._addresses = addresses
@@ -330,7 +325,7 @@ class Compute:
             image = self._images.get(row.image)
             assert image is not None
             data, console = self._user_data.get(row.id, b""), self.consoles.writer(row.id)
-            self._machines.start(self.view.power(row, image, data, console))
+            self._machines.start(self.view.power(row, image, data, console, self._fetcher(row.number)))
 
     def _restart(self, instance_id: str) -> None:
         row = self._rows.get(instance_id)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flatyard.base.errors import InvalidInput, Position, Problem, Severity
 
@@ -83,6 +83,7 @@ class Fault:
     lasts: float = 0.0
     machine: int = 0
     text: str = ""
+    position: Position | None = field(default=None, compare=False)
 
     @property
     def number(self) -> float:
@@ -165,6 +166,7 @@ class _Reader:
             lasts=float(conditions.get("for", "0")),
             machine=int(conditions.get("machine", "0")),
             text=self.text,
+            position=Position("--fault", self._number, match.start("name") + 1),
         )
 
     def _kind(self, match: re.Match[str]) -> Kind | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Protocol
 
 from flatyard.clouds.sim.objects import Objects
+from flatyard.clouds.sim.power import BootFaults
 from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.types import HttpHeader
 from flatyard.sysext.layout import NOOP_CONF, transfer_conf
@@ -19,21 +19,6 @@ _NOOP = re.compile(r"https?://.+/noop\.conf")
 _ARCHES = {"x86-64": "amd64", "arm64": "arm64"}
 
 
-class SysextFaults(Protocol):
-    """What befalls a machine's Kubernetes extension."""
-
-    def sysext(self, number: int) -> str:
-        """`corrupt`, `missing` or nothing, for the account's how-manieth instance."""
-        ...
-
-
-class NoSysextFaults:
-    """Every extension arrives as it was sent."""
-
-    def sysext(self, number: int) -> str:
-        return ""
-
-
 class Fetching:
     """The network as one machine sees it; a `flatyard.ignition.fetch.Fetcher`.
 
@@ -41,10 +26,10 @@ class Fetching:
     mirrors work too; nothing leaves the process.
     """
 
-    def __init__(self, objects: Objects, number: int, faults: SysextFaults | None = None) -> None:
+    def __init__(self, objects: Objects, number: int, faults: BootFaults) -> None:
         self._objects = objects
         self._number = number
-        self._faults = faults or NoSysextFaults()
+        self._faults = faults
 
     async def fetch(self, url: str, headers: tuple[HttpHeader, ...]) -> bytes:
         """The body at a URL. Raises FetchError, final for 403 and 404 as in Ignition."""

@@ -1,4 +1,5 @@
-"""Networks, subnets, security groups, load balancers, addresses, ports and names of the simulated provider."""
+"""Networks, subnets, security groups, load balancers, addresses, ports and names of the simulated provider.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from flatyard.clouds.cloud import InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, TAG_ROLE, InstanceState, Role
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.sim.account import Account
 from flatyard.clouds.sim.addresses import Addresses
@@ -224,7 +225,8 @@ class Networks:
     # ---- the data plane, for simulated machines and clients
 
     def backends(self, host: str) -> tuple[str, ...]:
-        """The running instances behind an endpoint's name or address, now; empty while it does not forward."""
+        """The running instances behind an endpoint's name or address, now; empty while it does not forward.
+        """
         account = self._account
         targets: tuple[str, ...] = ()
         for balancer in account.balancers:
@@ -232,8 +234,16 @@ class Networks:
                 targets = balancer.targets
         for name in account.names:
             targets = name.targets if name.name == host else targets
+        for address in account.addresses:
+            if address.address == host and address.subnet:
+                targets = self._holders(address)
         rows = [account.instances.get(target) for target in targets]
         return tuple(row.id for row in rows if row and row.state is InstanceState.RUNNING)
+
+    def _holders(self, address: AddressRow) -> tuple[str, ...]:
+        """Who may hold a virtual address: the control planes of its cluster."""
+        wanted = {TAG_ROLE: Role.CONTROL_PLANE.value, TAG_CLUSTER: address.tags.get(TAG_CLUSTER, "")}
+        return tuple(row.id for row in self._account.instances.tagged(wanted))
 
     def _living(self) -> tuple[InstanceRow, ...]:
         return tuple(row for row in self._account.instances if row.state is not InstanceState.TERMINATED)

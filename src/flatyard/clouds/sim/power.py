@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from flatyard.ignition.fetch import Fetcher
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
@@ -42,6 +44,21 @@ class Power:
     """Flatcar's `ignition.platform.id`."""
     user_data: bytes = field(repr=False)
     console: Callable[[str], None] = field(repr=False, compare=False)
+    """Appends one line to the serial console."""
+    fetcher: Fetcher = field(repr=False, compare=False)
+    """The network as Ignition on this machine sees it."""
+
+
+class BootFaults:
+    """What goes wrong in machines rather than at the API; this one: nothing."""
+
+    def delay(self, number: int) -> float | None:
+        """Seconds by which the instance's first boot is late, None when it never comes."""
+        return 0.0
+
+    def sysext(self, number: int) -> str:
+        """What befalls its Kubernetes extension on the way: `corrupt`, `missing` or nothing."""
+        return ""
 
 
 class Machines(Protocol):

@@ -49,7 +49,7 @@ async def problems(
     """
     pools = (*_pools(cluster), *_deployed(deployments))
     usage = await provider.usage()
-    found = [*_region(provider), *_endpoint(provider, cluster), *_name(provider, cluster, pools)]
+    found = [*_region(provider, cluster), *_endpoint(provider, cluster), *_name(provider, cluster, pools)]
     for pool in pools:
         found += _sizes(provider, pool)
         found += _zones(provider, pool)
@@ -74,13 +74,14 @@ def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
         yield Pool(path, deployment.metadata.name, deployment.spec.replicas, machine)
 
 
-def _region(provider: Provider) -> Iterator[Problem]:
-    persona = provider.persona
+def _region(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
+    persona, chosen = provider.persona, cluster.spec.cloud.name
+    field = {"azure": "location", "vsphere": "datacenter"}.get(chosen, "region")
     if not persona.known:
         names = [region.name for region in persona.facts.regions]
         near = difflib.get_close_matches(persona.region.name, names, 1)
         what = f"{persona.facts.title} has no region {persona.region.name!r}"
-        yield _error("spec.cloud.sim.region", what, ", ".join(names), near[0] if near else "")
+        yield _error(f"spec.cloud.{chosen}.{field}", what, ", ".join(names), near[0] if near else "")
 
 
 def _endpoint(provider: Provider, cluster: Cluster) -> Iterator[Problem]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from flatyard.base.world import World
 from flatyard.clouds.facts import CloudFacts, Trouble
 from flatyard.clouds.sim.api import Provider
-from flatyard.clouds.sim.compute import BootPlan
 from flatyard.clouds.sim.door import Call, Faults, Lost, Op, refused
 from flatyard.clouds.sim.faults import Fault
+from flatyard.clouds.sim.power import BootFaults
 
 _CALLS: dict[str, tuple[Op, ...]] = {
     "create": (Op.INSTANCE_RUN,),
@@ -39,7 +39,7 @@ _TROUBLES = {
 }
 
 
-class Troubles(Faults, BootPlan):
+class Troubles(Faults, BootFaults):
     """Carries out the faults of a rehearsal. `begin` starts their clock, in the running loop."""
 
     def __init__(self, faults: Sequence[Fault], facts: CloudFacts, world: World) -> None:

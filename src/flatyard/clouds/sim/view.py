@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flatyard.clouds.cloud import TAG_MACHINE
 from flatyard.clouds.sim.account import Account
 from flatyard.clouds.sim.power import Power
 from flatyard.clouds.sim.rows import ImageRow, InstanceRow
+from flatyard.clouds.sim.tags import machine_id
+from flatyard.ignition.fetch import Fetcher
 from flatyard.model.traits import NodeNameRule
 
 
@@ -18,14 +19,19 @@ class View:
         self._account = account
 
     def power(
-        self, row: InstanceRow, image: ImageRow, user_data: bytes, console: Callable[[str], None]
+        self,
+        row: InstanceRow,
+        image: ImageRow,
+        user_data: bytes,
+        console: Callable[[str], None],
+        fetcher: Fetcher,
     ) -> Power:
         """What the instance gives to the machine in it."""
         facts = self._account.facts
         node_name = self.node_name(row)
         return Power(
             instance_id=row.id,
-            machine_id=row.tags.get(TAG_MACHINE, "").upper(),
+            machine_id=machine_id(row.tags, facts.tags),
             number=row.number,
             name=row.name,
             hostname=node_name if facts.node_name is NodeNameRule.PRIVATE_DNS else row.name,
@@ -44,6 +50,7 @@ class View:
             platform=facts.ignition_platform,
             user_data=user_data,
             console=console,
+            fetcher=fetcher,
         )
 
     def _devices(self, row: InstanceRow) -> tuple[str, ...]:

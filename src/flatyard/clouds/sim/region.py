@@ -1,0 +1,214 @@
+"""A whole simulated region at work: the provider, the machines in its instances, and the cluster they make.
+
+This is the wiring that the background process, rehearsals and tests share. What happens in it is on one disk, so
+a region on the same disk goes on where the last one was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flatyard.base.world import World
+from flatyard.clouds.cloud import Endpoint
+from flatyard.clouds.sim.api import Provider
+from flatyard.clouds.sim.cloud import SimCloud
+from flatyard.clouds.sim.compute import BootPlan
+from flatyard.clouds.sim.door import Call, Faults, NoFaults
+from flatyard.clouds.sim.faults import Fault
+from flatyard.clouds.sim.fetching import Fetching, NoSysextFaults, SysextFaults
+from flatyard.clouds.sim.persona import persona
+from flatyard.clouds.sim.power import Power
+from flatyard.clouds.sim.trouble import Troubles
+from flatyard.kube.api import Api
+from flatyard.kube.kinds import BUILT_IN
+from flatyard.pki import ClusterSecrets
+from flatyard.sim import crds
+from flatyard.sim.apiserver.admission import SchemaAdmission
+from flatyard.sim.disk import Disk
+from flatyard.sim.hardware import Hardware
+from flatyard.sim.kubernetes import SimKubernetes
+from flatyard.sim.machine import Memory, SimMachine
+from flatyard.sim.timings import Timings
+from flatyard.sysext import Feed, simulated_feed
+
+_MEMORIES = "machines/"
+
+Tamper = Callable[[Power], bytes]
+"""What a machine finds as its user data instead of what was sent: for tests of what then happens."""
+
+
+class SimulatedMachines:
+    """What runs in the instances: one simulated machine each, which joins the one simulated cluster."""
+
+    def __init__(
+        self,
+        world: World,
+        disk: Disk,
+        kubernetes: SimKubernetes,
+        timings: Timings,
+        faults: SysextFaults,
+        tamper: Tamper | None,
+    ) -> None:
+        self._world = world
+        self._disk = disk
+        self._kubernetes = kubernetes
+        self._timings = timings
+        self._faults = faults
+        self._tamper = tamper
+        self._provider: Provider | None = None
+        self.machines: dict[str, SimMachine] = {}
+
+    def attach(self, provider: Provider) -> None:
+        """The provider whose network and objects the machines reach."""
+        self._provider = provider
+
+    def start(self, power: Power) -> None:
+        machine = self.machines.get(power.instance_id) or self._make(power)
+        self.machines[power.instance_id] = machine
+        machine.power_on()
+
+    def stop(self, instance_id: str) -> None:
+        machine = self.machines.pop(instance_id, None)
+        if machine is not None:
+            machine.power_off()
+        self._disk.delete(_MEMORIES + instance_id)
+
+    def restart(self, instance_id: str) -> None:
+        machine = self.machines.get(instance_id)
+        if machine is not None:
+            machine.restart()
+
+    def close(self) -> None:
+        for machine in self.machines.values():
+            machine.close()
+
+    def _make(self, power: Power) -> SimMachine:
+        assert self._provider is not None
+        key = _MEMORIES + power.instance_id
+        kept = next((value for name, value in self._disk.items(key) if name == key), None)
+        hardware = Hardware.of(power)
+        if self._tamper is not None:
+            hardware = Hardware.of(_Tampered(power, self._tamper(power)))
+        return SimMachine(
+            hardware,
+            kubernetes=self._kubernetes,
+            fetch=Fetching(self._provider.objects, power.number, self._faults),
+            reach=self._reach,
+            world=self._world,
+            timings=self._timings,
+            console=power.console,
+            memory=Memory.decode(kept) if kept else Memory(),
+            remember=lambda memory: self._disk.put(key, memory.encode()),
+        )
+
+    def _reach(self, host: str, port: int) -> str:
+        """A TCP connection through the network: to an endpoint's healthy backends, or to a machine's address."""
+        assert self._provider is not None
+        backends = [self.machines.get(i) for i in self._provider.networks.backends(host)]
+        direct = [m for m in self.machines.values() if m.hardware.address == host] if not backends else []
+        if any(m is not None and self._kubernetes.serving(m.node_name) for m in (*backends, *direct)):
+            return ""
+        return f"dial tcp {host}:{port}: connect: connection refused"
+
+
+class _Tampered:
+    """An instance's power with other user data."""
+
+    def __init__(self, power: Power, user_data: bytes) -> None:
+        self._power = power
+        self.user_data = user_data
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._power, name)
+
+
+class SimulatedClients:
+    """Clients of the simulated cluster; they trust its CA only."""
+
+    def __init__(self, kubernetes: SimKubernetes) -> None:
+        self._kubernetes = kubernetes
+
+    def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
+        return self._kubernetes.client()
+
+
+class SimulatedFeeds:
+    """The hashes of the simulated Kubernetes extensions, which the simulated machines fetch."""
+
+    async def feed(self) -> Feed:
+        return simulated_feed()
+
+
+class _Both(Faults):
+    """A test's faults around a rehearsal's."""
+
+    def __init__(self, outer: Faults, inner: Faults) -> None:
+        self._outer, self._inner = outer, inner
+
+    async def before(self, call: Call) -> None:
+        await self._outer.before(call)
+        await self._inner.before(call)
+
+    async def after(self, call: Call) -> None:
+        await self._inner.after(call)
+        await self._outer.after(call)
+
+
+class Region:
+    """One account in one region of a cloud's twin. `start` it in the running loop, `stop` it at the end.
+
+    `faults` stands at the provider's door (tests), `troubles` are those of `rehearse --fault`.
+    """
+
+    def __init__(
+        self,
+        twin: str,
+        region: str,
+        world: World,
+        disk: Disk,
+        *,
+        faults: Faults | None = None,
+        troubles: Sequence[Fault] = (),
+        timings: Timings = Timings(),  # noqa: B008 - frozen
+        tamper: Tamper | None = None,
+    ) -> None:
+        self.persona = persona(twin, region)
+        self.troubles = Troubles(troubles, self.persona.facts, world) if troubles else None
+        admission = SchemaAdmission()
+        kinds = (*BUILT_IN, *crds.kinds())
+        self.kubernetes = SimKubernetes(world, disk, kinds=kinds, timings=timings, admission=admission)
+        admission.storage = self.kubernetes.api.storage
+        self.machines = SimulatedMachines(
+            world, disk, self.kubernetes, timings, self.troubles or NoSysextFaults(), tamper
+        )
+        self.provider = Provider(
+            self.persona,
+            world,
+            disk,
+            machines=self.machines,
+            faults=_Both(faults or NoFaults(), self.troubles or NoFaults()),
+            boots=self.troubles or BootPlan(),
+        )
+        self.machines.attach(self.provider)
+        self.cloud = SimCloud(self.provider)
+        self.clients = SimulatedClients(self.kubernetes)
+        self.feeds = SimulatedFeeds()
+
+    async def start(self) -> None:
+        """Take up, in the running loop, where the disk says it was left."""
+        await self.kubernetes.start()
+        self.provider.open()
+        if self.troubles is not None:
+            self.troubles.begin(self.provider)
+
+    async def stop(self) -> None:
+        """Stop every timer and task; nothing on the disk changes."""
+        self.provider.close()
+        self.machines.close()
+        await self.kubernetes.stop()
+
+    def left_over(self) -> tuple[str, ...]:
+        """What the account still holds, as `kind id`: empty after `down`."""
+        return tuple(
+            f"{type(row).__name__.removesuffix('Row').lower()} {row.id}" for row in self.provider.left_over()
+        )
