@@ -210,7 +210,7 @@ whole: 2
         "f:13:9: error: memory: lots is not allowed here; allowed: a quantity like 500m, 2 or 1Gi",
         "f:14:10: error: secret.secretKeyReff: unknown key 'secretKeyReff'; "
         "allowed: value, secretKeyRef, configMapKeyRef; did you mean 'secretKeyRef'?",
-        "f:15:9: error: switch: maybe is not allowed here; allowed: true or false, without quotes",
+        "f:15:9: error: switch: maybe is not allowed here; allowed: true or false",
         "f:17:7: error: pet.lifes: unknown key 'lifes'; allowed: lives; did you mean 'lives'?",
         "f:18:8: error: child: a list is not allowed here; allowed: a mapping",
         "f:19:1: error: unknwon: unknown key 'unknwon'; allowed: textValue, truth, whole, real, colour, size, "

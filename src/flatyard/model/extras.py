@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from flatyard.decode.node import Node
@@ -22,7 +22,7 @@ class Extra:
     text: str | None = None
     value: JSON = None
     file: str | None = None
-    node: Node | None = None
+    node: Node | None = field(default=None, compare=False, repr=False)
 
 
 def cluster_extras(cluster: Cluster, role: Literal["control-plane", "worker"]) -> tuple[Extra, ...]:
