@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flatyard.base.errors import Refused
+from flatyard.base.errors import InvalidInput, Refused
 from flatyard.base.world import SIMULATED_EPOCH, SeededWorld
+from flatyard.decode import Raw
+from flatyard.decode.types import JSON
 from flatyard.ignition import Config, Resource, config, encode, file, unit, user
 from flatyard.ignition.dataurl import decode
 from flatyard.ignition.parse import read
@@ -41,6 +43,7 @@ from flatyard.node import (
     prepare,
     render,
 )
+from flatyard.node.extras import read_extra
 from flatyard.pki import ClusterSecrets, new_secrets, new_token
 from flatyard.sysext import simulated_feed
 
@@ -486,6 +489,30 @@ def test_an_overwriting_config_stands_alone() -> None:
     )
 
 
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_older_ignition_document_is_read_and_does_not_lower_ours(inline: bool) -> None:
+    """What machine-controller's guides put into cloudInit: spec 3.0.0."""
+    document: JSON = {
+        "ignition": {"version": "3.0.0"},
+        "storage": {"files": [{"path": "/etc/motd", "contents": {"source": "data:,hi"}}]},
+    }
+    extra = read_extra(Raw(document if inline else json.dumps(document)))
+    pool = replace(pool_of("worker"), extras=(extra,))
+    found = render(cluster_of("aws"), pool, machine_of("worker"), TRAITS["aws"], bootstrap_of("worker"))
+    assert text_of(found, "/etc/motd") == "hi" and found.ignition.version == "3.4.0"
+    assert read(encode(found)).report == ()
+
+
+def test_what_ignition_would_refuse_is_an_error_with_its_place() -> None:
+    text = '{"ignition": {"version": "3.4.0"},\n "storage": {"files": [{"path": "etc/motd"}]}}'
+    with pytest.raises(InvalidInput) as error:
+        read_extra(Raw(text), "cloudInit")
+    assert str(error.value) == "cloudInit:2:33: error: $.storage.files.0.path: path not absolute"
+    with pytest.raises(InvalidInput, match=r"cloudInit|1 error") as error:
+        read_extra(Raw({"ignition": {"version": "2.3.0"}}), "cloudInit")
+    assert "unsupported config version" in str(error.value)
+
+
 # ---- refusals
 
 
@@ -499,14 +526,11 @@ def test_what_does_not_go_together_is_refused() -> None:
         prepare(cluster_of("aws"), replace(worker, kubelet="v1.34.4"), aws)
     with pytest.raises(Refused, match="aws has no arm64"):
         prepare(cluster_of("aws"), replace(worker, image=simulated_feed().image(VERSION, "arm64")), aws)
-    with pytest.raises(Refused, match="has no providerID"):
-        render(
-            cluster_of("local"),
-            worker,
-            MachineIdentity(id="x", name="n"),
-            TRAITS["local"],
-            bootstrap_of("worker"),
-        )
+    fixed = replace(TRAITS["local"], provider_id_format="local://{serial}")
+    nameless = MachineIdentity(id="x", name="n")
+    with pytest.raises(Refused, match="n has no providerID") as error:
+        render(cluster_of("local"), worker, nameless, fixed, bootstrap_of("worker"))
+    assert "must know its 'serial' beforehand" in error.value.why
     with pytest.raises(Refused, match="cannot learn its 'serial'"):
         prepare(cluster_of("aws"), worker, replace(aws, provider_id_format="aws:///{serial}"))
     with pytest.raises(ValueError, match="at least one bootstrap token"):
@@ -523,6 +547,7 @@ def test_a_workers_config_fits_awss_user_data(cloud: str) -> None:
     assert len(encode(rendered(cloud, "worker"))) < 16_384
 
 
+@pytest.mark.long
 def test_a_thousand_workers_render_in_seconds() -> None:
     template = prepare(cluster_of("aws"), pool_of("worker"), TRAITS["aws"])
     count = 200

@@ -84,8 +84,8 @@ class PoolSettings:
 class MachineIdentity:
     """One machine. `name` is also the host name, and the node's name where the cloud's rule says so.
 
-    `provider_id` is needed where the cloud knows it beforehand (traits FIXED), `node_ip` where a machine has
-    several addresses.
+    `provider_id` is for clouds that know it beforehand (traits FIXED) and cannot make it of the name alone,
+    `node_ip` for machines with several addresses.
     """
 
     id: str

@@ -152,12 +152,16 @@ def _kubelet_arguments(pool: PoolSettings, machine: MachineIdentity, traits: Nod
 def provider_id_text(machine: MachineIdentity, traits: NodeTraits) -> str:
     """The providerID if it is known now, a placeholder if the machine learns it, empty if the CCM sets it."""
     if traits.provider_id is ProviderIdSource.FIXED:
-        if not machine.provider_id:
-            raise Refused(
-                f"machine {machine.name} has no providerID", why=f"{traits.cloud} must know it beforehand"
-            )
-        return machine.provider_id
+        return machine.provider_id or _fixed(machine, traits)
     return layout.PLACEHOLDER_PROVIDER_ID if learns_provider_id(traits) else ""
+
+
+def _fixed(machine: MachineIdentity, traits: NodeTraits) -> str:
+    try:
+        return traits.provider_id_format.format(name=machine.name)
+    except KeyError as unknown:
+        why = f"{traits.cloud} must know its {unknown} beforehand"
+        raise Refused(f"machine {machine.name} has no providerID", why=why) from None
 
 
 def learns_provider_id(traits: NodeTraits) -> bool:
