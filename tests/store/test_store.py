@@ -317,13 +317,13 @@ def _same(found: Record | None, wanted: Record | None) -> bool:
 def test_values_are_sealed_and_a_changed_moved_or_cut_blob_is_noticed(store: VersionedStore) -> None:
     async def scenario() -> None:
         await store.write("a", b"plain secret", expect=None)
-        blob = await store.bucket.get("records/a/@0000000001")
+        blob = await store.bucket.get("records/a/@/0000000001")
         assert blob is not None and b"plain secret" not in blob
         for damaged in (blob[:-1], blob[:20], b"\0" + blob, blob[:-1] + bytes([blob[-1] ^ 1]), b"x"):
-            await store.bucket.overwrite("records/a/@0000000001", damaged)
+            await store.bucket.overwrite("records/a/@/0000000001", damaged)
             with pytest.raises(Damaged):
                 await store.read("a")
-        await store.bucket.overwrite("records/b/@0000000001", blob)
+        await store.bucket.overwrite("records/b/@/0000000001", blob)
         with pytest.raises(Damaged):
             await store.read("b")
 
@@ -337,8 +337,8 @@ def test_the_same_value_never_makes_the_same_bytes(world: SeededWorld) -> None:
     async def scenario() -> None:
         await left.write("a", b"value", expect=None)
         await right.write("b", b"value", expect=None)
-        one = await left.bucket.get("records/a/@0000000001")
-        two = await right.bucket.get("records/b/@0000000001")
+        one = await left.bucket.get("records/a/@/0000000001")
+        two = await right.bucket.get("records/b/@/0000000001")
         assert one and two and one[-21:] != two[-21:], "same nonce, so the per-path keys must differ"
 
     run(scenario())
@@ -358,7 +358,8 @@ def test_a_directory_is_private_to_its_owner_from_the_first_byte(tmp_path: Path,
         "state/records": 0o700,
         "state/records/a": 0o700,
         "state/records/a/b": 0o700,
-        "state/records/a/b/@0000000001": 0o600,
+        "state/records/a/b/@": 0o700,
+        "state/records/a/b/@/0000000001": 0o600,
     }
 
 
@@ -377,6 +378,22 @@ def test_the_key_file_of_the_faster_process_counts(tmp_path: Path, world: Seeded
     left, right = (KeyFile(DirectoryBucket(tmp_path, world), world) for _ in range(2))
     right._load()
     assert left.current() == right.current()
+
+
+def test_the_key_file_that_came_first_counts_also_for_a_process_that_was_about_to_make_one(
+    tmp_path: Path, world: SeededWorld
+) -> None:
+    class Blind(DirectoryBucket):
+        """Does not see the key file that another process has just made."""
+
+        blind = True
+
+        def get_now(self, path: str) -> bytes | None:
+            was, self.blind = self.blind, False
+            return None if was else super().get_now(path)
+
+    made = KeyFile(DirectoryBucket(tmp_path, world), world).current()
+    assert KeyFile(Blind(tmp_path, world), world).current() == made
 
 
 def test_a_passphrase_opens_what_it_sealed_and_another_does_not(tmp_path: Path, world: SeededWorld) -> None:
@@ -438,6 +455,15 @@ def test_a_lock_expires_and_its_late_holder_is_told(clock: Clock, world: SeededW
     run(scenario())
 
 
+def test_of_two_that_take_a_lock_at_once_one_is_told_who_has_it(store: VersionedStore) -> None:
+    async def scenario() -> list[object]:
+        takers = (store.lock("prod", holder, 60) for holder in ("ada", "bob"))
+        return list(await asyncio.gather(*takers, return_exceptions=True))
+
+    results = run(scenario())
+    assert sorted(type(r).__name__ for r in results) == ["HeldLock", "Locked"]
+
+
 def test_a_restarted_holder_takes_its_own_lock_again(world: SeededWorld) -> None:
     store = open_memory(world)
 
@@ -492,6 +518,23 @@ def _write_for_ever(path: Path, pipe: int) -> None:
         assert record is not None
         run(store.write("a", b"%d" % (record.version % 10) * 1000, expect=record.version))
         os.write(pipe, b".")
+
+
+def test_what_a_killed_writer_left_half_written_is_swept_up(tmp_path: Path, world: SeededWorld) -> None:
+    store = open_store(str(tmp_path), world)
+    run(store.write("a", b"v", expect=None))
+    folder = tmp_path / "records" / "a" / "@"
+    node = os.uname().nodename
+    dead, alive, foreign = (
+        f".tmp-{node}-4194999-aa",
+        f".tmp-{node}-{os.getpid()}-bb",
+        ".tmp-elsewhere-4194999-cc",
+    )
+    for name in (dead, alive, foreign):
+        (folder / name).write_bytes(b"half")
+    assert run(store.read("a")) == Record(b"v", 1) and run(store.list()) == ("a",)
+    run(store.write("a", b"w", expect=1))
+    assert sorted(p.name for p in folder.glob(".tmp-*")) == sorted([alive, foreign])
 
 
 # ---- where

@@ -55,6 +55,7 @@ class DirectoryBucket:
         finally:
             temporary.unlink()
         _sync_folder(target.parent)
+        _sweep(target.parent)
 
     async def overwrite(self, path: str, blob: bytes) -> None:
         target = self._root / path
@@ -95,7 +96,7 @@ class DirectoryBucket:
 
     def _write_temporary(self, folder: Path, blob: bytes) -> Path:
         self._make_folder(folder)
-        temporary = folder / f"{_TEMPORARY}{self._world.random_bytes(8).hex()}-{os.getpid()}"
+        temporary = folder / f"{_mine(os.getpid())}{self._world.random_bytes(8).hex()}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         try:
             self._give(descriptor)
@@ -134,6 +135,29 @@ class _Flock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _mine(process: int) -> str:
+    return f"{_TEMPORARY}{os.uname().nodename}-{process}-"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes of this machine left half-written."""
+    prefix = _TEMPORARY + os.uname().nodename + "-"
+    for item in folder.glob(f"{_TEMPORARY}*"):
+        process = item.name.removeprefix(prefix).partition("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            item.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _write_all(descriptor: int, blob: bytes) -> None:

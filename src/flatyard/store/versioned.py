@@ -1,7 +1,7 @@
 """Records with versions and locks on any bucket: each version is a blob of its own that is created once.
 
-A record `clusters/prod` lies in `records/clusters/prod/@0000000007`. Writing version 8 creates
-`…/@0000000008`, which the back end grants to one writer only; then older blobs are pruned. A crash between
+A record `clusters/prod` lies in `records/clusters/prod/@/0000000007`. Writing version 8 creates
+`…/@/0000000008`, which the back end grants to one writer only; then older blobs are pruned. A crash between
 the two leaves old blobs, which the next write prunes. An empty blob is a tombstone, so that versions go on
 over a deletion.
 
@@ -93,7 +93,7 @@ class VersionedStore:
             check_key(folder)
         newest: dict[str, Entry] = {}
         for entry in await self.bucket.entries(f"{_ROOT}/{folder}".rstrip("/")):
-            newest[entry.path.removeprefix(f"{_ROOT}/").rpartition("/@")[0]] = entry
+            newest[entry.path.removeprefix(f"{_ROOT}/").rpartition("/@/")[0]] = entry
         return tuple(sorted(key for key, entry in newest.items() if key != folder and entry.size))
 
     async def lock(self, name: str, holder: str, ttl: float) -> Lock:
@@ -101,10 +101,9 @@ class VersionedStore:
         return await locks.acquire(self, name, holder, ttl)
 
     async def _versions(self, key: str) -> tuple[_Version, ...]:
-        folder = f"{_ROOT}/{key}"
-        entries = await self.bucket.entries(folder)
-        own = [e for e in entries if e.path.startswith(f"{folder}/@")]
-        return tuple(_Version(int(e.path.rpartition("@")[2]), e.size == 0) for e in own)
+        # a folder of their own, so that records below this one (`prod/secrets`) are not listed with it
+        entries = await self.bucket.entries(f"{_ROOT}/{key}/@")
+        return tuple(_Version(int(e.path.rpartition("/")[2]), e.size == 0) for e in entries)
 
     async def _create(self, key: str, number: int, blob: bytes, expect: int | None) -> None:
         try:
@@ -128,7 +127,7 @@ class VersionedStore:
 
 
 def _path(key: str, number: int) -> str:
-    return f"{_ROOT}/{key}/@{number:010d}"
+    return f"{_ROOT}/{key}/@/{number:010d}"
 
 
 def _busy(key: str) -> StoreError:
