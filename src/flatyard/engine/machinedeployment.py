@@ -225,6 +225,7 @@ def deployment_status(ctx: Context, deployment: Object, new: Object, old: Sequen
     return status
 
 
+DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 _COUNTS = ("replicas", "readyReplicas", "availableReplicas")
 
 
@@ -257,10 +258,11 @@ def _progressing(ctx: Context, deployment: Object, complete: bool, status: Json)
     )
     stamp = (before or {}).get("lastUpdateTime")
     deadline = float(deployment.spec.get("progressDeadlineSeconds") or 600)
-    late = not moved and stamp is not None and ctx.world.age(parse_stamp(stamp)) > deadline
+    already = (before or {}).get("reason") == DEADLINE_EXCEEDED
+    late = not moved and (already or (stamp is not None and ctx.world.age(parse_stamp(stamp)) > deadline))
     message = f"{status['updatedReplicas']} updated, {status['availableReplicas']} available"
     return _condition(
-        ctx, deployment, "Progressing", not late, "MachineSetUpdated", "ProgressDeadlineExceeded", message
+        ctx, deployment, "Progressing", not late, "MachineSetUpdated", DEADLINE_EXCEEDED, message
     )
 
 
@@ -277,7 +279,7 @@ def _result(deployment: Object, status: Json) -> Result:
         return Done()
     if status["availableReplicas"] == wanted == status["replicas"] == status["updatedReplicas"]:
         return Done()
-    exceeded = status["conditions"][1]["reason"] == "ProgressDeadlineExceeded"
+    exceeded = status["conditions"][1]["reason"] == DEADLINE_EXCEEDED
     reason = f"{status['availableReplicas']} of {wanted} machines available"
     if exceeded:
         reason += "; no progress within its deadline"

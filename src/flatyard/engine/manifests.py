@@ -7,7 +7,7 @@ fields that others added stay. kube-proxy and CoreDNS are kubeadm's own.
 from __future__ import annotations
 
 from flatyard.engine.context import Context
-from flatyard.engine.definitions import definitions
+from flatyard.sim.crds import definitions
 from flatyard.engine.flannel import flannel
 from flatyard.engine.node_rights import node_rights
 from flatyard.engine.queue import Waiting

@@ -66,6 +66,8 @@ class Engine:
         try:
             if key.kind == CLUSTER:
                 result = await RECONCILERS[key.kind](ctx, key)
+            elif ctx.cluster is None and key.kind != INSTANCES:
+                return Waiting("the Cluster object is being read", again=0.5)
             else:
                 async with ctx.working():
                     result = await RECONCILERS[key.kind](ctx, key)

@@ -7,20 +7,19 @@ a region on the same disk goes on where the last one was killed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from flatyard.base.world import World
 from flatyard.clouds.cloud import Endpoint
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.cloud import SimCloud
-from flatyard.clouds.sim.compute import BootPlan
-from flatyard.clouds.sim.door import Call, Faults, NoFaults
+from flatyard.clouds.sim.door import Faults
 from flatyard.clouds.sim.faults import Fault
-from flatyard.clouds.sim.fetching import Fetching, NoSysextFaults, SysextFaults
-from flatyard.clouds.sim.persona import persona
 from flatyard.clouds.sim.power import Power
-from flatyard.clouds.sim.trouble import Troubles
+from flatyard.clouds.sim.twin import twin
 from flatyard.kube.api import Api
 from flatyard.kube.kinds import BUILT_IN
+from flatyard.model.cluster import Cluster
 from flatyard.pki import ClusterSecrets
 from flatyard.sim import crds
 from flatyard.sim.apiserver.admission import SchemaAdmission
@@ -46,14 +45,12 @@ class SimulatedMachines:
         disk: Disk,
         kubernetes: SimKubernetes,
         timings: Timings,
-        faults: SysextFaults,
         tamper: Tamper | None,
     ) -> None:
         self._world = world
         self._disk = disk
         self._kubernetes = kubernetes
         self._timings = timings
-        self._faults = faults
         self._tamper = tamper
         self._provider: Provider | None = None
         self.machines: dict[str, SimMachine] = {}
@@ -86,13 +83,11 @@ class SimulatedMachines:
         assert self._provider is not None
         key = _MEMORIES + power.instance_id
         kept = next((value for name, value in self._disk.items(key) if name == key), None)
-        hardware = Hardware.of(power)
-        if self._tamper is not None:
-            hardware = Hardware.of(_Tampered(power, self._tamper(power)))
+        found = replace(power, user_data=self._tamper(power)) if self._tamper else power
         return SimMachine(
-            hardware,
+            Hardware.of(found),
             kubernetes=self._kubernetes,
-            fetch=Fetching(self._provider.objects, power.number, self._faults),
+            fetch=power.fetcher,
             reach=self._reach,
             world=self._world,
             timings=self._timings,
@@ -109,17 +104,6 @@ class SimulatedMachines:
         if any(m is not None and self._kubernetes.serving(m.node_name) for m in (*backends, *direct)):
             return ""
         return f"dial tcp {host}:{port}: connect: connection refused"
-
-
-class _Tampered:
-    """An instance's power with other user data."""
-
-    def __init__(self, power: Power, user_data: bytes) -> None:
-        self._power = power
-        self.user_data = user_data
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._power, name)
 
 
 class SimulatedClients:
@@ -139,21 +123,6 @@ class SimulatedFeeds:
         return simulated_feed()
 
 
-class _Both(Faults):
-    """A test's faults around a rehearsal's."""
-
-    def __init__(self, outer: Faults, inner: Faults) -> None:
-        self._outer, self._inner = outer, inner
-
-    async def before(self, call: Call) -> None:
-        await self._outer.before(call)
-        await self._inner.before(call)
-
-    async def after(self, call: Call) -> None:
-        await self._inner.after(call)
-        await self._outer.after(call)
-
-
 class Region:
     """One account in one region of a cloud's twin. `start` it in the running loop, `stop` it at the end.
 
@@ -162,8 +131,7 @@ class Region:
 
     def __init__(
         self,
-        twin: str,
-        region: str,
+        cluster: Cluster,
         world: World,
         disk: Disk,
         *,
@@ -172,38 +140,26 @@ class Region:
         timings: Timings = Timings(),  # noqa: B008 - frozen
         tamper: Tamper | None = None,
     ) -> None:
-        self.persona = persona(twin, region)
-        self.troubles = Troubles(troubles, self.persona.facts, world) if troubles else None
         admission = SchemaAdmission()
         kinds = (*BUILT_IN, *crds.kinds())
         self.kubernetes = SimKubernetes(world, disk, kinds=kinds, timings=timings, admission=admission)
         admission.storage = self.kubernetes.api.storage
-        self.machines = SimulatedMachines(
-            world, disk, self.kubernetes, timings, self.troubles or NoSysextFaults(), tamper
-        )
-        self.provider = Provider(
-            self.persona,
-            world,
-            disk,
-            machines=self.machines,
-            faults=_Both(faults or NoFaults(), self.troubles or NoFaults()),
-            boots=self.troubles or BootPlan(),
-        )
+        self.machines = SimulatedMachines(world, disk, self.kubernetes, timings, tamper)
+        self._twin = twin(cluster, world, disk, machines=self.machines, faults=troubles, hook=faults)
+        self.provider = self._twin.provider
         self.machines.attach(self.provider)
-        self.cloud = SimCloud(self.provider)
+        self.cloud = self._twin.cloud
         self.clients = SimulatedClients(self.kubernetes)
         self.feeds = SimulatedFeeds()
 
     async def start(self) -> None:
         """Take up, in the running loop, where the disk says it was left."""
         await self.kubernetes.start()
-        self.provider.open()
-        if self.troubles is not None:
-            self.troubles.begin(self.provider)
+        self._twin.open()
 
     async def stop(self) -> None:
         """Stop every timer and task; nothing on the disk changes."""
-        self.provider.close()
+        self._twin.close()
         self.machines.close()
         await self.kubernetes.stop()
 

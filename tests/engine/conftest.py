@@ -1,0 +1,208 @@
+"""A cluster's whole life in simulated time, with a run that dies where a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flatyard.base.world import SeededWorld
+from flatyard.clouds.sim.door import Call
+from flatyard.clouds.sim.region import Region
+from flatyard.engine.context import Seams, Step
+from flatyard.engine.wanted import Wanted, wanted_of, with_replicas
+from flatyard.kube.api import Api
+from flatyard.model.documents import read
+from flatyard.sim.disk import MemoryDisk
+from flatyard.sim.loop import run
+from flatyard.store import Locked, Store, open_memory
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class Died(BaseException):
+    """The process is gone: nothing after this point happens any more."""
+
+
+@dataclass
+class Mortal:
+    """Counts external calls and dies at one of their two points: before the call, or after it, reply lost."""
+
+    die_at: int | None = None
+    points: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    dead: bool = False
+    where: str = ""
+
+    def before(self, call: str) -> None:
+        if not self.dead:
+            self.calls[call] += 1
+        self._point(f"before {call}")
+
+    def after(self, call: str) -> None:
+        self._point(f"after {call}, reply lost")
+
+    def _point(self, where: str) -> None:
+        if self.dead:
+            raise Died
+        self.points += 1
+        if self.points == self.die_at:
+            self.dead, self.where = True, where
+            raise Died(where)
+
+
+class DyingCloud:
+    """The door's faults: every call to the provider, the object store's among them."""
+
+    def __init__(self, mortal: Callable[[], Mortal]) -> None:
+        self._mortal = mortal
+
+    async def before(self, call: Call) -> None:
+        self._mortal().before(f"cloud {call.op}")
+
+    async def after(self, call: Call) -> None:
+        self._mortal().after(f"cloud {call.op}")
+
+
+class DyingApi:
+    """A Kubernetes client whose every call is one at which the run can die."""
+
+    def __init__(self, api: Api, mortal: Mortal) -> None:
+        self._api, self._mortal = api, mortal
+
+    def __getattr__(self, verb: str):
+        inner = getattr(self._api, verb)
+        if verb == "watch":
+            return lambda *args, **more: self._watch(inner(*args, **more))
+
+        async def call(*args, **more):
+            self._mortal.before(f"kubernetes {verb}")
+            found = await inner(*args, **more)
+            self._mortal.after(f"kubernetes {verb}")
+            return found
+
+        return call
+
+    async def _watch(self, events) -> AsyncIterator:
+        self._mortal.before("kubernetes watch")
+        self._mortal.after("kubernetes watch")
+        async for event in events:
+            if self._mortal.dead:
+                raise Died
+            yield event
+
+
+class DyingStore:
+    """A store whose every call is one at which the run can die."""
+
+    def __init__(self, store: Store, mortal: Mortal) -> None:
+        self._store, self._mortal = store, mortal
+
+    def __getattr__(self, verb: str):
+        inner = getattr(self._store, verb)
+
+        async def call(*args, **more):
+            self._mortal.before(f"store {verb}")
+            found = await inner(*args, **more)
+            self._mortal.after(f"store {verb}")
+            return DyingLock(found, self._mortal) if verb == "lock" else found
+
+        return call
+
+
+class DyingLock:
+    def __init__(self, lock, mortal: Mortal) -> None:
+        self._lock, self._mortal = lock, mortal
+
+    async def renew(self) -> None:
+        self._mortal.before("store renew")
+        await self._lock.renew()
+        self._mortal.after("store renew")
+
+    async def release(self) -> None:
+        self._mortal.before("store release")
+        await self._lock.release()
+        self._mortal.after("store release")
+
+
+class Life:
+    """One simulated cloud account and store, over which runs of the engine come and go."""
+
+    def __init__(self, seed: int = 1, twin: str = "aws", region: str = "us-east-1") -> None:
+        loop = asyncio.get_running_loop()
+        self.world = SeededWorld(seed, loop.time)
+        self.mortal = Mortal()
+        self.steps: list[Step] = []
+        self.region = Region(twin, region, self.world, MemoryDisk(), faults=DyingCloud(lambda: self.mortal))
+        self.store = open_memory(self.world)
+        self.runs = 0
+
+    def seams(self, mortal: Mortal | None = None) -> Seams:
+        """The seams of a new run, which dies where `mortal` says."""
+        self.mortal = mortal or Mortal()
+        self.runs += 1
+        life = self
+
+        class Clients:
+            def connect(self, endpoint, secrets) -> Api:
+                return DyingApi(life.region.clients.connect(endpoint, secrets), life.mortal)
+
+        return Seams(
+            world=self.world,
+            cloud=self.region.cloud,
+            store=DyingStore(self.store, self.mortal),
+            clients=Clients(),
+            feeds=self.region.feeds,
+            holder=f"run-{self.runs}",
+            on_step=self.steps.append,
+        )
+
+    async def survive(self, act: Callable[[Seams], object], die_at: int | None = None) -> Mortal:
+        """Run `act`; if it dies, run it again until it is through. Returns the first run's counts."""
+        first = Mortal(die_at)
+        try:
+            await act(self.seams(first))
+        except Died:
+            await self._again(act)
+        return first
+
+    async def _again(self, act: Callable[[Seams], object]) -> None:
+        while True:
+            try:
+                await act(self.seams())
+                return
+            except Locked as locked:
+                await asyncio.sleep(locked.seconds_left + 1)
+
+
+def wanted(name: str = "quickstart.yaml", replicas: int | None = None) -> Wanted:
+    found = read([(name, (EXAMPLES / name).read_text())], need_cluster=True)
+    made = wanted_of(found.cluster, found.machine_deployments)
+    return made if replicas is None else with_replicas(made, replicas)
+
+
+@pytest.fixture
+def simulate():
+    """Run `main(life)` in simulated time with a fresh account and store."""
+
+    def simulated(main, seed: int = 1, **more):
+        async def whole():
+            life = Life(seed, **more)
+            await life.region.start()
+            try:
+                return await main(life)
+            finally:
+                await life.region.stop()
+
+        return run(whole())
+
+    return simulated
+
+
+@pytest.fixture
+def example():
+    return wanted
