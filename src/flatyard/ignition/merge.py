@@ -88,7 +88,9 @@ def _merge_fields(parent: object, child: object, skip: tuple[str, ...] = ()) -> 
 
 def _merge_field(cls: type, field: Field, parent: object, child: object) -> object:
     if field.kind is Kind.STRUCT:
-        return _merge_struct(parent, child)
+        if child == type(child)():
+            return parent
+        return child if parent == type(parent)() else _merge_struct(parent, child)
     if field.kind in (Kind.STRINGS, Kind.STRUCTS):
         return _merge_list(cls, field, cast("tuple[object, ...]", parent), cast("tuple[object, ...]", child))
     if field.nullable and child is None:
@@ -110,15 +112,18 @@ def _merge_list(
 
 def _union(parent: tuple[object, ...], child: tuple[object, ...]) -> tuple[object, ...]:
     known = set(parent)
-    return parent + tuple(item for item in dict.fromkeys(child) if item not in known)
+    return parent + tuple(item for item in child if item not in known)
 
 
 def _merge_keyed(parent: tuple[object, ...], child: tuple[object, ...], key: _Key) -> tuple[object, ...]:
-    """Of several child entries with one key, the last counts."""
+    """Of several child entries with one key, the last counts for the parent's; repeated entries of the child
+    alone stay repeated, for validation to find."""
+    if not parent:
+        return child
     by_key = {key(item): item for item in child}
     merged = [_merge_struct(item, by_key[key(item)]) if key(item) in by_key else item for item in parent]
     known = {key(item) for item in parent}
-    return (*merged, *(item for name, item in by_key.items() if name not in known))
+    return (*merged, *(item for item in child if key(item) not in known))
 
 
 def _merge_headers(parent: tuple[HttpHeader, ...], child: tuple[HttpHeader, ...]) -> tuple[HttpHeader, ...]:

@@ -67,6 +67,28 @@ def parse(data: bytes, *, release: spec.Release = spec.NEWEST) -> Document:
     return Document(config, version, entries)
 
 
+def check_fragment(data: bytes, version: str) -> tuple[tuple[Entry, ...], bool]:
+    """What is wrong with a config that must be of exactly this version, as Butane looks at inline ones.
+
+    The second value is false when the text could not be read at all, or is of another version: such a
+    config is not looked at further.
+    """
+    try:
+        value = _load(data)
+        reader = _Reader(spec.minor(version))
+        config = cast(Config, reader.struct(Config, value if value is not None else {}, ()))
+    except jsontext.JsonSyntaxError as problem:
+        return (_at(error(str(problem)), data, problem.offset),), False
+    except _WrongType as problem:
+        return (_explain(problem, data),), False
+    if config.ignition.version != version and spec.is_version(config.ignition.version):
+        return (), False
+    found = validate(replace(config, ignition=replace(config.ignition, version=version)))
+    if config.ignition.version != version:
+        found = (error("invalid config version (couldn't parse)", ("ignition", "version")), *found)
+    return (*found, *reader.entries), True
+
+
 def up_translate(config: Config, version: str) -> Config:
     """The same config as a document of a newer spec: setuid, setgid and sticky bits, which specs before 3.6
     do not honour, are dropped on the way to 3.6."""
@@ -197,7 +219,9 @@ class _Reader:
     def struct(self, cls: type, value: object, path: Path) -> object:
         known = schema.by_key(cls, self.minor)
         values: dict[str, object] = {}
-        for key, item in cast("dict[str, object]", value).items():
+        if type(value) is not dict:
+            raise _WrongType(path, value, "", "", "types.Config")
+        for key, item in value.items():
             field = known.get(key)
             if field is None or (key == "compression" and self.is_bare_reference(path)):
                 self.unknown(known, key, item, path, values)

@@ -6,6 +6,7 @@ Read off the dataclasses once, so that encoding, parsing and merging share one d
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -63,7 +64,7 @@ def json_key(attr: str) -> str:
 
 @cache
 def fields(cls: type) -> tuple[Field, ...]:
-    """The fields of one class of `types`, in the order in which the reference writes them."""
+    """The fields of one class of `types` (or of a module built alike), in the reference's order."""
     return tuple(_field(cls, f.name, str(f.type)) for f in dataclasses.fields(cls))
 
 
@@ -75,16 +76,17 @@ def by_key(cls: type, minor: int) -> dict[str, Field]:
 
 def _field(cls: type, attr: str, annotation: str) -> Field:
     bare = annotation.removesuffix(" | None")
-    kind, struct = _kind(bare)
+    kind, struct = _kind(cls, bare)
     since = _SINCE.get((cls, attr), 0)
     return Field(attr, json_key(attr), kind, struct, nullable=bare != annotation, since=since)
 
 
-def _kind(annotation: str) -> tuple[Kind, type | None]:
+def _kind(cls: type, annotation: str) -> tuple[Kind, type | None]:
     if annotation in _SCALARS:
         return _SCALARS[annotation], None
     if annotation == "tuple[str, ...]":
         return Kind.STRINGS, None
     if annotation.startswith("tuple["):
-        return Kind.STRUCTS, getattr(types, annotation.removeprefix("tuple[").removesuffix(", ...]"))
-    return Kind.STRUCT, getattr(types, annotation)
+        item = annotation.removeprefix("tuple[").removesuffix(", ...]")
+        return Kind.STRUCTS, getattr(sys.modules[cls.__module__], item)
+    return Kind.STRUCT, getattr(sys.modules[cls.__module__], annotation)

@@ -1,0 +1,200 @@
+"""Nodes → a Butane config, as go-yaml decodes into the reference's structs.
+
+The type of the field decides what a scalar means. Every type error is found; their texts are go-yaml's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from flatyard.butane import source
+from flatyard.butane.syntax import YamlError
+from flatyard.butane.versions import Version, keys
+from flatyard.decode import BUTANE, Node
+from flatyard.decode.dialects import Mismatch, integer, is_null, number
+from flatyard.ignition import types
+from flatyard.ignition.schema import Field, Kind
+
+_Scalar = TypeVar("_Scalar", str, int, bool)
+_LONG_VALUE = 10
+_SHOWN = 7
+_TIMESTAMP = re.compile(
+    r"\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::?\d\d)?))?)?"
+)
+_SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_NUMBER_LIKE = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_TYPE_NAMES = {
+    "ConfigRefs": "IgnitionConfig",
+    "Tls": "TLS",
+    "User": "PasswdUser",
+    "Group": "PasswdGroup",
+    "HttpHeader": "HTTPHeader",
+}
+
+
+class DecodeError(YamlError):
+    """Type errors, all of them; the text is go-yaml's, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(["yaml: unmarshal errors:", *(f"  {problem}" for problem in problems)]))
+
+
+def read_common(root: Node) -> tuple[str, str]:
+    """Variant and version, which decide how the rest is read.
+
+    Raises DecodeError where the document is no mapping, repeats a key, or has the wrong type in them.
+    """
+    reader = _Reader(0, "config")
+    values = {"variant": "", "version": ""}
+    if is_null(root):
+        return "", ""
+    if root.kind != "map":
+        reader.wrong(root, "config.commonFields")
+        raise DecodeError(reader.problems)
+    for key, node in reader.entries(root):
+        if key in values and not is_null(node):
+            values[key] = reader.scalar(node, BUTANE.text, "string") or ""
+    if reader.problems:
+        raise DecodeError(reader.problems)
+    return values["variant"], values["version"]
+
+
+def read_config(root: Node, version: Version) -> source.Config:
+    """The whole config. Raises DecodeError with every type error."""
+    reader = _Reader(version.level, version.package)
+    config = reader.struct(source.Config, root)
+    if reader.problems:
+        raise DecodeError(reader.problems)
+    assert isinstance(config, source.Config)
+    return config
+
+
+class _Reader:
+    def __init__(self, level: int, package: str) -> None:
+        self.level = level
+        self.package = package
+        self.problems: list[str] = []
+        self.readers: dict[Kind, Callable[[Field, Node], object]] = {
+            Kind.STRING: lambda _field, node: self.scalar(node, BUTANE.text, "string"),
+            Kind.INTEGER: lambda _field, node: self.scalar(node, BUTANE.whole, "int"),
+            Kind.BOOLEAN: lambda _field, node: self.scalar(node, BUTANE.truth, "bool"),
+            Kind.STRUCT: self.nested,
+            Kind.STRINGS: self.strings,
+            Kind.STRUCTS: self.structs,
+        }
+
+    def struct(self, cls: type, node: Node) -> object:
+        known = keys(cls, self.level)
+        values: dict[str, object] = {}
+        for key, value in self.entries(node):
+            field = known.get(key)
+            if field is None or is_null(value):
+                continue
+            read = self.readers[field.kind](field, value)
+            if read is not None:
+                values[key] = read
+        return cls(**values)
+
+    def entries(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """Keys and values; merged ones follow where no explicit key stands against them."""
+        seen: dict[str, int] = {}
+        merges = []
+        for name, value in node.entries:
+            if name.raw == "<<" and name.plain:
+                merges.append(value)
+                continue
+            if name.kind != "scalar":
+                self.wrong(name, "string")
+                continue
+            if name.raw in seen:
+                text = f'mapping key "{name.raw}" already defined at line {seen[name.raw]}'
+                self.problems.append(f"line {name.line}: {text}")
+            seen[name.raw] = name.line
+            yield name.raw, value
+        for merged in merges:
+            yield from self.merged(merged, seen)
+
+    def merged(self, node: Node, seen: dict[str, int]) -> Iterator[tuple[str, Node]]:
+        for mapping in node.items if node.kind == "list" else (node,):
+            if mapping.kind != "map":
+                raise YamlError("yaml: map merge requires map or sequence of maps as the value")
+            for key, value in self.entries(mapping):
+                if key not in seen:
+                    seen[key] = mapping.line
+                    yield key, value
+
+    def scalar(self, node: Node, read: Callable[[Node], _Scalar], wanted: str) -> _Scalar | None:
+        if node.kind == "scalar":
+            try:
+                return read(node)
+            except Mismatch:
+                pass
+        self.wrong(node, wanted)
+        return None
+
+    def nested(self, field: Field, node: Node) -> object:
+        assert field.struct is not None
+        if node.kind != "map":
+            self.wrong(node, self.type_name(field))
+            return None
+        return self.struct(field.struct, node)
+
+    def strings(self, field: Field, node: Node) -> tuple[str, ...] | None:
+        if node.kind != "list":
+            self.wrong(node, "[]string")
+            return None
+        read = (self.scalar(item, BUTANE.text, "string") for item in node.items if not is_null(item))
+        return tuple(text for text in read if text is not None)
+
+    def structs(self, field: Field, node: Node) -> tuple[object, ...] | None:
+        if node.kind != "list":
+            named = field.struct is types.HttpHeader
+            self.wrong(node, f"{self.package}.HTTPHeaders" if named else f"[]{self.type_name(field)}")
+            return None
+        read = (self.nested(field, item) for item in node.items if not is_null(item))
+        return tuple(value for value in read if value is not None)
+
+    def type_name(self, field: Field) -> str:
+        assert field.struct is not None
+        name = field.struct.__name__
+        if field.struct is types.Owner:
+            name = "NodeUser" if field.attr == "user" else "NodeGroup"
+        return f"{self.package}.{_TYPE_NAMES.get(name, name)}"
+
+    def wrong(self, node: Node, wanted: str) -> None:
+        shown = ""
+        if node.kind == "scalar":
+            value = node.raw
+            if len(value.encode()) > _LONG_VALUE:
+                value = value.encode()[:_SHOWN].decode("utf-8", "ignore") + "..."
+            shown = f" `{value}`"
+        self.problems.append(f"line {node.line}: cannot unmarshal {short_tag(node)}{shown} into {wanted}")
+
+
+_SHORT = "tag:yaml.org,2002:"
+
+
+def short_tag(node: Node) -> str:
+    """The tag that go-yaml gives a node."""
+    if node.tag:
+        return f"!!{node.tag.removeprefix(_SHORT)}" if node.tag.startswith(_SHORT) else node.tag
+    if node.kind != "scalar":
+        return "!!seq" if node.kind == "list" else "!!map"
+    return _plain_tag(node.raw) if node.plain else "!!str"
+
+
+def _plain_tag(raw: str) -> str:
+    if raw in ("", "~", "null", "Null", "NULL"):
+        return "!!null"
+    if raw in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return "!!bool"
+    if raw == "<<":
+        return "!!merge"
+    if isinstance(number(raw), int) and integer(raw) is not None:
+        return "!!int"
+    bare = raw.replace("_", "")
+    if _SPECIAL_FLOAT.fullmatch(raw) or (raw[:1] != "_" and _NUMBER_LIKE.fullmatch(bare)):
+        return "!!float"
+    return "!!timestamp" if _TIMESTAMP.fullmatch(raw) else "!!str"

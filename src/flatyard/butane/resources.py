@@ -1,0 +1,57 @@
+"""Inline and local bytes as `data:` URLs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flatyard.butane import source
+from flatyard.butane.files import FilesDir, LocalFileError, read_local
+from flatyard.butane.origins import Origins
+from flatyard.ignition import dataurl
+from flatyard.ignition.report import Entry, Path, error
+from flatyard.ignition.types import Resource
+
+
+class Resources:
+    """Translates resources of one config; collects findings and where bytes came from."""
+
+    def __init__(self, files: FilesDir | None, origins: Origins) -> None:
+        self.files = files
+        self.origins = origins
+        self.found: list[Entry] = []
+
+    def translate(self, written: source.Resource, at: Path, to: Path) -> Resource:
+        """One resource; `at` is its YAML path, `to` its path in the generated config."""
+        plain = Resource(written.compression, written.http_headers, written.source, written.verification)
+        if written.local is not None:
+            try:
+                plain = embed(read_local(self.files, written.local), plain)
+            except LocalFileError as problem:
+                self.found.append(error(str(problem), (*at, "local")))
+                return plain
+            self.origins.made[*to, "source"] = (*at, "local")
+        if written.inline is not None:
+            plain = embed(written.inline.encode("utf-8", "replace"), plain)
+            self.origins.made[*to, "source"] = (*at, "inline")
+        return plain
+
+    def text(self, inline: str | None, local: str | None, at: Path, to: Path) -> str | None:
+        """A unit's or drop-in's text, from a local file where one is named."""
+        if not local:
+            return inline
+        try:
+            data = read_local(self.files, local)
+        except LocalFileError as problem:
+            self.found.append(error(str(problem), (*at, "contents_local")))
+            return inline
+        self.origins.made[*to, "contents"] = (*at, "contents_local")
+        return data.decode("utf-8", "replace")
+
+
+def embed(data: bytes, resource: Resource) -> Resource:
+    """Bytes put into a resource. Where the user names a compression, they are taken as compressed so;
+    else the shortest form is chosen and said."""
+    if resource.compression:
+        return replace(resource, source=dataurl.encode(data))
+    packed = dataurl.inline(data)
+    return replace(resource, source=packed.source, compression=packed.compression)

@@ -1,0 +1,77 @@
+"""YAML text → positioned nodes, with go-yaml's words for what is malformed.
+
+go-yaml is a port of libyaml, so its findings are libyaml's; only the line it names differs.
+"""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from flatyard.decode import Limits, Node
+from flatyard.decode.yaml_front import read
+
+LIMITS = Limits(depth=100, nodes=1_000_000, bytes=100 * 1024 * 1024)
+EMPTY = Node("scalar", 1, 1, plain=True)
+_DIRECTIVE = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n|%(?!YAML)[^\n]*\n)*%YAML[ \t]+(?!1\.1(?:\s|\Z))")
+_UNKNOWN_ANCHOR = re.compile(r"no &(.*) stands before")
+_RECURSIVE_ANCHOR = re.compile(r"\*(.*) contains itself")
+
+
+class YamlError(ValueError):
+    """Text that is not YAML, or not the YAML that the config needs; the text is the reference's."""
+
+
+def parse(text: bytes | str) -> Node:
+    """The first document of a text; an empty text is a null.
+
+    Raises YamlError.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as problem:
+            raise YamlError(_encoding_problem(problem)) from None
+    text = text.removeprefix("\ufeff")
+    if _DIRECTIVE.match(text):
+        raise YamlError("yaml: found incompatible YAML document")
+    reading = read(text, "", LIMITS)
+    if reading.documents:
+        return reading.documents[0]
+    if reading.problems:
+        raise YamlError(_explain(text, reading.problems[0].what))
+    return EMPTY
+
+
+def _encoding_problem(problem: UnicodeDecodeError) -> str:
+    reasons = {
+        "invalid start byte": "invalid leading UTF-8 octet",
+        "unexpected end of data": "incomplete UTF-8 octet sequence",
+    }
+    return f"yaml: {reasons.get(problem.reason, 'invalid trailing UTF-8 octet')}"
+
+
+def _explain(text: str, what: str) -> str:
+    unknown, recursive = _UNKNOWN_ANCHOR.match(what), _RECURSIVE_ANCHOR.match(what)
+    if unknown:
+        return f"yaml: unknown anchor '{unknown[1]}' referenced"
+    if recursive:
+        return f"yaml: anchor '{recursive[1]}' value contains itself"
+    try:
+        for _event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            pass
+    except yaml.reader.ReaderError:
+        return "yaml: control characters are not allowed"
+    except yaml.MarkedYAMLError as problem:
+        return _marked(problem)
+    return f"yaml: {what}"
+
+
+def _marked(problem: yaml.MarkedYAMLError) -> str:
+    marks = (problem.context_mark, problem.problem_mark)
+    line = next((mark.line for mark in marks if mark is not None and mark.line), 0)
+    if line and isinstance(problem, yaml.scanner.ScannerError):
+        line += 1
+    where = f"line {line}: " if line else ""
+    return f"yaml: {where}{problem.problem or 'unknown problem parsing YAML content'}"
