@@ -24,6 +24,7 @@ from flatyard.clouds.cloud import (
     Role,
     Stashed,
     StashForbidden,
+    Transient,
 )
 from flatyard.clouds.facts import Idempotency, Trouble, limits, traits
 from flatyard.clouds.sim import endpoint, imagery, preflight, scenery, tags
@@ -244,7 +245,8 @@ class SimCloud:
             return await self.provider.get_instance(port.instance)
         row = await self.provider.find_instance(request.name, group_of(request.cluster))
         if row.state is InstanceState.DELETING:
-            raise no
+            what = f"creating {request.name}: {row.id} of that name is still being deleted"
+            raise Transient(what, code=no.refusal.code)
         return row
 
     def _adopt(self, request: CreateRequest, row: InstanceRow) -> None:

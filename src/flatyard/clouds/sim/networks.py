@@ -1,5 +1,4 @@
-"""Networks, subnets, security groups, load balancers, addresses, ports and names of the simulated provider.
-"""
+"""Networks, subnets, security groups, load balancers, addresses, ports and names of the simulated provider."""
 
 from __future__ import annotations
 
@@ -225,8 +224,7 @@ class Networks:
     # ---- the data plane, for simulated machines and clients
 
     def backends(self, host: str) -> tuple[str, ...]:
-        """The running instances behind an endpoint's name or address, now; empty while it does not forward.
-        """
+        """The running instances behind an endpoint's name or address, now; empty while it does not forward."""
         account = self._account
         targets: tuple[str, ...] = ()
         for balancer in account.balancers:

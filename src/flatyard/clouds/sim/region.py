@@ -12,7 +12,6 @@ from dataclasses import replace
 from flatyard.base.world import World
 from flatyard.clouds.cloud import Endpoint
 from flatyard.clouds.sim.api import Provider
-from flatyard.clouds.sim.cloud import SimCloud
 from flatyard.clouds.sim.door import Faults
 from flatyard.clouds.sim.faults import Fault
 from flatyard.clouds.sim.power import Power
