@@ -1,10 +1,9 @@
-"""Versions, kubelet annotations, selectors, pools and extras: small readings of values."""
+"""Versions, kubelet annotations, selectors and a Cluster's own answers: small readings of values."""
 
 from __future__ import annotations
 
 import pytest
 
-from flatyard.decode import from_json
 from flatyard.model.annotations import (
     KUBELET_CONFIG,
     KUBELET_FLAGS,
@@ -14,11 +13,7 @@ from flatyard.model.annotations import (
 )
 from flatyard.model.cluster import Cluster
 from flatyard.model.documents import read
-from flatyard.model.extras import Extra, cluster_extras, files, pool_extras
-from flatyard.model.machine import ProviderSpec
-from flatyard.model.machines import AwsMachine
 from flatyard.model.meta import LabelSelector, SelectorRequirement
-from flatyard.model.pools import POOL_LABEL, deployments
 from flatyard.model.versions import Version, skew_problem
 
 CLUSTER = """\
@@ -133,54 +128,19 @@ def test_selectors_match_as_kubernetes_does() -> None:
     assert LabelSelector().matches(labels) and LabelSelector().empty
 
 
-def test_a_pool_stands_for_a_machine_deployment() -> None:
-    general, plain = deployments(cluster())
-    assert (general.metadata.name, general.metadata.namespace, general.spec.replicas) == (
-        "general",
-        "kube-system",
-        2,
-    )
-    assert general.spec.selector.matches(general.spec.template.metadata.labels)
-    assert general.spec.template.metadata.labels == {POOL_LABEL: "general"}
-    machine = general.spec.template.spec
-    assert machine.metadata.labels == {"tier": "web"} and machine.taints[0].effect == "NoExecute"
-    assert machine.versions.kubelet == "v1.34.3"
-    provider = machine.provider_spec.value
-    assert provider.cloud_provider == "aws" and provider.cloud_provider_spec is not None
-    assert provider.cloud_provider_spec.size == "m6i.large"
-    assert general.spec.strategy.rolling_update.max_surge == "25%"
-    assert plain.spec.template.spec.provider_spec.value.cloud_provider_spec == AwsMachine()
-
-
-def test_extras_come_in_the_order_of_merging() -> None:
-    one = cluster()
-    assert [extra.where for extra in cluster_extras(one, "worker")] == [
-        "spec.ignition.all[0]",
-        "spec.ignition.all[1]",
-        "spec.ignition.workers[0]",
-        "spec.ignition.workers[1]",
-    ]
-    first, second, third, _ = cluster_extras(one, "worker")
-    assert (first.file, first.text, first.value) == ("base.bu", None, None)
-    assert second.value == {"variant": "flatcar", "version": "1.1.0"}
-    assert second.node is not None and second.node.line == 19
-    assert third.text == "variant: flatcar\n"
-    assert [extra.file for extra in cluster_extras(one, "control-plane")] == ["base.bu", None, "cp.ign"]
-    assert files(one) == ("base.bu", "cp.ign")
-
-
-def test_a_pool_may_bring_its_own_ignition() -> None:
-    tree = {"cloudProvider": "aws", "operatingSystem": "flatcar", "operatingSystemSpec": {"cloudInit": "{}"}}
-    provider = from_json(ProviderSpec, tree)  # type: ignore[arg-type]
-    assert pool_extras(provider) == (Extra("operatingSystemSpec.cloudInit", text="{}"),)
-    assert pool_extras(ProviderSpec(cloud_provider="aws", operating_system="flatcar")) == ()
-
-
 def test_the_update_strategy_follows_the_flavor() -> None:
     text = CLUSTER.replace("version: v1.34.3", "version: v1.34.3, flavor: image")
     baked = read([("c.yaml", text)]).cluster
     assert cluster().update_strategy == "inPlace"
     assert baked is not None and baked.update_strategy == "replace"
+
+
+def test_inline_ignition_keeps_its_places() -> None:
+    file, mapping = cluster().spec.ignition.all
+    assert file.value == {"file": "base.bu"}
+    assert mapping.value == {"variant": "flatcar", "version": "1.1.0"}
+    assert mapping.node is not None and mapping.node.line == 19
+    assert cluster().spec.ignition.workers[0].value == "variant: flatcar\n"
 
 
 def test_merge_keys_work_in_cluster_files() -> None:

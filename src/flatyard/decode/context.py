@@ -65,9 +65,14 @@ class Context:
         severity: Severity = Severity.ERROR,
     ) -> None:
         """Report a problem at this node."""
-        if len(self.problems) < MAX_PROBLEMS:
+        if not self.full:
             position = Position(self.file, node.line, node.column) if self.file is not None else None
             self.problems.append(Problem(severity, position, dotted(keys), what, allowed, suggestion))
+
+    @property
+    def full(self) -> bool:
+        """Whether further problems are left out, so that nobody need work them out."""
+        return len(self.problems) >= MAX_PROBLEMS
 
     def wants(self, node: Node, keys: Keys, what: str, suggestion: str = "") -> None:
         """Report that ``what`` was expected here."""

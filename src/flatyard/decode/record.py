@@ -119,7 +119,7 @@ class Record:
     ) -> str:
         """Refuse or keep it; returns the key that was probably meant."""
         allowed = ", ".join(self._by_key)
-        hint = nearest(key, self._by_key)
+        hint = "" if ctx.full else nearest(key, self._by_key)
         if not self.keeps:
             ctx.add(name, (*keys, key), f"unknown key {key!r}", allowed, hint)
             return hint

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from flatyard.base.errors import InvalidInput, Position, Problem, Severity, in_order
 from flatyard.decode import json_front, yaml_front
 from flatyard.decode.api import decode
-from flatyard.decode.context import At, nearest
+from flatyard.decode.context import MAX_PROBLEMS, At, Keys, dotted, nearest
 from flatyard.decode.dialects import is_null
 from flatyard.decode.node import Node, Reading
 from flatyard.model import cluster as clusters
@@ -84,7 +85,7 @@ def _read_text(name: str, text: str | bytes, found: _Found) -> None:
     reading = front(text, name)
     found.problems += reading.problems
     for node in reading.documents:
-        if not is_null(node):
+        if not is_null(node) and len(found.problems) < MAX_PROBLEMS:
             _read_document(At(name, node), node, found)
 
 
@@ -184,21 +185,23 @@ def _names(found: _Found) -> Iterator[Problem]:
 
 
 def _placeholders(at: At, lenient: bool) -> Iterator[Problem]:
-    for place, text in _scalars(at, at.node):
-        if is_placeholder(text) and place.keys[-2:] != ("versions", "kubelet"):
-            what = f"{text} is a placeholder"
-            yield place.warning(what) if lenient else place.error(what, "the real value")
+    severity, allowed = (Severity.WARNING, "") if lenient else (Severity.ERROR, "the real value")
+    for keys, node in islice(_scalars(at.keys, at.node), MAX_PROBLEMS):
+        if keys[-2:] != ("versions", "kubelet"):
+            place = Position(at.file or "", node.line, node.column)
+            yield Problem(severity, place, dotted(keys), f"{node.raw} is a placeholder", allowed)
 
 
-def _scalars(at: At, node: Node | None) -> Iterator[tuple[At, str]]:
+def _scalars(keys: Keys, node: Node | None) -> Iterator[tuple[Keys, Node]]:
+    """The scalars that are placeholders, with where they stand."""
     if node is None:
         return
-    if node.kind == "scalar":
-        yield at, node.raw
+    if node.kind == "scalar" and is_placeholder(node.raw):
+        yield keys, node
     for index, item in enumerate(node.items):
-        yield from _scalars(at(index), item)
+        yield from _scalars((*keys, index), item)
     for name, value in node.entries:
-        yield from _scalars(at(name.raw), value)
+        yield from _scalars((*keys, name.raw), value)
 
 
 def _worth_saying(found: _Found) -> tuple[Problem, ...]:
