@@ -43,7 +43,7 @@ from flatyard.node import (
     prepare,
     render,
 )
-from flatyard.node.extras import read_extra
+from flatyard.node.extras import extra_problems, read_extra
 from flatyard.pki import ClusterSecrets, new_secrets, new_token
 from flatyard.sysext import simulated_feed
 
@@ -511,6 +511,45 @@ def test_what_ignition_would_refuse_is_an_error_with_its_place() -> None:
     with pytest.raises(InvalidInput, match=r"cloudInit|1 error") as error:
         read_extra(Raw({"ignition": {"version": "2.3.0"}}), "cloudInit")
     assert "unsupported config version" in str(error.value)
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_butane_that_people_have_today_is_laid_over_ours() -> None:
+    """The sysext snippet of Flatcar's own guide: it brings another version, enables the timer, masks locksmithd."""
+    raw = Raw((EXAMPLES / "kubernetes-sysext.bu").read_text())
+    assert extra_problems(raw) == ()
+    pool = replace(pool_of("worker"), extras=(read_extra(raw),))
+    found = render(cluster_of("aws"), pool, machine_of("worker"), TRAITS["aws"], bootstrap_of("worker"))
+    assert read(encode(found)).report == ()
+    assert [link.target for link in found.storage.links] == [layout.extension_image("v1.32.2", "amd64")]
+    assert _enabled(found, layout.SYSUPDATE_TIMER) is True
+    assert len([u for u in found.systemd.units if u.name == layout.LOCKSMITH_UNIT]) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            "variant: flatcar\nversion: 1.0.0\nstorage:\n  files:\n    - path: motd\n",
+            "x:5:13: error: $.storage.files.0.path",
+        ),
+        ("variant: [", "x:1:1: error: Error unmarshaling yaml"),
+        ({"variant": "fcos", "version": "1.5.0"}, "x:1:1: error: No translator exists for variant fcos"),
+    ],
+)
+def test_what_butane_would_refuse_is_an_error_too(value: JSON, message: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        read_extra(Raw(value), "x")
+    assert str(error.value).startswith(message)
+
+
+def test_butanes_warnings_are_told_and_do_not_stop() -> None:
+    raw = Raw("variant: flatcar\nversion: 1.0.0\nstorrage: {}\n")
+    (problem,) = extra_problems(raw, "extra.bu")
+    assert str(problem).startswith("extra.bu:3:1: warning") and "storrage" in str(problem)
+    assert read_extra(raw).ignition.version == "3.4.0"
 
 
 # ---- refusals

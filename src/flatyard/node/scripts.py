@@ -114,7 +114,7 @@ cat /run/flatyard/hosts>/etc/hosts;}
 _WAIT = """\
 i=0
 until curl -sk -m 5 -o /dev/null https://ENDPOINT/readyz;do
-[ $i -lt 360 ]||{ echo "flatyard: https://ENDPOINT does not answer";exit 1;}
+[ $i -lt 240 ]||{ echo "flatyard: https://ENDPOINT does not answer";exit 1;}
 [ $((i%12)) != 0 ]||echo "flatyard: waiting for https://ENDPOINT"
 i=$((i+1));sleep 5
 done
