@@ -10,13 +10,14 @@ from __future__ import annotations
 import posixpath
 import re
 import tomllib
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from flatyard.ignition.tree import NodeKind, RootError, Tree, make_parents
 from flatyard.node import layout
-from flatyard.node.evidence import Report, format_report
+from flatyard.node.evidence import MOST_LINES, Report, format_report
 from flatyard.sim.base_tree import command_version
 from flatyard.sim.extensions import merge_extensions
 from flatyard.sim.hardware import Hardware
@@ -25,6 +26,8 @@ from flatyard.sim.systemd import Manager, Unit
 PATH = ("/usr/local/bin", "/usr/bin", "/opt/bin")
 _KUBEADM = re.compile(r"\bkubeadm (?:init|join)\b")
 _PROVIDER = re.compile(r"^p=(.*)$", re.MULTILINE)
+JOURNAL = 500
+"""Lines that a boot's journal keeps."""
 Say = Callable[[str], None]
 
 
@@ -42,7 +45,6 @@ class UnitState:
 
     active: Active = Active.INACTIVE
     result: str = "success"
-    log: list[str] = field(default_factory=list)
 
 
 class CommandFailed(Exception):
@@ -61,6 +63,7 @@ class Boot:
         self._say = say
         self._devices = devices
         self.states: dict[str, UnitState] = {}
+        self._journal: deque[tuple[str, str]] = deque(maxlen=JOURNAL)
         self.kubeadm: list[str] = []
         """Units that run kubeadm and may start."""
         self.tree = self._with_extensions(tree)
@@ -72,9 +75,10 @@ class Boot:
         if unit.problem or layout.SYSEXT_UNIT not in before.boot() or before.unmet(layout.SYSEXT_UNIT):
             return tree.overlay()
         merged = merge_extensions(tree, self.hardware.arch)
-        state = UnitState(Active.ACTIVE, log=list(merged.log))
+        state = UnitState(Active.ACTIVE)
         self.states[layout.SYSEXT_UNIT] = state
         for line in merged.log:
+            self.note(layout.SYSEXT_UNIT, line)
             self._say(f"systemd-sysext[710]: {line}")
         if merged.failed:
             self._fail(layout.SYSEXT_UNIT, state, "exit-code")
@@ -95,17 +99,17 @@ class Boot:
     def _start(self, unit: Unit) -> None:
         state = self.states[unit.name]
         if unit.problem:
-            state.log.append(f"Unit {unit.name} is {unit.problem}.")
+            self.note(unit.name, f"Unit {unit.name} is {unit.problem}.")
             return
         blocker = self.blocker(unit.name)
         if blocker:
             self._say(f"systemd[1]: Dependency failed for {unit.name} ({blocker}).")
-            state.log.append(f"Dependency failed: {blocker}")
+            self.note(unit.name, f"Dependency failed: {blocker}")
             self._fail(unit.name, state, "dependency")
             return
         unmet = self.manager.unmet(unit.name) or self.manager.unmet(unit.name, "Assert")
         if unmet:
-            state.log.append(f"{unit.name} was skipped because of an unmet condition check ({unmet}).")
+            self.note(unit.name, f"{unit.name} was skipped because of an unmet condition check ({unmet}).")
             if unmet.startswith("Assert"):
                 self._fail(unit.name, state, "assert")
             return
@@ -131,7 +135,7 @@ class Boot:
             elif unit.kind == "service":
                 self._service(unit)
         except CommandFailed as problem:
-            state.log.append(str(problem))
+            self.note(unit.name, str(problem))
             self._say(f"{unit.name.rpartition('.')[0]}[801]: {problem}")
             self._fail(unit.name, state, problem.result)
             self.report(unit.name)
@@ -142,7 +146,7 @@ class Boot:
 
     def _fail(self, name: str, state: UnitState, result: str) -> None:
         state.active, state.result = Active.FAILED, result
-        state.log.append(f"{name}: Failed with result '{result}'.")
+        self.note(name, f"{name}: Failed with result '{result}'.")
         self._say(f"systemd[1]: {name}: Failed with result '{result}'.")
         self._say(f"systemd[1]: Failed to start {name}.")
 
@@ -155,11 +159,12 @@ class Boot:
 
     def _service(self, unit: Unit) -> None:
         for words in unit.commands():
-            self._command(unit, words)
+            self.command(unit, words)
         if unit.name == layout.CONTAINERD_UNIT:
             self._containerd(unit)
 
-    def _command(self, unit: Unit, words: list[str]) -> None:
+    def command(self, unit: Unit, words: list[str]) -> None:
+        """One command of a service; raises CommandFailed."""
         if not words:
             return
         marks = words[0][: len(words[0]) - len(words[0].lstrip("-@:+!"))]
@@ -267,8 +272,8 @@ class Boot:
     def attempt_failed(self, name: str, problem: CommandFailed) -> None:
         """A kubeadm unit's attempt ended badly; its evidence goes out as its unit says."""
         state = self.states[name]
-        state.log += str(problem).splitlines()
         for line in str(problem).splitlines():
+            self.note(name, line)
             self._say(f"{name.rpartition('.')[0]}[902]: {line}")
         self._fail(name, state, problem.result)
         self.report(name)
@@ -294,9 +299,26 @@ class Boot:
         ]
         cause = (self.tree.text(layout.CAUSE_FILE) or "").strip()
         blamed = cause or (failing[0] if failing else name)
-        states = {blamed: self.states.get(blamed, UnitState()), name: self.states.get(name, UnitState())}
-        lines = [line for state in states.values() for line in state.log]
-        return Report(blamed, states[blamed].result, tuple(lines[-20:]))
+        lines = [line for unit, line in self._journal if unit in (blamed, name)]
+        result = self.states[blamed].result if blamed in self.states else "success"
+        return Report(blamed, result, tuple(lines[-MOST_LINES:]))
+
+    def note(self, name: str, line: str) -> None:
+        """A line in the journal of one unit."""
+        self._journal.append((name, line))
+
+    def is_active(self, name: str) -> bool:
+        """Whether a unit has started."""
+        state = self.states.get(name)
+        return state is not None and state.active is Active.ACTIVE
+
+    def start_again(self, name: str) -> None:
+        """A new attempt of a unit starts what it wants and what has failed meanwhile once more."""
+        for other in (*self.manager.strong(name), *self.manager.weak(name)):
+            state = self.states.get(other)
+            if state is not None and state.active is Active.FAILED:
+                self.states[other] = UnitState()
+                self._start(self.manager.load(other))
 
     def forget_cause(self) -> None:
         """A new attempt begins without blame."""

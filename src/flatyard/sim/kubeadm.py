@@ -7,6 +7,7 @@ meaning, times come from `Timings`, and waits end at kubeadm's own deadlines.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from flatyard.flatcar import releases
 from flatyard.kube.api import Unreachable
 from flatyard.node import layout
 from flatyard.pki.keys import Authority
-from flatyard.sim.boot import Active, Boot, CommandFailed
+from flatyard.sim.boot import Boot, CommandFailed
 from flatyard.sim.kubernetes import (
     InitConfiguration,
     JoinConfiguration,
@@ -28,13 +29,14 @@ from flatyard.sim.kubernetes import (
     read_join,
 )
 from flatyard.sim.kubernetes.kubeadm import CONTROL_PLANE_TAINT, NodeRegistration, check_versions
-from flatyard.sim.systemd import Unit
+from flatyard.sim.systemd import Unit, escape_path
 from flatyard.sim.timings import Timings
 
 CNI_FOLDER = "/etc/cni/net.d"
 _CONFIG = re.compile(r"--config[= ]([^\s;&|]+)")
 _WAIT_FOR = re.compile(r"until curl [^;]*https://([^/\s:]+):(\d+)/readyz")
 _MAP = re.compile(r"^map (127\.0\.0\.1|\"\$\(cat )", re.MULTILINE)
+_BLAME = re.compile(r"^(.*?)\s*\|\|\s*blame (\S+) \"([^\"]*)\"", re.MULTILINE)
 _HOST = re.compile(r'echo "\$1 (\S+) # flatyard"')
 _CONTROL_PLANE_LABELS = {
     "node-role.kubernetes.io/control-plane": "",
@@ -76,7 +78,7 @@ class Kubeadm:
         """The unit's commands; returns the kubelet that runs in the end. Raises CommandFailed."""
         script = self._boot.script(unit)
         self._boot.forget_cause()
-        self._preconditions(script)
+        self._preconditions(unit, script)
         await self._await_endpoint(script)
         try:
             kubelet = await self._kubeadm(script)
@@ -88,27 +90,31 @@ class Kubeadm:
 
     # ---- the script around kubeadm
 
-    def _preconditions(self, script: str) -> None:
-        boot = self._boot
-        if not boot.version("kubeadm"):
-            self._blame(script, layout.SYSEXT_UNIT)
-            raise CommandFailed(f"no kubeadm: is {layout.EXTENSION_LINK} there and merged?")
-        if boot.manager.load(layout.KUBELET_UNIT).problem == "masked" and "is-enabled kubelet" in script:
-            self._blame(script, layout.KUBELET_UNIT)
-            raise CommandFailed("flatyard: the kubelet is masked")
-        mount = boot.states.get(layout.ETCD_MOUNT)
-        if f"mountpoint -q {layout.ETCD_DISK_FOLDER}" in script and (
-            mount is None or mount.active is not Active.ACTIVE
-        ):
-            self._blame(script, layout.ETCD_MOUNT)
-            raise CommandFailed(f"flatyard: the etcd disk is not mounted at {layout.ETCD_DISK_FOLDER}")
-        containerd = boot.states.get(layout.CONTAINERD_UNIT)
-        if containerd is None or containerd.active is not Active.ACTIVE:
-            raise CommandFailed("[ERROR CRI]: container runtime is not running: connection refused")
+    def _preconditions(self, unit: Unit, script: str) -> None:
+        for words in unit.commands():
+            self._boot.command(unit, words)
+        for condition, blamed, said in _BLAME.findall(script):
+            if not self._holds(condition.replace("$c", layout.KUBEADM_READY_CONFIG)):
+                self._boot.write(layout.CAUSE_FILE, blamed)
+                raise CommandFailed(f"flatyard: {said.replace('$c', layout.KUBEADM_READY_CONFIG)}")
+        if not self._boot.version("kubeadm"):
+            raise CommandFailed("kubeadm: command not found", "exit-code")
 
-    def _blame(self, script: str, unit: str) -> None:
-        if layout.CAUSE_FILE in script:
-            self._boot.write(layout.CAUSE_FILE, unit)
+    def _holds(self, condition: str) -> bool:
+        """A test that the script makes before kubeadm; one that is not known here holds."""
+        boot = self._boot
+        if "command -v kubeadm" in condition:
+            return bool(boot.version("kubeadm"))
+        if "is-enabled kubelet" in condition:
+            return boot.manager.load(layout.KUBELET_UNIT).problem != "masked"
+        if found := re.search(r"is-active -q (\S+)", condition):
+            name = found[1] if "." in found[1] else f"{found[1]}.service"
+            return boot.is_active(name)
+        if found := re.search(r"mountpoint -q (\S+)", condition):
+            return boot.is_active(f"{escape_path(found[1])}.mount")
+        if found := re.search(r"\[ -s (\S+) \]", condition):
+            return bool(boot.tree.text(found[1]))
+        return True
 
     async def _await_endpoint(self, script: str) -> None:
         found = _WAIT_FOR.search(script)
@@ -159,6 +165,10 @@ class Kubeadm:
     async def _kubeadm(self, script: str) -> Kubelet:
         text, init = self._config(script)
         self._say("kubeadm[902]: [preflight] Running pre-flight checks")
+        if not self._boot.is_active(layout.CONTAINERD_UNIT):
+            raise KubeadmError(
+                "preflight", "[ERROR CRI]: container runtime is not running: connection refused"
+            )
         await asyncio.sleep(self._wait("kubeadm_preflight"))
         self._map_endpoint(script, joined=False)
         kubelet = await (self._init(read_init(text)) if init else self._join(read_join(text), script))
@@ -277,7 +287,7 @@ class Kubeadm:
         self._say(f"systemd[1]: {problem}")
         deadline = timeouts.get("kubeletHealthCheck", self._timings.kubelet_check)
         await asyncio.sleep(deadline)
-        self._boot.states[layout.KUBELET_UNIT].log.append(problem)
+        self._boot.note(layout.KUBELET_UNIT, problem)
         raise KubeadmError(
             "kubelet-start",
             f"[kubelet-check] The kubelet is not healthy after {deadline:g}s: "
@@ -320,7 +330,7 @@ class Kubeadm:
             os_image=f"Flatcar Container Linux by Kinvolk {hardware.image_version} (simulated)",
             kernel=f"{contents.kernel or '6.12.0'}-flatcar",
             runtime=f"containerd://{contents.containerd or '2.0.0'}",
-            machine_id=hardware.machine_id or hardware.instance_id,
+            machine_id=hashlib.sha256(hardware.instance_id.encode()).hexdigest()[:32],
             boot_id=self._boot_id,
             cri_socket=node.cri_socket,
             cni_configured=self._has_cni(),

@@ -248,6 +248,7 @@ class SimMachine:
                 if unit.last("Restart") not in _RESTARTED:
                     return False
                 await asyncio.sleep(_seconds(unit.last("RestartSec")))
+                boot.start_again(name)
                 continue
             boot.finished(name)
             self._set(phase=Phase.JOINED, kubelet=kubelet, evidence=None)

@@ -126,7 +126,9 @@ class Lab:
         return render(self.settings(), self.pool(role), machine, traits, bootstrap)
 
     def first(self, name: str = "cp-0", *joining: str) -> Config:
-        tokens = tuple(MachineToken(self.token(other), f"m-{other}") for other in (joining or ("worker-1", "cp-1")))
+        tokens = tuple(
+            MachineToken(self.token(other), f"m-{other}") for other in (joining or ("worker-1", "cp-1"))
+        )
         return self.config(name, Init(self.secrets, tokens), NodeRole.CONTROL_PLANE)
 
     def control_plane(self, name: str, peer: str = "", traits: NodeTraits = TRAITS) -> Config:
@@ -187,7 +189,7 @@ class Lab:
         targets = [
             other
             for name, other in self.machines.items()
-            if host == ENDPOINT or host == other.hardware.address
+            if host in (ENDPOINT, other.hardware.address)
             if self.hairpin or name != source or host != ENDPOINT
         ]
         if any(self.kubernetes.serving(machine.node_name) for machine in targets):

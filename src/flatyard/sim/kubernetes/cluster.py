@@ -43,6 +43,8 @@ class State:
     """What the cluster is, besides its objects. `ca_pin` is kubeadm's `sha256:HEX`; `members` are etcd's."""
 
     members: tuple[str, ...] = ()
+    origin: str = ""
+    """The machine (its machine-id) on whose disk the cluster began."""
     ca_pin: str = ""
     version: str = ""
     endpoint: str = ""
@@ -91,9 +93,6 @@ class SimKubernetes:
         self._running = False
         self._up: dict[str, None] = {}
         self._state = self._stored_state()
-        self._make()
-
-    def _make(self) -> None:
         self.api = MemoryApi(
             self.world,
             self._kinds,
@@ -243,11 +242,12 @@ class SimKubernetes:
         """`kubeadm init` up to the point where the new API server answers."""
         check_versions(kubelet.version, kubelet.version, config.cluster.kubernetes_version)
         self.may_init(kubelet.node_name)
-        if self._state.members not in ((), (kubelet.node_name,)):
+        if self._state.origin not in ("", kubelet.machine_id) or len(self._state.members) > 1:
             await self._forget()
         cluster = config.cluster
         self._keep(
             members=(kubelet.node_name,),
+            origin=kubelet.machine_id,
             ca_pin=ca_pin,
             version=cluster.kubernetes_version,
             endpoint=cluster.endpoint,
@@ -270,14 +270,18 @@ class SimKubernetes:
 
     async def _forget(self) -> None:
         """Every member is gone for good, and with them all data: a new cluster begins."""
-        await self.stop()
-        for key, _ in self._stored(""):
-            if self._disk is not None:
-                self._disk.delete(self._prefix + key)
-        self._state = State()
+
+        def clear() -> None:
+            for kind, shelf in self.api.storage.shelves.items():
+                for key in list(shelf.objects):
+                    self.api.storage.remove(kind, key)
+
         self._up.clear()
-        self._make()
-        await self.start()
+        self._keep(members=(), origin="", uploaded=False)
+        self._changed()
+        self.context.kubelets.clear()
+        self.context.silent_since.clear()
+        await self.api.write(clear)
 
     def discover(self, config: JoinConfiguration, kubelet_version: str) -> None:
         """`kubeadm join` up to the kubelet's start; raises KubeadmError, or Unreachable to be tried again."""
