@@ -11,7 +11,8 @@ from flatyard.ignition.report import Entry, Path, error, warning
 _DECIMAL_MODE = "unreasonable mode would be reasonable if specified in octal; remember to add a leading zero"
 _SOURCES = "only one of the following can be set: inline, local, source"
 _CONTENTS = "only one of the following can be set: contents, contents_local"
-_UNKNOWN_VERSION = "skipping validation for the merge/replace ignition config due to an unkown version"  # as the reference has it
+# The reference's spelling of "unknown".
+_UNKNOWN_VERSION = "skipping validation for the merge/replace ignition config due to an unkown version"
 _DECIMAL_DIGITS_MAX = 7777
 
 
