@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from flatyard.base.errors import FlatyardError
 from flatyard.base.world import SeededWorld
 from flatyard.clouds.sim.door import Call
 from flatyard.clouds.sim.region import Region
@@ -21,6 +23,7 @@ from flatyard.sim.disk import MemoryDisk
 from flatyard.sim.loop import run
 from flatyard.store import Locked, Store, open_memory
 
+T = TypeVar("T")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -45,6 +48,21 @@ class Mortal:
 
     def after(self, call: str) -> None:
         self._point(f"after {call}, reply lost")
+
+    async def around(self, call: str, act: Coroutine[object, object, T]) -> T:
+        """Carry out one call between its two points; a refusal is a reply, too."""
+        try:
+            self.before(call)
+        except Died:
+            act.close()
+            raise
+        try:
+            found = await act
+        except FlatyardError:
+            self.after(call)
+            raise
+        self.after(call)
+        return found
 
     def _point(self, where: str) -> None:
         if self.dead:
@@ -80,10 +98,7 @@ class DyingApi:
             return lambda *args, **more: self._watch(inner(*args, **more))
 
         async def call(*args, **more):
-            self._mortal.before(f"kubernetes {verb}")
-            found = await inner(*args, **more)
-            self._mortal.after(f"kubernetes {verb}")
-            return found
+            return await self._mortal.around(f"kubernetes {verb}", inner(*args, **more))
 
         return call
 
@@ -106,9 +121,7 @@ class DyingStore:
         inner = getattr(self._store, verb)
 
         async def call(*args, **more):
-            self._mortal.before(f"store {verb}")
-            found = await inner(*args, **more)
-            self._mortal.after(f"store {verb}")
+            found = await self._mortal.around(f"store {verb}", inner(*args, **more))
             return DyingLock(found, self._mortal) if verb == "lock" else found
 
         return call
@@ -119,25 +132,23 @@ class DyingLock:
         self._lock, self._mortal = lock, mortal
 
     async def renew(self) -> None:
-        self._mortal.before("store renew")
-        await self._lock.renew()
-        self._mortal.after("store renew")
+        await self._mortal.around("store renew", self._lock.renew())
 
     async def release(self) -> None:
-        self._mortal.before("store release")
-        await self._lock.release()
-        self._mortal.after("store release")
+        await self._mortal.around("store release", self._lock.release())
 
 
 class Life:
     """One simulated cloud account and store, over which runs of the engine come and go."""
 
-    def __init__(self, seed: int = 1, twin: str = "aws", region: str = "us-east-1") -> None:
+    def __init__(self, wanted: Wanted, seed: int = 1, **more) -> None:
         loop = asyncio.get_running_loop()
         self.world = SeededWorld(seed, loop.time)
         self.mortal = Mortal()
         self.steps: list[Step] = []
-        self.region = Region(twin, region, self.world, MemoryDisk(), faults=DyingCloud(lambda: self.mortal))
+        self.wanted = wanted
+        faults = DyingCloud(lambda: self.mortal)
+        self.region = Region(wanted.cluster, self.world, MemoryDisk(), faults=faults, **more)
         self.store = open_memory(self.world)
         self.runs = 0
 
@@ -185,13 +196,19 @@ def wanted(name: str = "quickstart.yaml", replicas: int | None = None) -> Wanted
     return made if replicas is None else with_replicas(made, replicas)
 
 
+def _fail(loop, context) -> None:
+    """A bug in a callback or a forgotten task fails the test."""
+    raise context.get("exception") or AssertionError(context["message"])
+
+
 @pytest.fixture
 def simulate():
     """Run `main(life)` in simulated time with a fresh account and store."""
 
-    def simulated(main, seed: int = 1, **more):
+    def simulated(main, wanted, seed: int = 1, **more):
         async def whole():
-            life = Life(seed, **more)
+            asyncio.get_running_loop().set_exception_handler(_fail)
+            life = Life(wanted, seed, **more)
             await life.region.start()
             try:
                 return await main(life)

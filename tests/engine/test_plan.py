@@ -87,7 +87,9 @@ def test_what_somebody_scaled_by_hand_stays_and_is_said():
     there.live["MachineDeployment/flatcar-workers"]["spec"]["replicas"] = 7
     made = plan(wanted(), there)
     assert made.changes == ()
-    assert [u.why for u in made.untouched] == ["spec.replicas is 7 in the cluster and 3 in the file: left alone"]
+    assert [u.why for u in made.untouched] == [
+        "spec.replicas is 7 in the cluster and 3 in the file: left alone"
+    ]
 
 
 def test_replicas_of_an_autoscaled_pool_are_never_written():

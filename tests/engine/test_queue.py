@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_failures_back_off_and_a_success_forgets_them():
         return queue.waits()
 
     assert run(main()) == ()
-    assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [2, 4, 8]
+    assert [round(b - a) for a, b in pairwise(times)] == [2, 4, 8]
 
 
 def test_what_is_waited_for_is_named():

@@ -6,8 +6,6 @@ that is missing, not Ready or told so is not drained.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance, InstanceState, Role
 from flatyard.engine import events, machine_status, requests, tokens
@@ -16,11 +14,11 @@ from flatyard.engine.disruption import Granted, Why
 from flatyard.engine.identity import machine_id_of, role_of
 from flatyard.engine.labels import CREATE_SENT, DISRUPTION, DRAINED, FINALIZER, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase, node_ready
-from flatyard.engine.nodes import node_of
+from flatyard.engine.nodes import forget_node, node_of
 from flatyard.engine.queue import Done, Key, Result, Waiting
-from flatyard.kube.api import NotFound, Object
+from flatyard.kube.api import Object
 from flatyard.kube.drain import cordon, drain_step
-from flatyard.kube.resources import MACHINES, NODES
+from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import SKIP_EVICTION
 
 SKIP_EVICTION_AFTER = 2 * 3600.0
@@ -94,10 +92,7 @@ async def _finish(ctx: Context, machine: Object) -> Result:
     waiting = _outwait_lost_create(ctx, machine)
     if waiting is not None:
         return waiting
-    node_name = (machine.status.get("nodeRef") or {}).get("name", "")
-    if node_name and ctx.api is not None:
-        with suppress(NotFound):
-            await ctx.api.delete(NODES, "", node_name, uid=machine.status["nodeRef"].get("uid", ""))
+    await forget_node(ctx, machine)
     if machine.annotations.get(STASHED):
         await ctx.cloud.unstash(ctx.record.ref, machine.annotations[STASHED])
     await tokens.remove(ctx.book, machine_id_of(machine))

@@ -15,7 +15,7 @@ from flatyard.engine.deletion import delete_machine
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
 from flatyard.engine.labels import ATTEMPT, CREATE_SENT, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase
-from flatyard.engine.nodes import attend_node, node_of
+from flatyard.engine.nodes import attend_node, forget_node, node_of
 from flatyard.engine.queue import Done, Key, Result, Waiting
 from flatyard.engine.record import Phase as ClusterPhase
 from flatyard.engine.rendering import render_request
@@ -54,10 +54,12 @@ async def _keep_alive(ctx: Context, machine: Object) -> Result:
             ctx, machine, "Duplicate", f"instances {', '.join(i.id for i in doubles)} share its id"
         )
     instance = ctx.instances.get(machine_id_of(machine))
+    if instance is None and machine.spec.get("providerID"):
+        return await _vanished(ctx, machine)
     if instance is None or instance.attempt < attempt_of(machine):
         return await _create(ctx, machine)
     if instance.state in (InstanceState.TERMINATED, InstanceState.ERROR, InstanceState.DELETING):
-        return await _try_again(ctx, machine, instance)
+        return await _failed(ctx, machine, instance)
     node = node_of(ctx, instance)
     if node is None:
         return await _await_node(ctx, machine, instance)
@@ -99,19 +101,38 @@ async def _note_create(ctx: Context, machine: Object, stash_key: str) -> Object:
     return await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
 
 
-async def _try_again(ctx: Context, machine: Object, instance: Instance) -> Result:
-    """The instance is gone or never came up: a new attempt with a new request."""
+async def _vanished(ctx: Context, machine: Object) -> Result:
+    """There was an instance and the list shows none: gone, unless the list is only late."""
+    left = ctx.cloud.limits.list_lag_seconds - _age_of_create(ctx, machine)
+    if left > 0:
+        ctx.enqueue(Key("instances"), left)
+        return Waiting("its instance is not in the cloud's list yet", again=left)
+    return await _try_again(ctx, machine, attempt_of(machine), "its instance vanished")
+
+
+async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
+    """The instance is going, gone, or never came up."""
     if instance.state is InstanceState.ERROR:
         await ctx.cloud.delete(ctx.record.ref, instance)
         ctx.instances.deleted(instance)
-    await requests.drop(ctx.book, machine_id_of(machine))
-    annotations = {ATTEMPT: str(instance.attempt + 1), CREATE_SENT: None}
     said = f"instance {instance.id} is {instance.state}{': ' + instance.error if instance.error else ''}"
+    return await _try_again(ctx, machine, instance.attempt, said)
+
+
+async def _try_again(ctx: Context, machine: Object, attempt: int, said: str) -> Result:
+    """A new attempt with a new request; the old attempt's node must not stand beside the new one's."""
+    await requests.drop(ctx.book, machine_id_of(machine))
+    await forget_node(ctx, machine)
+    annotations = {ATTEMPT: str(attempt + 1), CREATE_SENT: None, STASHED: None}
     status = machine_status.status(ctx, machine, phase=Phase.PENDING, operation=("recreate", said))
-    patch = {"metadata": {"annotations": annotations}, "spec": {"providerID": None}, "status": status}
+    patch = {
+        "metadata": {"annotations": annotations},
+        "spec": {"providerID": None},
+        "status": status | {"nodeRef": None, "addresses": None, "conditions": None},
+    }
     await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
     await events.warn(ctx, machine, "InstanceGone", said)
-    return Waiting(f"{said}; attempt {instance.attempt + 1} follows", again=POLL)
+    return Waiting(f"{said}; attempt {attempt + 1} follows", again=POLL)
 
 
 async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Result:

@@ -7,7 +7,6 @@ fields that others added stay. kube-proxy and CoreDNS are kubeadm's own.
 from __future__ import annotations
 
 from flatyard.engine.context import Context
-from flatyard.sim.crds import definitions
 from flatyard.engine.flannel import flannel
 from flatyard.engine.node_rights import node_rights
 from flatyard.engine.queue import Waiting
@@ -15,6 +14,7 @@ from flatyard.kube import resources as r
 from flatyard.kube.api import AlreadyExists, Api, ApiError, Json, NotFound
 from flatyard.kube.resources import Resource
 from flatyard.model.cluster import Cluster
+from flatyard.sim.crds import definitions
 
 APPLY_AGAIN = 600.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from flatyard.clouds.cloud import Instance
 from flatyard.engine import events, machine_status, requests, tokens
@@ -12,7 +13,7 @@ from flatyard.engine.identity import machine_id_of
 from flatyard.engine.labels import NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase, node_ready
 from flatyard.engine.queue import Done, Key, Result, Waiting
-from flatyard.kube.api import Json, Object
+from flatyard.kube.api import Conflict, Json, NotFound, Object
 from flatyard.kube.resources import NODES
 from flatyard.model.annotations import CLUSTER_AUTOSCALER_MACHINE, MACHINE_ID, OPERATING_SYSTEM, OWNED_BY
 
@@ -60,6 +61,14 @@ async def attend_node(ctx: Context, machine: Object, instance: Instance, node: O
     if not joined_before:
         await events.tell(ctx, machine, "NodeJoined", f"node {node.name} joined")
     return Done() if ready else Waiting(f"node {node.name} is not Ready", again=60)
+
+
+async def forget_node(ctx: Context, machine: Object) -> None:
+    """Delete the machine's node, as its cloud controller manager would some day."""
+    node = machine.status.get("nodeRef") or {}
+    if node.get("name") and ctx.api is not None:
+        with suppress(NotFound, Conflict):
+            await ctx.api.delete(NODES, "", node["name"], uid=node.get("uid", ""))
 
 
 async def _clear_first_boot(ctx: Context, machine: Object) -> None:

@@ -1,0 +1,97 @@
+"""A run may die at any external call, before it or with its reply lost, and the next one finishes the work.
+
+Every call to the cloud, to Kubernetes, to the store and to the object store during `up`, `scale` and `down` is
+counted in an undisturbed life; then each of these calls kills a run of its own, once before it happens and once
+after it happened. What is there in the end must be exactly what was wanted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from flatyard.clouds.cloud import InstanceState
+from flatyard.engine.commands import bring_up, scale, take_down
+from flatyard.kube.resources import MACHINES, NODES
+
+DEADLINE = 4 * 3600.0
+WORKERS, SCALED = 2, 3
+
+
+async def up(life, seams):
+    _, outcome = await bring_up(seams, life.wanted, DEADLINE)
+    assert outcome.done, outcome.waits
+
+
+async def grow(life, seams):
+    outcome = await scale(seams, life.wanted.name, "flatcar-workers", SCALED, DEADLINE)
+    assert outcome.done, outcome.waits
+
+
+async def down(life, seams):
+    outcome = await take_down(seams, life.wanted.name, DEADLINE)
+    assert outcome.gone, outcome.waits
+
+
+ACTS = {"up": up, "scale": grow, "down": down}
+BEFORE = {"up": (), "scale": ("up",), "down": ("up",)}
+
+
+async def live(life, act, die_at=None):
+    """One life in which `act` dies at a point, after what comes before it in peace."""
+    for earlier in BEFORE[act]:
+        await ACTS[earlier](life, life.seams())
+    return await life.survive(lambda seams: ACTS[act](life, seams), die_at)
+
+
+async def check(life, act):
+    """Exactly the wanted machines, nothing orphaned, nothing doubled."""
+    if act == "down":
+        assert life.region.left_over() == ()
+        assert await life.store.list() == ()
+        return
+    workers = WORKERS if act == "up" else SCALED
+    alive = [i for i in life.region.provider.account.instances if i.state is InstanceState.RUNNING]
+    assert len(alive) == workers + 1, [i.name for i in alive]
+    owners = Counter(i.tags["flatyard-machine"] for i in alive)
+    assert max(owners.values()) == 1
+    api = life.region.kubernetes.client()
+    machines, nodes = await api.list(MACHINES), await api.list(NODES)
+    assert {m.annotations["flatyard.dev/machine-id"] for m in machines.items} == set(owners)
+    assert len(nodes.items) == workers + 1
+    assert list(life.region.provider.account.objects) == []
+
+
+@pytest.fixture(scope="module")
+def points():
+    return {}
+
+
+def undisturbed(simulate, example, act):
+    async def main(life):
+        mortal = await live(life, act)
+        await check(life, act)
+        return mortal
+
+    return simulate(main, example("quickstart.yaml", WORKERS))
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_run_that_dies_at_any_call_is_finished_by_the_next(simulate, example, act):
+    """Each point is a life of its own; the number of points is twice the number of external calls."""
+    calls = undisturbed(simulate, example, act)
+    assert calls.points == 2 * calls.calls.total()
+    failures = []
+    for point in range(1, calls.points + 1):
+
+        async def main(life, point=point):
+            mortal = await live(life, act, point)
+            assert mortal.dead, f"point {point} was not reached"
+            try:
+                await check(life, act)
+            except AssertionError as error:
+                failures.append((point, mortal.where, str(error)[:300]))
+
+        simulate(main, example("quickstart.yaml", WORKERS))
+    assert failures == []
