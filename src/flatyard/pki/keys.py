@@ -55,7 +55,8 @@ class Authority(KeyPair):
     def pin(self) -> str:
         """`sha256:HEX` of the public key (SubjectPublicKeyInfo), as kubeadm's caCertHashes wants it."""
         public = x509.load_pem_x509_certificate(self.certificate).public_key()
-        return "sha256:" + hashlib.sha256(_public_der(public)).hexdigest()  # type: ignore[arg-type]
+        der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return "sha256:" + hashlib.sha256(der).hexdigest()
 
     def client(
         self, name: str, organizations: Iterable[str], world: World, lifetime: timedelta = CLIENT_LIFETIME
@@ -125,10 +126,6 @@ def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("not an elliptic curve key")
     return key
-
-
-def _public_der(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _name(common_name: str, organizations: Iterable[str] = ()) -> x509.Name:
