@@ -25,7 +25,7 @@ from flatyard.node.evidence import Report, format_report
 from flatyard.sim.disk import MemoryDisk
 from flatyard.sim.loop import VirtualLoop, run
 
-TWINS = ("aws", "azure", "gcp", "openstack", "vsphere")
+TWINS = ("aws", "azure", "gcp", "openstack", "vsphere", "local")
 
 
 def machine_of(twin: str) -> MachineSpec:

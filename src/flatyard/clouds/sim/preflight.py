@@ -5,7 +5,7 @@ quotas.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from flatyard.base.errors import Problem, Severity
@@ -17,7 +17,14 @@ from flatyard.clouds.sim.imagery import filter_of, images, size_of
 from flatyard.clouds.sim.scenery import zones_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
-from flatyard.model.machines import MachineSpec, VsphereMachine
+from flatyard.model.machines import (
+    AwsMachine,
+    AzureMachine,
+    GcpMachine,
+    MachineSpec,
+    OpenstackMachine,
+    VsphereMachine,
+)
 
 _SIZE_FIELDS = {"aws": "instanceType", "azure": "vmSize", "gcp": "machineType", "openstack": "flavor"}
 _ZONE_FIELDS = {"aws": "availabilityZone", "azure": "zones", "gcp": "zone", "openstack": "availabilityZone"}
@@ -38,7 +45,12 @@ class Pool:
     name: str
     replicas: int
     machine: MachineSpec | None
-    tags: tuple[tuple[str, str], ...] = ()
+    key: str = "machine"
+    """Key of the machine spec below `path`."""
+
+    @property
+    def machine_path(self) -> str:
+        return f"{self.path}.{self.key}"
 
 
 async def problems(
@@ -71,7 +83,7 @@ def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
         provider = deployment.spec.template.spec.provider_spec.value
         path = f"MachineDeployment {deployment.metadata.name}: spec.template.spec.providerSpec.value"
         machine = provider.cloud_provider_spec
-        yield Pool(path, deployment.metadata.name, deployment.spec.replicas, machine)
+        yield Pool(path, deployment.metadata.name, deployment.spec.replicas, machine, "cloudProviderSpec")
 
 
 def _region(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
@@ -99,7 +111,7 @@ def _name(provider: Provider, cluster: Cluster, pools: tuple[Pool, ...]) -> Iter
 
 def _sizes(provider: Provider, pool: Pool) -> Iterator[Problem]:
     facts, machine = provider.persona.facts, pool.machine
-    path = f"{pool.path}.machine.{_SIZE_FIELDS.get(facts.name, 'cpus')}"
+    path = f"{pool.machine_path}.{_SIZE_FIELDS.get(facts.name, 'cpus')}"
     if machine is None or isinstance(machine, VsphereMachine) or not facts.sizes:
         return
     size = facts.size(machine.size)
@@ -123,21 +135,22 @@ def _zones(provider: Provider, pool: Pool) -> Iterator[Problem]:
     zone = pool.machine.zone if pool.machine else ""
     if zone and zone not in region.zones and not provider.persona.facts.open_regions:
         near = difflib.get_close_matches(zone, region.zones, 1)
-        path = f"{pool.path}.machine.{_ZONE_FIELDS.get(provider.persona.name, 'cluster')}"
+        path = f"{pool.machine_path}.{_ZONE_FIELDS.get(provider.persona.name, 'cluster')}"
         what = f"{region.name} has no zone {zone!r}"
         yield _error(path, what, ", ".join(filter(None, region.zones)) or "none", near[0] if near else "")
 
 
 def _tags(facts: CloudFacts, pool: Pool) -> Iterator[Problem]:
-    machine = pool.machine
-    labels = getattr(machine, "labels", None) or getattr(machine, "tags", None) or {}
-    if not hasattr(labels, "items"):
-        return
-    for key, value in labels.items():
-        if not facts.tags.fits(key, value):
-            yield _error(
-                f"{pool.path}.machine.tags[{key}]", f"{key}={value} is not allowed", facts.tags.allowed
-            )
+    machine, key = pool.machine, "tags"
+    labels: Mapping[str, str] = {}
+    if isinstance(machine, GcpMachine):
+        key, labels = "labels", machine.labels
+    elif isinstance(machine, AwsMachine | AzureMachine | OpenstackMachine):
+        labels = machine.tags
+    for name, value in labels.items():
+        if not facts.tags.fits(name, value):
+            what = f"{name}={value} is not allowed"
+            yield _error(f"{pool.machine_path}.{key}[{name}]", what, facts.tags.allowed)
 
 
 async def _images(provider: Provider, cluster: Cluster, pool: Pool) -> list[Problem]:
@@ -146,7 +159,7 @@ async def _images(provider: Provider, cluster: Cluster, pool: Pool) -> list[Prob
     query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
     if await images(provider, query):
         return []
-    path = f"{pool.path}.machine.{_IMAGE_FIELDS.get(provider.persona.name, 'image')}"
+    path = f"{pool.machine_path}.{_IMAGE_FIELDS.get(provider.persona.name, 'image')}"
     wanted = flatcar.version or f"channel {flatcar.channel}"
     size = size_of(provider, pool.machine)
     fits = f" that {size.name} boots ({', '.join((size.arch, *size.generations))})" if size else ""
@@ -179,7 +192,8 @@ def _vcpus(provider: Provider, machine: MachineSpec | None) -> int:
 
 def _zone_count(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
     replicas, zones = cluster.spec.control_plane.replicas, zones_of(provider, cluster)
-    if replicas >= 3 and len(provider.persona.region.zones) == 1 and not provider.persona.facts.open_regions:
+    one_of_many = len(provider.persona.facts.regions) > 1 and not provider.persona.facts.open_regions
+    if replicas >= 3 and len(provider.persona.region.zones) == 1 and one_of_many:
         what = f"{replicas} control planes in {provider.persona.region.name} share its only zone {zones[0]!r}"
         yield Problem(Severity.WARNING, None, "spec.controlPlane.replicas", what.replace(" ''", ""))
 

@@ -16,6 +16,7 @@ from flatyard.model.meant import is_placeholder
 ZONES = 3
 """How many zones a network spans unless the cluster file names them."""
 ETCD_GIB = 20
+_DEFAULT_NETWORKS = {"vsphere": "VM Network", "local": "flatyard0"}
 _RULES = {
     Role.CONTROL_PLANE: (
         "6443/tcp from anywhere",
@@ -33,7 +34,7 @@ async def ensure(provider: Provider, ref: ClusterRef, cluster: Cluster) -> Netwo
     zones = zones_of(provider, cluster)
     given = _given(cluster)
     if given or not provider.persona.facts.networks:
-        return _adopt(provider, cluster, given or "VM Network", zones)
+        return _adopt(provider, cluster, given or _DEFAULT_NETWORKS[provider.persona.name], zones)
     found = await provider.list_resources(cluster_tags(ref, provider.persona.facts.tags))
     return await _make(provider, ref, cluster, found, zones)
 
