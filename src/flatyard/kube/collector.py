@@ -22,6 +22,10 @@ class Collector:
         self._queue: dict[str, None] = {}
 
     @property
+    def patience(self) -> float:
+        return 0.0
+
+    @property
     def busy(self) -> bool:
         return bool(self._queue)
 

@@ -36,6 +36,10 @@ class Budgets:
     # ---- the controller
 
     @property
+    def patience(self) -> float:
+        return 0.0
+
+    @property
     def busy(self) -> bool:
         return bool(self._queue)
 

@@ -53,6 +53,7 @@ class Kind:
     `status`: has the status subresource. `generation`: metadata.generation counts changes of the spec.
     `keeps_status`: a status sent with a create is stored. `graceful`: deletion waits for a node to confirm.
     `fields`: what field selectors may name besides name and namespace; `indexed`: those found without a scan.
+    `shown_deleted`: a finished deletion is answered with the object instead of a Status.
     `custom`: comes from a CustomResourceDefinition, whose schema is in `schema`.
     """
 
@@ -64,6 +65,7 @@ class Kind:
     generation: bool = False
     keeps_status: bool = False
     graceful: bool = False
+    shown_deleted: bool = False
     fields: tuple[str, ...] = ()
     indexed: tuple[str, ...] = ()
     custom: bool = False
@@ -98,20 +100,21 @@ _ALL = ("all",)
 BUILT_IN: tuple[Kind, ...] = (
     Kind(r.NAMESPACES, ("ns",), status=True, keeps_status=True, fields=("status.phase",)),
     Kind(r.NODES, ("no",), status=True, keeps_status=True, fields=("spec.unschedulable",)),
-    Kind(r.PODS, ("po",), _ALL, status=True, keeps_status=True, generation=True, graceful=True,
+    Kind(r.PODS, ("po",), _ALL, status=True, keeps_status=True, generation=True, graceful=True, shown_deleted=True,
          fields=_POD_FIELDS, indexed=("spec.nodeName",)),
     Kind(r.SECRETS, fields=("type",)),
     Kind(r.CONFIGMAPS, ("cm",)),
-    Kind(r.SERVICES, ("svc",), _ALL, status=True, fields=("spec.clusterIP", "spec.type")),
-    Kind(r.SERVICE_ACCOUNTS, ("sa",)),
+    Kind(r.SERVICES, ("svc",), _ALL, status=True, shown_deleted=True, fields=("spec.clusterIP", "spec.type")),
+    Kind(r.SERVICE_ACCOUNTS, ("sa",), shown_deleted=True),
     Kind(r.EVENTS, ("ev",), fields=_EVENT_FIELDS),
-    Kind(r.PERSISTENT_VOLUME_CLAIMS, ("pvc",), status=True),
-    Kind(r.PERSISTENT_VOLUMES, ("pv",), status=True),
+    Kind(r.PERSISTENT_VOLUME_CLAIMS, ("pvc",), status=True, shown_deleted=True),
+    Kind(r.PERSISTENT_VOLUMES, ("pv",), status=True, shown_deleted=True),
     Kind(r.DEPLOYMENTS, ("deploy",), _ALL, status=True, generation=True, scale=_SELECTOR),
     Kind(r.REPLICA_SETS, ("rs",), _ALL, status=True, generation=True, scale=_SELECTOR,
          fields=("status.replicas",)),
     Kind(r.DAEMON_SETS, ("ds",), _ALL, status=True, generation=True),
     Kind(r.STATEFUL_SETS, ("sts",), _ALL, status=True, generation=True, scale=_SELECTOR),
+    Kind(r.CONTROLLER_REVISIONS),
     Kind(r.LEASES),
     Kind(r.POD_DISRUPTION_BUDGETS, ("pdb",), status=True, generation=True),
     Kind(r.CERTIFICATE_SIGNING_REQUESTS, ("csr",), status=True, fields=("spec.signerName",)),

@@ -20,7 +20,7 @@ from flatyard.kube.disruption import Budgets
 from flatyard.kube.kinds import Kind, Scale
 from flatyard.kube.merge import clone, merge
 from flatyard.kube.namespaces import NamespaceController
-from flatyard.kube.registry import Admission, Deletion, Registry, bad_request
+from flatyard.kube.registry import STATUS_PARTS, Admission, Deletion, Registry, bad_request
 from flatyard.kube.resources import NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, Resource
 from flatyard.kube.selectors import FieldSelector, fields, labels
 from flatyard.kube.storage import Change, Key, Scope, Storage
@@ -38,6 +38,11 @@ class Controller(Protocol):
     """What kube-controller-manager does beside the API: sees changes, then brings things in order."""
 
     @property
+    def patience(self) -> float:
+        """Seconds for which it lets things rest, beyond what all controllers do."""
+        ...
+
+    @property
     def busy(self) -> bool: ...
     def observe(self, change: Change) -> None: ...
     def settle(self) -> None: ...
@@ -48,8 +53,8 @@ class MemoryApi:
     """An in-memory Kubernetes API.
 
     `persist` is called for each changed object before the write returns; `stored` holds what it kept in an
-    earlier life. `delay` is how many seconds after a write the garbage collector and the namespace controller
-    act; with None they act within the same write, so that a deletion and what follows from it are one.
+    earlier life. `delay` is how many seconds after a write the controllers (garbage collector, namespaces,
+    budgets) act; with None they act within the same write: a deletion and what follows from it are one.
     `budgets` keeps PodDisruptionBudgets' status up to date.
     """
 
@@ -70,7 +75,7 @@ class MemoryApi:
         self._persist = persist
         self._delay = delay
         self._turn = asyncio.Lock()
-        self._timer: asyncio.Task[None] | None = None
+        self._timers: dict[Controller, asyncio.Task[None]] = {}
         self._reserved = 0
         self._unsaved: tuple[Change, ...] = ()
         self._load(stored)
@@ -178,21 +183,24 @@ class MemoryApi:
             await waiting
 
     def _control(self) -> None:
-        """Let the controllers act now, or set their timer."""
+        """Let the controllers act now, or set their timers."""
         if self._delay is None:
             self._settle()
-        elif self._timer is None and any(controller.busy for controller in self._controllers):
-            self._timer = asyncio.get_running_loop().create_task(self._control_later(self._delay))
+            return
+        for controller in self._controllers:
+            if controller.busy and controller not in self._timers:
+                later = self._control_later(controller, self._delay + controller.patience)
+                self._timers[controller] = asyncio.get_running_loop().create_task(later)
 
     def _settle(self) -> None:
         while any(controller.busy for controller in self._controllers):
             for controller in self._controllers:
                 controller.settle()
 
-    async def _control_later(self, delay: float) -> None:
+    async def _control_later(self, controller: Controller, delay: float) -> None:
         await asyncio.sleep(delay)
-        self._timer = None
-        await self.write(self._settle)
+        del self._timers[controller]
+        await self.write(controller.settle)
 
     async def durable(self) -> None:
         """Wait until what a reader may see is durable."""
@@ -255,7 +263,7 @@ class MemoryApi:
         self, resource: Resource, namespace: str, name: str, patch: Json, *, subresource: str = ""
     ) -> Object:
         kind, change = self.kind(resource), clone(patch)
-        if subresource and not (subresource == "status" and kind.status):
+        if subresource and not (subresource in STATUS_PARTS and kind.status):
             raise NotFound("the server could not find the requested resource")
         key = self._key(kind, namespace, name)
         return await self.write(

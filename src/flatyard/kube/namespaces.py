@@ -13,6 +13,19 @@ from flatyard.kube.storage import Change
 START = ("default", "kube-node-lease", "kube-public", "kube-system")
 """Namespaces that are there from the start."""
 
+PATIENCE = 5.0
+"""Seconds for which a namespace's contents outlive its deletion, as the real controller has it."""
+CONCLUSION = (
+    ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+    ("NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions",
+     "All legacy kube types successfully parsed"),
+    ("NamespaceDeletionContentFailure", "ContentDeleted",
+     "All content successfully deleted, may be waiting on finalization"),
+    ("NamespaceContentRemaining", "ContentRemoved", "All content successfully removed"),
+    ("NamespaceFinalizersRemaining", "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+)  # fmt: skip
+"""Conditions of a namespace that is about to go: none of these holds."""
+
 
 class NamespaceController:
     """Deletes what is in a terminating namespace, then the namespace."""
@@ -23,6 +36,10 @@ class NamespaceController:
         self._kind = self._storage.kinds[NAMESPACES.api_version, NAMESPACES.kind]
         self._ending: dict[str, None] = {}
         self._queue: dict[str, None] = {}
+
+    @property
+    def patience(self) -> float:
+        return PATIENCE
 
     @property
     def busy(self) -> bool:
@@ -69,9 +86,26 @@ class NamespaceController:
         return left
 
     def _finish(self, name: str) -> None:
+        """Say that everything is gone, then take the finalizer away."""
+        self._registry.patch(self._kind, ("", name), self._concluded, subresource="status")
+
         def change(raw: Json) -> Json:
             raw["spec"] = {**raw["spec"]}
             raw["spec"].pop("finalizers", None)
             return raw
 
         self._registry.patch(self._kind, ("", name), change)
+
+    def _concluded(self, raw: Json) -> Json:
+        stamp = self._registry.stamp()
+        conditions = [
+            {
+                "type": type,
+                "status": "False",
+                "lastTransitionTime": stamp,
+                "reason": reason,
+                "message": message,
+            }
+            for type, reason, message in CONCLUSION
+        ]
+        return {**raw, "status": {**raw["status"], "conditions": conditions}}

@@ -38,7 +38,7 @@ class Cause:
 
 def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> Invalid:
     """A 422 that lists every wrong field."""
-    texts = [f"{cause.field}: {cause.message}" for cause in causes]
+    texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     resource = kind.resource
     title = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
@@ -69,6 +69,8 @@ def conflict(kind: Kind, name: str, why: str) -> Conflict:
     return Conflict(message, details=named(name, resource.group, resource.plural))
 
 
+STATUS_PARTS = ("status", "approval")
+"""Subresources through which only the status is written."""
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -279,7 +281,7 @@ class Registry:
         metadata = new["metadata"]
         metadata.pop("managedFields", None)
         metadata.pop("selfLink", None)
-        if subresource == "status":
+        if subresource in STATUS_PARTS:
             self._keep_all_but_status(kind, old, new)
             metadata = new["metadata"]
         elif kind.status:
@@ -325,6 +327,7 @@ class Registry:
         old = self.get(kind, *key)
         self._may_delete(kind, old, how)
         if kind is self._namespaces:
+            _refuse_immortal(kind, old.name)
             return self._end_namespace(kind, old, how.dry_run)
         grace = self._grace(kind, old, how.grace_seconds)
         finalizers = self._deletion_finalizers(old, how.propagation)
@@ -342,15 +345,13 @@ class Registry:
                 f"the UID in the precondition ({how.uid}) does not match the UID in record ({old.uid}). "
                 "The object might have been deleted and then recreated"
             )
-            raise Conflict(f'Operation cannot be fulfilled on {kind.resource.kind} "{old.name}": {why}',
-                           details=named(old.name, kind.resource.group, kind.resource.kind))  # fmt: skip
+            raise _other_record(kind, old.name, why)
         if how.resource_version and how.resource_version != old.resource_version:
             why = (
                 f"the ResourceVersion in the precondition ({how.resource_version}) does not match the "
                 f"ResourceVersion in record ({old.resource_version}). The object might have been modified"
             )
-            raise Conflict(f'Operation cannot be fulfilled on {kind.resource.kind} "{old.name}": {why}',
-                           details=named(old.name, kind.resource.group, kind.resource.kind))  # fmt: skip
+            raise _other_record(kind, old.name, why)
 
     def _grace(self, kind: Kind, old: Object, wanted: int | None) -> int:
         """Seconds that the object may live on; only a pod on a node gets any."""
@@ -430,8 +431,16 @@ def _bad_name(name: str) -> str:
     )
 
 
+def _other_record(kind: Kind, name: str, why: str) -> Conflict:
+    resource = kind.resource
+    title = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    details = named(name, resource.group, resource.kind)
+    return Conflict(f'Operation cannot be fulfilled on {title} "{name}": {why}', details=details)
+
+
 def _other_uid(kind: Kind, old: Object, uid: str) -> str:
-    path = "/".join(part for part in (kind.resource.plural, old.namespace, old.name) if part)
+    group = kind.resource.group if kind.custom else ""
+    path = "/".join(part for part in (group, kind.resource.plural, old.namespace, old.name) if part)
     return (
         f"StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, "
         f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
@@ -445,6 +454,14 @@ def _no_version(kind: Kind, name: str) -> Invalid:
     details = named(name, resource.group, resource.plural)
     details["causes"] = [{"reason": "FieldValueInvalid", "message": why, "field": field}]
     return Invalid(f'{resource.qualified} "{name}" is invalid: {field}: {why}', details=details)
+
+
+def _refuse_immortal(kind: Kind, name: str) -> None:
+    """Three namespaces are always there (admission plugin NamespaceLifecycle)."""
+    if name in ("default", "kube-public", "kube-system"):
+        message = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+        details = named(name, kind.resource.group, kind.resource.plural)
+        raise ApiError(message, status=403, reason="Forbidden", details=details)
 
 
 def _carry(old: Json, new: Json, field: str) -> None:

@@ -15,18 +15,16 @@ from flatyard.kube.api import Invalid, Json
 Labels = Mapping[str, str]
 LabelTest = Callable[[Labels], bool]
 
-_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
-_KEY = rf"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?{_NAME}"
-_VALUE = rf"(?:{_NAME})?"
-_EXISTS = re.compile(rf"\s*(!?)\s*({_KEY})\s*")
-_EQUALS = re.compile(rf"\s*({_KEY})\s*(==|=|!=)\s*({_VALUE})\s*")
-_IN = re.compile(rf"\s*({_KEY})\s+(in|notin)\s*\(([^()]*)\)\s*")
-_ORDER = re.compile(rf"\s*({_KEY})\s*([<>])\s*(-?\d+)\s*")
+_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_TOKEN = re.compile(r"\s*(==|!=|[=!<>(),]|[^\s=!<>(),]+)")
+_SYMBOLS = ("==", "!=", "=", "!", "<", ">", "(", ")", ",", "")
+_OPERATOR_WORDS = "in, notin, =, ==, !=, gt, lt"
 _FIELD = re.compile(r"\s*([^=!,\s]+)\s*(==|=|!=)\s*([^,]*?)\s*")
 
 
-def _bad(text: str) -> Invalid:
-    return Invalid(f'unable to parse requirement: "{text}"', status=400, reason="BadRequest")
+def _bad(why: str) -> Invalid:
+    return Invalid(why, status=400, reason="BadRequest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +69,94 @@ class LabelSelector:
         return bool(self.requirements)
 
 
-def _split(text: str) -> list[str]:
-    """Parts between commas that are not inside parentheses."""
-    return re.split(r",(?![^(]*\))", text)
+class _Parser:
+    """Kubernetes' grammar of label selectors, with its complaints."""
 
+    def __init__(self, text: str) -> None:
+        self._tokens: list[str] = [*_TOKEN.findall(text), ""]
+        self._at = 0
 
-def _requirement(text: str) -> Requirement:
-    if found := _IN.fullmatch(text):
-        values = tuple(value.strip() for value in found[3].split(","))
-        if not all(re.fullmatch(_VALUE, value) for value in values):
-            raise _bad(text)
-        return Requirement(found[1], found[2], values)
-    if found := _EXISTS.fullmatch(text):
-        return Requirement(found[2], "absent" if found[1] else "exists")
-    if found := _EQUALS.fullmatch(text):
-        return Requirement(found[1], "notin" if found[2] == "!=" else "in", (found[3],))
-    if found := _ORDER.fullmatch(text):
-        return Requirement(found[1], found[2], (found[3],))
-    raise _bad(text)
+    @property
+    def _token(self) -> str:
+        return self._tokens[self._at]
+
+    def _take(self) -> str:
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def parse(self) -> tuple[Requirement, ...]:
+        found: list[Requirement] = []
+        while True:
+            if self._token in _SYMBOLS and self._token != "!":
+                if not self._token and not found:
+                    return ()
+                expected = "identifier after ','" if found else "!, identifier, or 'end of string'"
+                raise _bad(f"found '{self._token}', expected: {expected}")
+            found.append(self._requirement())
+            if not self._token:
+                return tuple(found)
+            if self._take() != ",":
+                raise _bad(f"found '{self._tokens[self._at - 1]}', expected: ',' or 'end of string'")
+
+    def _requirement(self) -> Requirement:
+        try:
+            return self._parse_requirement()
+        except Invalid as refusal:
+            raise _bad(f"unable to parse requirement: {refusal.what}") from None
+
+    def _parse_requirement(self) -> Requirement:
+        absent = self._token == "!"
+        if absent:
+            self._take()
+        key = self._take()
+        if key in _SYMBOLS:
+            raise _bad(f"found '{key}', expected: identifier")
+        if not _KEY.fullmatch(key):
+            raise _bad(f'key: Invalid value: "{key}": not a qualified name')
+        if absent or self._token in ("", ","):
+            return Requirement(key, "absent" if absent else "exists")
+        return self._comparison(key, self._take())
+
+    def _comparison(self, key: str, operator: str) -> Requirement:
+        match operator:
+            case "in" | "notin":
+                return Requirement(key, operator, self._set())
+            case "=" | "==" | "!=":
+                return Requirement(key, "notin" if operator == "!=" else "in", (self._value(),))
+            case "<" | ">":
+                return Requirement(key, operator, (self._integer(),))
+            case _:
+                raise _bad(f"found '{operator}', expected: {_OPERATOR_WORDS}")
+
+    def _value(self) -> str:
+        value = "" if self._token in ("", ",", ")") else self._take()
+        if not _VALUE.fullmatch(value):
+            raise _bad(f'values[0][{value}]: Invalid value: "{value}": not a valid label value')
+        return value
+
+    def _integer(self) -> str:
+        value = self._value()
+        if not re.fullmatch(r"-?\d+", value):
+            raise _bad("for 'Gt', 'Lt' operators, the value must be an integer")
+        return value
+
+    def _set(self) -> tuple[str, ...]:
+        if self._token != "(":
+            raise _bad(f"found '{self._token}' expected: '('")
+        self._take()
+        values = [self._value()]
+        while self._token == ",":
+            self._take()
+            values.append(self._value())
+        if self._take() != ")":
+            raise _bad(f"found '{self._tokens[self._at - 1]}', expected: ')'")
+        return tuple(values)
 
 
 @lru_cache(maxsize=1024)
 def labels(text: str) -> LabelSelector:
     """The selector written in `text`; raises Invalid (400) when it cannot be parsed."""
-    if not text.strip():
-        return LabelSelector()
-    return LabelSelector(tuple(_requirement(part) for part in _split(text)))
+    return LabelSelector(_Parser(text).parse())
 
 
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "absent"}

@@ -36,8 +36,18 @@ BOUND_SHAPES = {"uid": r"([0-9a-f-]{36})", "rv": r"(\d+)", "continue": r"(.+)"}
 UNBOUND = {"uid": "00000000-0000-0000-0000-{:012d}", "rv": "1", "continue": "x"}
 OUT_OF_SCOPE = tomllib.loads((HERE / "out_of_scope.toml").read_text())
 SCENARIOS = sorted(str(path.parent.relative_to(GOLDEN / "open")) for path in GOLDEN.glob("open/**/exchanges.json"))
-LATER = 3.0
-"""Seconds for which a GET is repeated, so that the garbage collector may catch up."""
+BETWEEN_STEPS = 0.15
+"""Seconds between two steps, in which the garbage collector gets its turn."""
+LATER = 6.0
+"""Seconds for which a GET is repeated, so that garbage and namespace controllers may catch up."""
+
+REBUILT = {
+    ("delete-namespace", 1): {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
+    ("errors-http", 165): '{"apiVersion": "cluster.k8s.io/v1alpha1", "kind": "Machine", '
+    '"metadata": {"name": "dupkey", "namespace": "kube-system"}, "spec": {}, "spec": {}}',
+    ("delete-namespace", 16): {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}},
+}
+"""Bodies that the recording left out: protobuf, which the commands describe, and a key that is there twice."""
 
 
 def literal_tokens(folder: Path) -> dict[str, str]:
@@ -60,6 +70,8 @@ class Client:
 
     def scope(self, exchange: dict, query: str) -> dict:
         headers = {k.lower(): v for k, v in exchange["request"]["headers"].items() if k != "If-None-Match"}
+        if headers.get("content-type") == "application/vnd.kubernetes.protobuf":
+            headers["content-type"] = "application/json"
         if not exchange.get("anonymous"):
             headers["authorization"] = f"Bearer {TOKEN}"
         return {
@@ -113,6 +125,7 @@ class Replay:
 
     def __init__(self, api: MemoryApi, folder: Path) -> None:
         self.api = api
+        self.scenario = folder.name
         self.exchanges = json.loads((folder / "exchanges.json").read_text())["exchanges"]
         self.client = Client(ApiServer(api, token=TOKEN))
         self.bound: dict[str, str] = {}
@@ -160,9 +173,11 @@ class Replay:
             out.append(f"{at}: want an object, got {shown(got)}")
             return
         is_list = "items" in want or "rows" in want
+        if want.get("kind") == "APIResourceList":
+            want, got = by_name(want), by_name(got)
         for key in sorted({**want, **got}):
             where = f"{at}.{key}"
-            if key == "managedFields" or (key == "description" and "columnDefinitions" in at):
+            if key == "managedFields" or (key == "description" and in_own_words(at, want)):
                 continue
             if key not in want:
                 out.append(f"{where}: unexpected {shown(got[key])}")
@@ -209,7 +224,7 @@ class Replay:
         return urlencode([(key, self.put(value)) for key, value in exchange["query"]])
 
     def body(self, exchange: dict) -> bytes:
-        body = exchange["request"].get("body")
+        body = REBUILT.get((self.scenario, exchange["start"]), exchange["request"].get("body"))
         if body is None:
             return b""
         body = self.put(body)
@@ -261,7 +276,7 @@ class Replay:
 
     async def end_watch(self, watching: Watching) -> None:
         want = significant(iter(watching.exchange["response"]["events"]))
-        for _ in range(40):
+        for _ in range(60):
             if len(watching.events()) >= len(want) or watching.task.done():
                 break
             await asyncio.sleep(0.1)
@@ -284,13 +299,18 @@ class Replay:
 
     async def run(self) -> None:
         live: list[Watching] = []
+        step = 0
+        begun = self.api.storage.version
         for exchange in self.exchanges:
             for watching in [w for w in live if w.exchange.get("end") and w.exchange["end"] < exchange["start"]]:
                 live.remove(watching)
                 await self.end_watch(watching)
             if self.compact_before and str(exchange["step"]) == str(self.compact_before):
                 self.compact_before = 0
-                self.api.storage.compact(self.api.storage.version - 1)
+                self.api.storage.compact(begun)
+            if exchange["step"] != step:
+                step = exchange["step"]
+                await asyncio.sleep(BETWEEN_STEPS)
             if exchange.get("injected") or exchange["response"]["status"] in (None, 304):
                 continue
             if "events" in exchange["response"]:
@@ -299,6 +319,16 @@ class Replay:
                 self.note(exchange, await self.until_same(exchange))
         for watching in live:
             await self.end_watch(watching)
+
+
+def in_own_words(at: str, column: dict) -> bool:
+    """Whether a description is one that the real server takes from its Go sources."""
+    return "columnDefinitions" in at and not column["description"].startswith("Custom resource definition column")
+
+
+def by_name(listing: dict) -> dict:
+    """A list of resources in a fixed order; the real server's is that of a Go map."""
+    return {**listing, "resources": sorted(listing["resources"], key=lambda entry: entry["name"])}
 
 
 def shown(value: object) -> str:
@@ -310,7 +340,7 @@ def replay(scenario: str) -> Replay:
 
     async def run() -> Replay:
         running = asyncio.get_running_loop()
-        api = await make_api(SeededWorld(1, running.time), budgets=False)
+        api = await make_api(SeededWorld(1, running.time), budgets=False, port=26443)
         replayed = Replay(api, GOLDEN / "open" / scenario)
         await replayed.run()
         return replayed
@@ -321,14 +351,23 @@ def replay(scenario: str) -> Replay:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_everything_in_scope_is_answered_as_recorded_and_nothing_else_is_left_out(scenario: str) -> None:
     replayed = replay(scenario)
-    excluded = {int(start) for start in OUT_OF_SCOPE.get(scenario, {})}
-    unexplained = {start: out for start, out in replayed.differences.items() if start not in excluded}
-    text = "\n".join(f"{start}: " + "\n      ".join(out) for start, out in unexplained.items())
+    listed = OUT_OF_SCOPE.get(scenario, {})
+    unexplained = {}
+    for start, (request, *out) in replayed.differences.items():
+        allowed = listed.get(str(start), {"differs": []})
+        places = [""] if isinstance(allowed, str) else allowed["differs"]
+        left = [line for line in out if not line.startswith(tuple(places))]
+        left += [f"{place} does not differ any more" for place in places if not any(o.startswith(place) for o in out)]
+        if left:
+            unexplained[start] = "\n      ".join((request, *left))
+    text = "\n".join(f"{start}: {lines}" for start, lines in unexplained.items())
     assert not unexplained, f"{replayed.count} exchanges, {len(unexplained)} differ\n{text}"
-    assert excluded == set(replayed.differences), "these are answered as recorded now: take them off the list"
+    answered = {int(start) for start in listed} - set(replayed.differences)
+    assert not answered, "these are answered as recorded now: take them off the list"
 
 
 def test_every_recorded_scenario_is_there() -> None:
     manifest = json.loads((GOLDEN / "MANIFEST.json").read_text())
     assert {scenario.partition("/")[0] for scenario in SCENARIOS} == set(manifest["scenarios"])
-    assert all(reason for entries in OUT_OF_SCOPE.values() for reason in entries.values())
+    for entry in (entry for entries in OUT_OF_SCOPE.values() for entry in entries.values()):
+        assert entry if isinstance(entry, str) else entry["reason"] and entry["differs"]

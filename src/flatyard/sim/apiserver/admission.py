@@ -17,6 +17,7 @@ from flatyard.kube.resources import LEASES, NODES
 from flatyard.kube.storage import Storage
 from flatyard.sim.apiserver import defaults, schema, types
 
+_OWN_FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")
 _PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _RULE = (
@@ -73,6 +74,7 @@ class SchemaAdmission:
     def admit(self, kind: Kind, new: Json, old: Object | None, subresource: str) -> Json:
         unknown: list[str] = []
         part = "status" if subresource == "status" else ""
+        self.request.warnings += _finalizer_warnings(new, old)
         if kind.custom:
             made = self._custom(kind, new, unknown)
             self._report(kind, unknown)
@@ -128,6 +130,16 @@ class SchemaAdmission:
     def _head(self, kind: Kind) -> str:
         resource = kind.resource
         return f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+
+
+def _finalizer_warnings(new: Json, old: Object | None) -> list[str]:
+    """Warn of new finalizers that do not say whose they are."""
+    before = old.finalizers if old else ()
+    added = [f for f in new["metadata"].get("finalizers") or () if f not in before]
+    hint = (
+        "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+    )
+    return [f'metadata.finalizers: "{f}": {hint}' for f in added if "/" not in f and f not in _OWN_FINALIZERS]
 
 
 def _metadata_causes(kind: Kind, raw: Json) -> Iterator[Cause]:

@@ -11,10 +11,11 @@ from datetime import datetime
 import yaml
 from starlette.responses import Response
 
-from flatyard.kube.api import ApiError, Json, Object, TooManyRequests
+from flatyard.kube.api import ApiError, Json, Object
 from flatyard.kube.kinds import Kind
 from flatyard.kube.registry import bad_request, named
 from flatyard.sim.apiserver import tables
+from flatyard.sim.apiserver.defaults import TEMPLATE_GENERATION
 from flatyard.sim.apiserver.negotiation import YAML, Shape, Wanted
 
 _GENERIC = re.compile(r"the server |\d{3}: ")
@@ -47,6 +48,16 @@ def status(error: ApiError, metadata: Json | None = None) -> Json:
     return {**answer, "code": error.status}
 
 
+def _without_internal(metadata: Json) -> Json:
+    """A table's rows leave out the one annotation that stands for a field of another version."""
+    annotations = metadata.get("annotations") or {}
+    if TEMPLATE_GENERATION not in annotations:
+        return metadata
+    kept = {key: value for key, value in annotations.items() if key != TEMPLATE_GENERATION}
+    without = {key: value for key, value in metadata.items() if key != "annotations"}
+    return {**without, "annotations": kept} if kept else without
+
+
 def success(kind: Kind, name: str, uid: str) -> Json:
     """The Status object that says that an object is gone."""
     resource = kind.resource
@@ -71,9 +82,8 @@ def encode(body: Json) -> bytes:
 
 def refuse(error: ApiError, metadata: Json | None = None) -> Response:
     """The answer to a request that is refused."""
-    headers = {}
-    if isinstance(error, TooManyRequests) and error.retry_after is not None:
-        headers["Retry-After"] = str(int(error.retry_after))
+    seconds = error.details.get("retryAfterSeconds")
+    headers = {} if seconds is None else {"Retry-After": str(seconds)}
     return respond(status(error, metadata), code=error.status, headers=headers)
 
 
@@ -132,7 +142,10 @@ class Printer:
 
     def _metadata(self, object: Object) -> Json:
         version = f"meta.k8s.io/{self._wanted.version}"
-        return {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": object.metadata}
+        metadata = (
+            _without_internal(object.metadata) if self._wanted.shape is Shape.TABLE else object.metadata
+        )
+        return {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata}
 
     def _metadata_list(self, page: Page, metadata: Json) -> Json:
         return {

@@ -23,10 +23,11 @@ async def make_api(
     stored: Iterable[tuple[str, bytes]] = (),
     delay: float | None = CONTROLLER_SECONDS,
     budgets: bool = True,
+    port: int = 6443,
 ) -> MemoryApi:
     """A cluster's API in its first state, or in the state in which an earlier life left it.
 
-    `delay` and `budgets` are MemoryApi's.
+    `delay` and `budgets` are MemoryApi's. `port` is where the API says that it listens.
     """
     admission = SchemaAdmission()
     kinds = (*BUILT_IN, *crds.kinds())
@@ -36,7 +37,7 @@ async def make_api(
     admission.storage = api.storage
     for definition in crds.definitions():
         await _ensure(api, definition)
-    await _ensure_own_service(api)
+    await _ensure_own_service(api, port)
     return api
 
 
@@ -64,11 +65,11 @@ def _condition(type: str, reason: str, message: str, stamp: str) -> Json:
     return {**status, "reason": reason, "message": message}
 
 
-async def _ensure_own_service(api: MemoryApi) -> None:
+async def _ensure_own_service(api: MemoryApi, port: int) -> None:
     if api.storage.get(api.kind(SERVICES), ("default", "kubernetes")) is not None:
         return
     labels = {"component": "apiserver", "provider": "kubernetes"}
-    ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]
+    ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]
     await api.create(SERVICES, {
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
         "spec": {"clusterIP": "10.96.0.1", "ports": ports},

@@ -15,6 +15,7 @@ from flatyard.kube.storage import Storage
 
 Fill = Callable[[Json, Object | None, Storage], None]
 SERVICE_NETWORK = "10.96"
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 FIRST_NODE_PORT = 30_000
 
 
@@ -55,7 +56,8 @@ def _pod(raw: Json, old: Object | None, storage: Storage) -> None:
     pod_spec(spec)
     _set(spec, enableServiceLinks=True)
     if old is None:
-        raw["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
+        raw["status"] = {"phase": "Pending"}
+    raw.setdefault("status", {}).setdefault("qosClass", _quality(spec))
 
 
 def _quality(spec: Json) -> str:
@@ -98,7 +100,7 @@ def _daemon_set(raw: Json, old: Object | None, storage: Storage) -> None:
         _set(strategy.setdefault("rollingUpdate", {}), maxUnavailable=1, maxSurge=0)
     _set(spec, revisionHistoryLimit=10)
     annotations = raw["metadata"].setdefault("annotations", {})
-    annotations.setdefault("deprecated.daemonset.template.generation", "1" if old is None else "0")
+    annotations.setdefault(TEMPLATE_GENERATION, "1")
 
 
 def _stateful_set(raw: Json, old: Object | None, storage: Storage) -> None:

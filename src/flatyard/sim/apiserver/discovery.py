@@ -5,12 +5,19 @@ Sources: the Kubernetes documentation, "Kubernetes API Concepts" and "The Kubern
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flatyard.kube.api import Json
 from flatyard.kube.kinds import Kind
-from flatyard.kube.resources import NAMESPACES, PODS
+from flatyard.kube.resources import (
+    CERTIFICATE_SIGNING_REQUESTS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    NAMESPACES,
+    PODS,
+)
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -43,6 +50,8 @@ def subresources(kind: Kind) -> Iterator[Subresource]:
         yield Subresource("eviction", "policy", "v1", "Eviction", ("create",))
     if resource == NAMESPACES:
         yield Subresource("finalize", resource.group, resource.version, resource.kind, ("update",))
+    if resource == CERTIFICATE_SIGNING_REQUESTS:
+        yield Subresource("approval", resource.group, resource.version, resource.kind, _PARTLY)
     scale = Subresource("scale", "autoscaling", "v1", "Scale", _PARTLY)
     status = Subresource("status", resource.group, resource.version, resource.kind, _PARTLY)
     found = [s for s, there in ((scale, kind.scale is not None), (status, kind.status)) if there]
@@ -59,8 +68,8 @@ def group_versions(kinds: Iterable[Kind]) -> dict[tuple[str, str], list[Kind]]:
 
 def resource_list(group: str, version: str, kinds: Iterable[Kind]) -> Json:
     """The APIResourceList of one group version."""
-    resources = [entry for kind in kinds for entry in _entries(kind)]
-    resources.sort(key=lambda entry: entry["name"])
+    ordered = sorted(kinds, key=lambda kind: kind.resource.plural)
+    resources = [entry for kind in ordered for entry in _entries(kind)]
     listing: Json = {"kind": "APIResourceList"}
     if group:
         listing["apiVersion"] = "v1"
@@ -80,9 +89,18 @@ def _entries(kind: Kind) -> Iterator[Json]:
         entry["shortNames"] = list(kind.short_names)
     if kind.categories:
         entry["categories"] = list(kind.categories)
+    entry["storageVersionHash"] = _storage_hash(kind)
     yield entry
     for sub in subresources(kind):
         yield _subresource_entry(kind, sub)
+
+
+def _storage_hash(kind: Kind) -> str:
+    """How the real server shows in which version a kind is stored."""
+    resource = kind.resource
+    version = "v1beta1" if resource == CUSTOM_RESOURCE_DEFINITIONS else resource.version
+    name = f"{resource.group}/{version}/{resource.kind}"
+    return base64.b64encode(hashlib.sha256(name.encode()).digest()[:8]).decode()
 
 
 def _subresource_entry(kind: Kind, sub: Subresource) -> Json:

@@ -237,7 +237,9 @@ class Watch:
         try:
             while not gone.done():
                 both: list[asyncio.Future[Any]] = [waiting, gone]
-                await asyncio.wait(both, timeout=self._patience(end, loop.time()))
+                await asyncio.wait(
+                    both, timeout=self._patience(end, loop.time()), return_when=asyncio.FIRST_COMPLETED
+                )
                 if waiting.done():
                     yield waiting.result()
                     waiting = asyncio.ensure_future(anext(self._events))

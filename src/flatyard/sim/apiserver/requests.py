@@ -247,7 +247,7 @@ def deletion(query: Query, options: Json) -> Deletion:
     if options.get("orphanDependents") or query.flag("orphanDependents"):
         policy = "Orphan"
     if policy and policy not in tuple(Propagation):
-        names = '"Background", "Foreground", "Orphan"'
+        names = '"Foreground", "Background", "Orphan", "nil"'
         why = f'Unsupported value: "{policy}": supported values: {names}'
         raise invalid_options("DeleteOptions", (Cause("propagationPolicy", "FieldValueNotSupported", why),))
     conditions = options.get("preconditions") or {}

@@ -32,7 +32,6 @@ NOT_SIMULATED = {
     "binding": "binding is left to the simulation: set spec.nodeName when the pod is created",
     "ephemeralcontainers": "ephemeral containers are not simulated: no container runs on a simulated machine",
     "resize": "resizing is not simulated: no container runs on a simulated machine",
-    "approval": "approval is left to the simulation",
 }
 _HEALTH = ("/healthz", "/livez", "/readyz")
 
@@ -220,7 +219,7 @@ class ApiServer:
         if target.subresource not in served:
             raise self._no_subresource(target)
         match target.subresource:
-            case "status":
+            case "status" | "approval":
                 return await self._status(method, call)
             case "scale":
                 return await self._scale(method, call)

@@ -52,6 +52,7 @@ ALWAYS: dict[str, Json] = {
     "apps_v1.StatefulSetStatus": {"replicas": 0, "availableReplicas": 0},
     "policy_v1.PodDisruptionBudget": {"status": dict.fromkeys(_BUDGET, 0)},
     "policy_v1.PodDisruptionBudgetStatus": dict.fromkeys(_BUDGET, 0),
+    "meta_v1.Condition": {"message": "", "reason": ""},
 }  # fmt: skip
 """Fields that are written even when they are empty."""
 
@@ -130,13 +131,13 @@ def _struct(name: str, value: Json, path: str, unknown: list[str]) -> Json:
             unknown.append(at)
         elif item is not None:
             found = _value(shape, item, at, unknown)
-            if not _left_out(name, key, found):
+            if not _left_out(name, key, shape, found):
                 made[key] = found
     return made
 
 
-def _left_out(name: str, key: str, value: object) -> bool:
-    if value in ("", []):
+def _left_out(name: str, key: str, shape: str, value: object) -> bool:
+    if value in ("", []) or (value == {} and shape == "map"):
         return key not in KEPT_EMPTY.get(name, ()) and key not in ALWAYS.get(name, {})
     if value is False or (value == 0 and isinstance(value, int)):
         return key in OMITTED_ZEROS.get(name, ())

@@ -166,7 +166,7 @@ class Writer:
         return self._deleted(call, object, gone)
 
     def _deleted(self, call: Call, object: Object, gone: bool) -> Response:
-        if gone and not call.kind.graceful:
+        if gone and not call.kind.shown_deleted:
             return respond(answers.success(call.kind, object.name, object.uid), media=call.wanted.media)
         return respond(self._printer(call).one(object), media=call.wanted.media)
 
@@ -178,7 +178,8 @@ class Writer:
 
         def operation() -> list[Object]:
             found = list(self._api.storage.shelves[call.kind].select(scope))
-            return [registry.delete(call.kind, (o.namespace, o.name), how)[0] for o in found]
+            deleted = [registry.delete(call.kind, (o.namespace, o.name), how)[0] for o in found]
+            return found if how.dry_run else deleted
 
         deleted = await self._api.write(operation)
         page = answers.Page(deleted, str(self._api.storage.version))
@@ -357,7 +358,7 @@ def _check_custom_kind(kind: Kind, raw: Json, body: bytes) -> None:
     sent = raw.get("kind")
     text = body.decode()
     if not sent:
-        short = text if len(text) <= 24 else f"{text[:24]} ..."
+        short = text if len(text) <= 30 else f"{text[:30]} ..."
         why = f"Object 'Kind' is missing in '{text}' ({short})"
         raise bad_request(f"the object provided is unrecognized (must be of type {resource.kind}): {why}")
     if sent != resource.kind or raw.get("apiVersion") != resource.api_version:
