@@ -75,3 +75,10 @@ def test_the_machine_of_a_deployment_hangs_on_its_provider() -> None:
         "if": {"properties": {"cloudProvider": {"const": "aws"}}},
         "then": {"properties": {"cloudProviderSpec": {"$ref": "#/$defs/AwsMachine"}}},
     }
+
+
+def test_secrets_are_marked() -> None:
+    properties = definition("MachineDeployment", "AzureMachine")["properties"]
+    assert isinstance(properties, dict)
+    marked = [name for name, each in properties.items() if isinstance(each, dict) and each.get("writeOnly")]
+    assert marked == ["clientSecret"]

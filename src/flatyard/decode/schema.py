@@ -55,6 +55,8 @@ def _field(each: Field, definitions: dict[str, JSON]) -> Schema:
     out: Schema = {"description": each.meta.doc, **schema} if each.meta.doc else schema
     if isinstance(each.default, str | int | bool) and each.default != "" and not each.constant:
         out = {**out, "default": each.default}
+    if each.meta.secret:
+        out = {**out, "writeOnly": True}
     return out
 
 
