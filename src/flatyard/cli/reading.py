@@ -1,0 +1,68 @@
+"""Reading a command's files so that problems can be shown with the line that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flatyard.base.errors import InvalidInput, Position, Problem, Severity
+from flatyard.cli.talk import Talk
+from flatyard.clouds.table import unavailable
+from flatyard.controller.documents import Given, load
+from flatyard.controller.rehearsal import preflight
+from flatyard.decode.context import At
+
+
+def read(files: Sequence[str], talk: Talk) -> Given:
+    """What the files want; warnings are said. Raises InvalidInput with every error in them."""
+    talk.sources |= {name: _lines(name) for name in files}
+    given = load(files)
+    talk.sources |= {name: text.splitlines() for name, text in given.texts}
+    talk.warn(given.warnings)
+    return given
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        return Path(name).read_text(encoding="utf-8").splitlines() if name != "-" else []
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def check(given: Given) -> None:
+    """Refuse what the cloud would refuse, before anything is created; every problem at its place in the files."""
+    if given.wanted.cluster.spec.cloud.twin == "local":
+        return
+    problems = [_placed(problem, given) for problem in preflight(given.wanted)]
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise InvalidInput(problems)
+
+
+def why_unavailable(given: Given) -> str:
+    """Why this release cannot act on the cloud; empty where it can."""
+    return unavailable(given.wanted.cluster.spec.cloud.name)
+
+
+def _placed(problem: Problem, given: Given) -> Problem:
+    """A problem of preflight, which knows paths only, with the position of that path."""
+    if problem.position is not None:
+        return problem
+    documents = given.documents
+    kind, _, rest = problem.path.partition(": ")
+    at = documents.at_cluster
+    path = problem.path
+    if kind.startswith("MachineDeployment "):
+        names = [deployment.metadata.name for deployment in documents.machine_deployments]
+        name = kind.removeprefix("MachineDeployment ")
+        if name not in names:
+            return problem
+        at, path = documents.at_deployments[names.index(name)], rest
+    position = _position(at, path)
+    return Problem(problem.severity, position, path, problem.what, problem.allowed, problem.suggestion)
+
+
+def _position(at: At, path: str) -> Position | None:
+    """Where the deepest part of a dotted path stands that the document has."""
+    for part in path.replace("[", ".").replace("]", "").split("."):
+        at = at(int(part) if part.isdigit() else part)
+    return at.position

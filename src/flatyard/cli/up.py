@@ -1,0 +1,132 @@
+"""`flatyard up FILE…`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flatyard.cli import durations, names
+from flatyard.cli.talk import Talk, common, talk_of
+
+if TYPE_CHECKING:
+    from flatyard.controller.documents import Given
+    from flatyard.controller.link import Link
+
+SPEED = 60.0
+
+
+@click.command("up")
+@names.files
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. On sim nothing is asked.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.1, max=10_000),
+    default=SPEED,
+    show_default=True,
+    help="On sim: how many simulated seconds pass in one. Fixed for a cluster's life.",
+)
+@durations.timeout
+@common
+def command(files: tuple[str, ...], yes: bool, speed: float, timeout: float) -> None:
+    """Make what FILE... describe: network, control plane, workers, base manifests, until all is ready.
+
+    Run it again after a change, an interruption or a crash: it goes on from what is there. A cluster on
+    `sim: {as: aws, …}` needs no account: everything is simulated by one background process on this machine,
+    which `flatyard down` ends.
+    """
+    import asyncio
+
+    from flatyard.cli import reading
+
+    talk = talk_of()
+    loud, talk.quiet = talk.quiet, talk.quiet if talk.verbose else max(talk.quiet, 1)
+    given = reading.read(files, talk)
+    talk.quiet = loud
+    if given.warnings and not talk.verbose:
+        talk.say(f"{_count(len(given.warnings), 'warning')} about the files; flatyard plan shows them")
+    _only_simulated(given, files, yes)
+    reading.check(given)
+    asyncio.run(_up(talk, given, files, speed, timeout))
+
+
+def _only_simulated(given: Given, files: tuple[str, ...], yes: bool) -> None:
+    """Refuse where this release cannot act; on a real cloud ask before acting."""
+    import sys
+
+    from flatyard.base.errors import Refused
+    from flatyard.cli.reading import why_unavailable
+
+    named = " ".join(files)
+    why = why_unavailable(given)
+    if why:
+        raise Refused(
+            f"cluster {given.wanted.name} cannot be made", why=why, next=f"flatyard rehearse {named}"
+        )
+    if given.wanted.cluster.spec.cloud.simulated or yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused("nobody can be asked: this is no terminal", next=f"flatyard up --yes {named}")
+    click.confirm(f"Make or change cluster {given.wanted.name}?", abort=True, err=True)
+
+
+async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, timeout: float) -> None:
+    from flatyard.cli.follow import Follow, failed
+    from flatyard.cli.plan import place
+    from flatyard.controller.expected import seconds_to_make
+    from flatyard.controller.launch import Start
+    from flatyard.controller.places import places_of
+
+    wanted = given.wanted
+    order = _Order(talk, given)
+    follow = Follow(
+        talk,
+        places_of(wanted.name),
+        order,
+        f"{wanted.name} on {place(given)}",
+        start=Start(wanted.cluster, speed),
+        timeout=timeout,
+        expected=seconds_to_make(wanted) / speed,
+        again=f"flatyard up {' '.join(files)}",
+    )
+    event = await follow.until_done()
+    if not event.done:
+        raise failed(event, wanted.name)
+    talk.data(order.sentence or f"Cluster {wanted.name} is ready (simulated).")
+    name = wanted.name
+    talk.next(
+        (f"flatyard status {name}", "what there is, and what is not healthy"),
+        (f'kubectl --kubeconfig "$(flatyard kubeconfig {name})" get nodes -o wide', "the simulated API"),
+        (f"flatyard down {name}", "delete it and end its background process"),
+    )
+
+
+class _Order:
+    """Compares, says what will be done, and writes the intent; given again to a process that replaces a dead one."""
+
+    def __init__(self, talk: Talk, given: Given) -> None:
+        self._talk = talk
+        self._given = given
+        self._told = False
+        self.sentence = ""
+
+    async def __call__(self, link: Link) -> int:
+        from flatyard.cli import paint_plan
+        from flatyard.cli.plan import place
+        from flatyard.engine.apply import refuse
+        from flatyard.engine.plan import plan
+
+        made = plan(self._given.wanted, await link.observed())
+        if not self._told:
+            self._told = True
+            if not made.changes:
+                self.sentence = paint_plan.last_line(made, made.cluster)
+            title = f"Cluster {made.cluster} on {place(self._given)}"
+            for text in paint_plan.lines(made, self._talk, title=title) if made.changes else ():
+                self._talk.say(text)
+        refuse(made)
+        return await link.intent(self._given.wanted)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,263 @@
+"""Runs one cluster's reconcilers for ever, and stops them for a moment whenever a command writes intent.
+
+Commands are carried out one at a time between two runs of the engine, so that nobody else holds the store's
+lock meanwhile; each command is a round, and each round ends with an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
+
+from flatyard.base.errors import FlatyardError
+from flatyard.base.world import rfc3339
+from flatyard.clouds.cloud import ClusterRef
+from flatyard.controller.events import Event, EventKind, Journal, WaitLine
+from flatyard.controller.runfile import Run
+from flatyard.controller.state import State
+from flatyard.decode import from_json
+from flatyard.engine import commands
+from flatyard.engine import record as records
+from flatyard.engine.context import Seams, Step
+from flatyard.engine.queue import Wait
+from flatyard.engine.record import ClusterRecord, Phase
+from flatyard.engine.run import Engine, Outcome, engine_of
+from flatyard.engine.wanted import Wanted
+from flatyard.kube import resources as r
+from flatyard.kube.api import Api, Json, Object, Unreachable
+from flatyard.kube.resources import Resource
+from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
+
+T = TypeVar("T")
+FOR_EVER = 10.0**9
+PAUSE = 5.0
+API_PATIENCE = 180.0
+"""Simulated seconds for which a command waits for an API that comes up again after a restart."""
+
+KINDS: dict[str, Resource] = {
+    kind.plural: kind
+    for kind in (r.CLUSTERS, r.MACHINE_DEPLOYMENTS, r.MACHINE_SETS, r.MACHINES, r.NODES, r.EVENTS, r.PODS)
+}
+INTENT = (r.CLUSTERS, r.MACHINE_DEPLOYMENTS, r.MACHINE_SETS, r.MACHINES)
+
+
+@dataclass(slots=True)
+class _Order:
+    """A command to carry out between two runs of the engine."""
+
+    act: Callable[[], Awaitable[object]]
+    done: asyncio.Future[int]
+
+
+@dataclass(slots=True)
+class Keeper:
+    """One simulated cluster's engine, kept running. `seams.on_step` must be `keeper.on_step`."""
+
+    name: str
+    run: Run
+    seams: Seams
+    available: Callable[[], str]
+    """Why the simulated Kubernetes API does not answer; empty while it does."""
+    journal: Journal = field(default_factory=Journal)
+    engine: Engine | None = None
+    round: int = 0
+    gone: bool = False
+    _orders: deque[_Order] = field(default_factory=deque)
+    _called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # ---- for ever
+
+    async def until_gone(self) -> None:
+        """Reconcile until the cluster is deleted; raises nothing but cancellation."""
+        while not self.gone:
+            await self._carry_out()
+            record = await records.load(self.seams.store, self.name)
+            if record is None:
+                await self._called.wait()
+                continue
+            try:
+                await self._reconcile(record)
+            except FlatyardError as error:
+                await self._trouble(error.what)
+            except Exception as error:  # the program's edge: a bug must not end the cluster's process
+                traceback.print_exc()
+                await self._trouble(f"{type(error).__name__}: {error}")
+
+    async def _reconcile(self, record: ClusterRecord) -> None:
+        round = self.round
+        async with engine_of(self.seams, self.name) as engine:
+            self.engine = engine
+            try:
+                outcome = asyncio.create_task(engine.until_done(FOR_EVER), name="until done")
+                called = asyncio.create_task(self._called.wait(), name="until called")
+                try:
+                    await asyncio.wait((outcome, called), return_when=asyncio.FIRST_COMPLETED)
+                    if outcome.done():
+                        await self._tell(round, record, outcome.result())
+                    if not self.gone:
+                        await called
+                finally:
+                    for task in (outcome, called):
+                        task.cancel()
+            finally:
+                self.engine = None
+
+    async def _tell(self, round: int, record: ClusterRecord, outcome: Outcome) -> None:
+        if not outcome.gone:
+            waits = tuple(_line(self.name, wait) for wait in outcome.waits)
+            self.journal.add(Event(EventKind.OUTCOME, round, self._now(), waits=waits))
+            return
+        left = await self.seams.cloud.sweep(ClusterRef(record.id, record.name))
+        kept = tuple(WaitLine(f"{o.kind}/{o.name or o.id}", "kept") for o in left if o.kept)
+        self.gone = True
+        self.journal.add(Event(EventKind.GONE, round, self._now(), waits=kept, left=len(left) - len(kept)))
+
+    async def _trouble(self, sentence: str) -> None:
+        self.journal.add(Event(EventKind.TROUBLE, self.round, self._now(), sentence=sentence))
+        await asyncio.sleep(PAUSE)
+
+    def on_step(self, step: Step) -> None:
+        self.journal.add(
+            Event(
+                EventKind.STEP,
+                self.round,
+                rfc3339(step.at),
+                step.object,
+                step.state.value,
+                step.sentence,
+                step.next,
+            )
+        )
+
+    def _now(self) -> str:
+        return rfc3339(self.seams.world.now())
+
+    # ---- commands
+
+    async def _carry_out(self) -> None:
+        self._called.clear()
+        while self._orders:
+            order = self._orders.popleft()
+            try:
+                await order.act()
+            except FlatyardError as error:
+                order.done.set_exception(error)
+            else:
+                self.round += 1
+                order.done.set_result(self.round)
+
+    async def _order(self, act: Callable[[], Awaitable[object]]) -> bytes:
+        order = _Order(lambda: _patiently(act), asyncio.get_running_loop().create_future())
+        self._orders.append(order)
+        self._called.set()
+        return json.dumps({"round": await order.done}).encode()
+
+    async def answer(self, method: str, path: str, query: dict[str, str], body: Json) -> bytes | None:
+        """The control routes (`control.Behind`)."""
+        match method, path:
+            case "GET", "healthz":
+                return b"{}"
+            case "GET", "observed":
+                return await _patiently(self._observed)
+            case "GET", "state":
+                return (await self.state()).encode()
+            case "GET", "objects" if query.get("kind") in KINDS:
+                found = await self._objects(KINDS[query["kind"]])
+                return json.dumps({"items": [object.raw for object in found]}).encode()
+            case "POST", "intent":
+                wanted = _wanted(body)
+                return await self._order(lambda: commands.write_intent(self.seams, wanted))
+            case "POST", "scale":
+                pool, replicas = str(body["pool"]), int(body["replicas"])
+                return await self._order(
+                    lambda: commands.write_replicas(self.seams, self.name, pool, replicas)
+                )
+            case "POST", "down":
+                volumes = bool(body.get("delete_volumes"))
+                return await self._order(lambda: self._bury(volumes))
+            case _:
+                return None
+
+    async def _bury(self, delete_volumes: bool) -> None:
+        if await commands.write_tombstone(self.seams, self.name, delete_volumes=delete_volumes) is None:
+            self.gone = True
+            self.journal.add(Event(EventKind.GONE, self.round + 1, self._now()))
+
+    def follow(self, round: int) -> AsyncIterator[Event]:
+        return self.journal.follow(round)
+
+    def why_no_api(self) -> str:
+        return self.available()
+
+    async def _observed(self) -> bytes:
+        return json.dumps(asdict(await commands.look(self.seams, self.name))).encode()
+
+    # ---- how it stands
+
+    async def state(self) -> State:
+        """How the cluster stands now."""
+        record = await records.load(self.seams.store, self.name)
+        endpoint = record.endpoint if record else None
+        waits = self.engine.context.queue.waits() if self.engine else ()
+        return State(
+            name=self.name,
+            id=record.id if record else "",
+            phase=record.phase.value if record else "",
+            twin=self.run.twin,
+            region=self.run.region,
+            speed=self.run.speed,
+            server=self.run.url,
+            endpoint=f"{endpoint.host}:{endpoint.port}" if endpoint else "",
+            flatcar=record.images.flatcar if record else "",
+            api=not self.available(),
+            waits=tuple(_line(self.name, wait) for wait in waits),
+            clusters=await self._objects(r.CLUSTERS),
+            deployments=await self._objects(r.MACHINE_DEPLOYMENTS),
+            machines=await self._objects(r.MACHINES),
+            nodes=await self._objects(r.NODES),
+        )
+
+    async def _objects(self, resource: Resource) -> tuple[Object, ...]:
+        """All objects of a kind, from where they live now; none while that cannot be asked."""
+        try:
+            api = await self._api(resource)
+            return (await api.list(resource)).items if api is not None else ()
+        except Unreachable:
+            return ()
+
+    async def _api(self, resource: Resource) -> Api | None:
+        record = await records.load(self.seams.store, self.name)
+        if record is None:
+            return None
+        if record.phase is Phase.BOOTSTRAPPING and resource in INTENT:
+            return self.engine.context.book if self.engine else None
+        return await commands.connect(self.seams, record) if record.endpoint else None
+
+
+def _wanted(body: Json) -> Wanted:
+    deployments = tuple(from_json(MachineDeployment, raw) for raw in body["deployments"])
+    return Wanted(from_json(Cluster, body["cluster"]), deployments)
+
+
+def _line(name: str, wait: Wait) -> WaitLine:
+    object = f"{wait.key.kind}/{wait.key.name or name}"
+    return WaitLine(object, wait.reason, wait.final, wait.next)
+
+
+async def _patiently(act: Callable[[], Awaitable[T]]) -> T:
+    """Try again while the cluster's API comes up, for at most API_PATIENCE seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + API_PATIENCE
+    while True:
+        try:
+            return await act()
+        except Unreachable:
+            if loop.time() > deadline:
+                raise
+            await asyncio.sleep(PAUSE)

@@ -1,0 +1,125 @@
+"""Finding the living background process of a simulated cluster, or starting one in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import flatyard
+from flatyard.base.errors import Failed
+from flatyard.base.world import RealWorld
+from flatyard.controller.link import Broken, Link
+from flatyard.controller.places import Places
+from flatyard.controller.runfile import hold, look
+from flatyard.engine import record as records
+from flatyard.engine.wanted import cluster_object
+from flatyard.model.cluster import Cluster
+from flatyard.store import open_store
+
+START_SECONDS = 30.0
+POLL = 0.05
+LOG_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a first process of a cluster must know; a successor finds it in the run file."""
+
+    cluster: Cluster
+    speed: float
+
+
+async def link_to(places: Places, start: Start | None = None) -> Link:
+    """A link to the living process, started now if there is none.
+
+    Raises Failed when it cannot be started, with the end of its log.
+    """
+    child: subprocess.Popen[bytes] | None = None
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_SECONDS
+    while loop.time() < deadline:
+        run, living = look(places.run)
+        if living and run is not None and run.port:
+            link = Link(run)
+            try:
+                await link.health()
+                return link
+            except Broken:
+                await link.__aexit__(None, None, None)
+        elif not living and (child is None or child.poll() is not None):
+            if child is not None and child.returncode != 0:
+                raise _stillborn(places, f"it ended with exit code {child.returncode}")
+            if start is not None:
+                await prepare(places, start)
+            child = spawn(places)
+        await asyncio.sleep(POLL)
+    raise _stillborn(places, f"it did not answer within {START_SECONDS:.0f} s")
+
+
+async def prepare(places: Places, start: Start) -> None:
+    """Make the account's folder for a cluster that is new; what a deleted one of that name left is removed."""
+    held = hold(places.run)
+    if held is None:
+        return
+    try:
+        if await exists(places.name):
+            return
+        remove_folder(places)
+        places.folder.mkdir(mode=0o700, parents=True)
+        places.cluster.touch(mode=0o600)
+        text = json.dumps({"cluster": cluster_object(start.cluster), "speed": start.speed}, indent=1)
+        places.cluster.write_text(text, encoding="utf-8")
+    finally:
+        held.release()
+
+
+async def exists(name: str) -> bool:
+    """Whether the store knows a cluster of that name."""
+    return await records.load(open_store(None, RealWorld()), name) is not None
+
+
+def remove_folder(places: Places) -> None:
+    """Remove the simulated account, and how its process was reached."""
+    shutil.rmtree(places.folder, ignore_errors=True)
+
+
+def spawn(places: Places) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one, in a session of its own, talking to its log alone."""
+    places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "flatyard.controller.simulated", places.name]
+    package = str(Path(flatyard.__file__).resolve().parent.parent)
+    others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *others])}
+    if "://" not in environment.get("FLATYARD_STATE", ""):
+        environment["FLATYARD_STATE"] = str(places.state)
+    log = os.open(places.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env=environment,
+        )
+    finally:
+        os.close(log)
+
+
+def _stillborn(places: Places, why: str) -> Failed:
+    try:
+        lines = places.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    except FileNotFoundError:
+        lines = []
+    return Failed(
+        f"the background process of cluster {places.name} did not start",
+        why="\n       ".join([why, *lines]),
+        next=f"see {places.log}, then run the same command again",
+    )
