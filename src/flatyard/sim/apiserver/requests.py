@@ -18,7 +18,11 @@ from flatyard.kube.registry import Cause, Deletion, bad_request
 from flatyard.kube.resources import NAMESPACES
 from flatyard.sim.apiserver.admission import FieldValidation
 
-BODY_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+BODY_TYPES = ("application/json", "application/yaml", PROTOBUF)
+NO_PROTOBUF = (
+    "the simulated API does not read protobuf, which this command sends: use kubectl apply -f or create -f"
+)
 NO_METHOD = "the server does not allow this method on the requested resource"
 
 
@@ -156,6 +160,8 @@ def decode(body: bytes, content_type: str, kind: str) -> tuple[Json, tuple[str, 
     media = media_type(content_type) or "application/json"
     if media == "application/yaml":
         return _decode_yaml(body, kind), ()
+    if media == PROTOBUF:
+        raise ApiError(NO_PROTOBUF, status=415, reason="UnsupportedMediaType")
     if media != "application/json":
         raise unsupported(BODY_TYPES)
     duplicates: list[str] = []

@@ -77,6 +77,7 @@ async def serve(
         server,
         lifespan="off",
         log_config=None,
+        log_level="critical",
         access_log=False,
         server_header=False,
         ws="none",

@@ -17,7 +17,7 @@ from flatyard.kube.registry import Deletion, bad_request, not_found
 from flatyard.kube.resources import NAMESPACES, PODS
 from flatyard.kube.selectors import from_object
 from flatyard.kube.storage import Key
-from flatyard.sim.apiserver import answers, requests, strategic, tables, types
+from flatyard.sim.apiserver import answers, columns, printers, requests, strategic, tables, types
 from flatyard.sim.apiserver.admission import Request, SchemaAdmission
 from flatyard.sim.apiserver.answers import Printer, respond
 from flatyard.sim.apiserver.negotiation import Shape, Wanted
@@ -250,12 +250,12 @@ class Writer:
             return respond(scale, media=call.wanted.media)
         metadata = scale["metadata"]
         partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
-        row = {"cells": tables.scale_cells(scale, self._reader.now()), "object": partial}
+        row = {"cells": printers.scale_cells(scale, self._reader.now()), "object": partial}
         return respond({
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{call.wanted.version}",
             "metadata": {"resourceVersion": metadata["resourceVersion"]},
-            "columnDefinitions": [tables.definition(column) for column in tables.SCALE],
+            "columnDefinitions": [tables.definition(column) for column in columns.SCALE],
             "rows": [row],
         })  # fmt: skip
 
