@@ -173,13 +173,14 @@ def test_a_worker_gives_up_an_attempt_when_the_api_never_answers(node: Node) -> 
     assert done.returncode == 1 and "https://api.prod.example:6443 does not answer" in done.stdout
 
 
-def test_a_half_joined_worker_cleans_up_its_own_files_and_joins_again(node: Node) -> None:
+def test_a_half_joined_worker_cleans_up_its_own_files_and_joins_without_preflight(node: Node) -> None:
+    """The first attempt's kubelet still has its port, which kubeadm's preflight would refuse."""
     worker(node)
     for path in ("bootstrap-kubelet.conf", "kubelet.conf", "pki/ca.crt"):
         node.write(f"/etc/kubernetes/{path}")
     node.run(layout.KUBEADM_SCRIPT)
     assert not node.path("/etc/kubernetes/bootstrap-kubelet.conf").exists()
-    assert node.calls("kubeadm") == [f"kubeadm join --config {READY}"]
+    assert node.calls("kubeadm") == [f"kubeadm join --skip-phases=preflight --config {READY}"]
 
 
 def test_a_worker_that_has_joined_does_not_join_twice(node: Node) -> None:
@@ -267,7 +268,7 @@ def test_a_dead_containerd_is_named(node: Node) -> None:
 
 
 def test_a_missing_identity_is_named(node: Node) -> None:
-    worker(node).path(READY).unlink()
+    shutil.rmtree(worker(node).path("/run/flatyard"))
     assert _blamed(node) == "flatyard-identity.service"
 
 
@@ -347,6 +348,13 @@ def test_a_silent_metadata_service_fails_the_unit_and_writes_nothing(node: Node)
     node.boot_with(CLUSTER, NodeRole.WORKER, AWS, JoinWorker(TOKEN, SECRETS.pin))
     assert node.run(layout.IDENTITY_SCRIPT, check=False).returncode != 0
     assert not node.path(layout.ENV_FILE).exists() and not node.path(READY).exists()
+
+
+def test_one_unanswered_question_among_several_fails_the_unit(node: Node) -> None:
+    node.commands["curl"] = _METADATA["aws"].replace("*availability-zone) echo us-east-1a;;", "*nothing) ;;")
+    node.boot_with(CLUSTER, NodeRole.WORKER, AWS, JoinWorker(TOKEN, SECRETS.pin))
+    assert node.run(layout.IDENTITY_SCRIPT, check=False).returncode != 0
+    assert not node.path(READY).exists()
 
 
 # ---- evidence

@@ -37,7 +37,7 @@ _ANSWERS = {
     "azure": {"account": "$(m subscriptionId)", "group": "$(m resourceGroupName)", "name": "$(m name)"},
     "gcp": {
         "account": "$(m project/project-id)",
-        "zone": "$(basename $(m instance/zone))",
+        "zone": "$(m instance/zone)\nzone=${zone##*/}",
         "name": "$(m instance/name)",
     },
     "openstack": {"id": "$(m uuid)", "name": "$(m name)"},
@@ -55,8 +55,10 @@ def identity_script(traits: NodeTraits) -> str:
     script = "#!/bin/sh\nset -eu\numask 077\nmkdir -p /run/flatyard\n"
     if learns or not by_name:
         script += _GET + _ask(traits)
-    script += "n=$(cat /etc/hostname)\n" if by_name else f"n={_answer(traits, 'dns')}\nn=${{n%% *}}\n"
-    script += f"p={_provider_id(traits) if learns else ''}\n"
+    script += (
+        f"n=$(cat {layout.HOSTNAME_FILE})\n" if by_name else f"n={_answer(traits, 'dns')}\nn=${{n%% *}}\n"
+    )
+    script += _provider_id(traits) if learns else "p=\n"
     return script + (
         f'printf \'NODE_NAME=%s\\nPROVIDER_ID=%s\\n\' "$n" "$p" >{layout.ENV_FILE}\n'
         f'sed "s|{layout.PLACEHOLDER_NODE_NAME}|$n|;s|{layout.PLACEHOLDER_PROVIDER_ID}|$p|"'
@@ -99,6 +101,7 @@ PATH=$PATH:/opt/bin
 k=/etc/kubernetes
 c={layout.KUBEADM_READY_CONFIG}
 blame(){{ echo "$1">{layout.CAUSE_FILE};echo "flatyard: $2";exit 1;}}
+mkdir -p /run/flatyard
 rm -f {layout.CAUSE_FILE}
 command -v kubeadm>/dev/null||blame {layout.SYSEXT_UNIT} "no kubeadm: is {layout.EXTENSION_LINK} there and merged?"
 [ "$(systemctl is-enabled kubelet 2>&1)" != masked ]||blame {layout.KUBELET_UNIT} "the kubelet is masked"
@@ -128,8 +131,9 @@ kubeadm init $s --config $c
 
 _JOIN_WORKER = """\
 if [ ! -e $k/kubelet.conf ]||[ ! -e /var/lib/kubelet/pki/kubelet-client-current.pem ];then
-rm -f $k/bootstrap-kubelet.conf $k/kubelet.conf $k/pki/ca.crt
-kubeadm join --config $c
+s=
+if [ -e $k/pki/ca.crt ];then s=--skip-phases=preflight;rm -f $k/bootstrap-kubelet.conf $k/kubelet.conf $k/pki/ca.crt;fi
+kubeadm join $s --config $c
 fi
 """
 
@@ -170,7 +174,7 @@ def _with_mapping(
 def _after(cluster: ClusterSettings, *, first: bool) -> str:
     # until the first control plane has bound its admin, only super-admin.conf may hold the address's lease
     vip = f"sed -i s/super-admin.conf/admin.conf/ {layout.VIP_MANIFEST}\n" if first and cluster.vip else ""
-    return f"{vip}mkdir -p {layout.STAMP.rpartition('/')[0]}\n>{layout.STAMP}\nrm -f $c {layout.KUBEADM_CONFIG}\n"
+    return f"{vip}mkdir -p {layout.STAMP.rpartition('/')[0]}\n: >{layout.STAMP}\nrm -f $c {layout.KUBEADM_CONFIG}\n"
 
 
 def _ask(traits: NodeTraits) -> str:
@@ -178,7 +182,10 @@ def _ask(traits: NodeTraits) -> str:
 
 
 def _provider_id(traits: NodeTraits) -> str:
-    return _FIELD.sub(lambda match: _answer(traits, match[1]), traits.provider_id_format)
+    """One assignment per part, because a failing one among several in one line would go unnoticed."""
+    parts = dict.fromkeys(_FIELD.findall(traits.provider_id_format))
+    asked = "".join(f"{part}={_answer(traits, part)}\n" for part in parts)
+    return asked + "p=" + _FIELD.sub(r"$\1", traits.provider_id_format) + "\n"
 
 
 def _answer(traits: NodeTraits, name: str) -> str:
