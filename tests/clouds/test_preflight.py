@@ -157,6 +157,19 @@ def test_machine_deployments_of_the_same_file_count() -> None:
     assert "the cluster needs 15 instances" in found[-1]
 
 
+def test_a_deployment_made_from_the_shorthand_counts_once_and_is_told_where_it_was_written() -> None:
+    machine = AwsMachine(instance_type=ConfigVar("t3.mediun"))
+    provider = ProviderSpec(cloud_provider="aws", operating_system="flatcar", cloud_provider_spec=machine)
+    template = MachineTemplate(spec=MachineSpecification(provider_spec=ProviderSpecSource(value=provider)))
+    spec = MachineDeploymentSpec(replicas=3, selector=LabelSelector(), template=template)
+    general = MachineDeployment(metadata=ObjectMeta(name="general"), spec=spec)
+    found = said(cluster("aws", machine), quotas=Quotas(instances=6), deployments=(general,))
+    assert [line.split(": ")[1] for line in found] == [
+        "spec.controlPlane.machine.instanceType",
+        "spec.workers[0].machine.instanceType",
+    ]
+
+
 def test_a_load_balancer_where_the_cloud_has_none() -> None:
     wanted = cluster("vsphere", None, endpoint=model.Endpoint(kind="lb"))
     assert said(wanted) == [

@@ -56,10 +56,13 @@ class Pool:
 async def problems(
     provider: Provider, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Problem, ...]:
-    """Everything that is wrong at once, errors and warnings; raises Refused when the account cannot be
-    asked.
+    """Everything that is wrong at once, errors and warnings; raises Refused when the account cannot be asked.
+
+    A deployment that was made from the cluster's `workers` shorthand is told at the shorthand.
     """
-    pools = (*_pools(cluster), *_deployed(deployments))
+    short = {pool.name for pool in cluster.spec.workers}
+    whole = (deployment for deployment in deployments if deployment.metadata.name not in short)
+    pools = (*_pools(cluster), *_deployed(whole))
     usage = await provider.usage()
     found = [*_region(provider, cluster), *_endpoint(provider, cluster), *_name(provider, cluster, pools)]
     for pool in pools:
