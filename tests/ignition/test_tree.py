@@ -125,3 +125,14 @@ def test_applying_any_links_ends_and_leaves_the_shared_base_alone(
     with contextlib.suppress(ApplyError):
         apply(config, BASE.overlay())
     assert dict(BASE.walk()) == before
+
+
+def test_account_files_that_a_config_spoils_do_not_stop_the_stage():
+    config = ignition.config(users=[ignition.user("core", groups=("wheel",))])
+    nodes = {"/etc": directory()}
+    for name, text in {"passwd": "core\ncore:x:y:z\n:\n", "group": "wheel:x:10:\nbroken\n::\n"}.items():
+        nodes[f"/etc/{name}"] = Node(NodeKind.FILE, content=text.encode())
+    tree = Tree(nodes)
+    apply(config, tree)
+    assert tree.text("/etc/group") == "wheel:x:10:core\nbroken\n::\ncore:x:1000:\n"
+    assert tree.text("/etc/passwd") == "core\ncore:x:y:z\n:\ncore:x:1000:1000::/home/core:/bin/sh\n"

@@ -5,6 +5,8 @@ The type of the field decides what a scalar means. Every type error is found; th
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -101,20 +103,28 @@ class _Reader:
         """Keys and values; merged ones follow where no explicit key stands against them."""
         seen: dict[str, int] = {}
         merges = []
+        self.check_repeated(node)
         for name, value in node.entries:
             if name.raw == "<<" and name.plain:
                 merges.append(value)
-                continue
-            if name.kind != "scalar":
+            elif name.kind != "scalar":
                 self.wrong(name, "string")
-                continue
-            if name.raw in seen:
-                text = f'mapping key "{name.raw}" already defined at line {seen[name.raw]}'
-                self.problems.append(f"line {name.line}: {text}")
-            seen[name.raw] = name.line
-            yield name.raw, value
+            else:
+                seen[name.raw] = name.line
+                yield name.raw, value
         for merged in merges:
             yield from self.merged(merged, seen)
+
+    def check_repeated(self, node: Node) -> None:
+        """go-yaml reports every pair of equal keys, the earlier key's pairs first."""
+        lines: dict[str, list[int]] = {}
+        for name, _ in node.entries:
+            lines.setdefault(name.raw, []).append(name.line)
+        for key, places in lines.items():
+            for index, first in enumerate(places):
+                quoted = json.dumps(key, ensure_ascii=False)
+                text = f"mapping key {quoted} already defined at line {first}"
+                self.problems += [f"line {later}: {text}" for later in places[index + 1 :]]
 
     def merged(self, node: Node, seen: dict[str, int]) -> Iterator[tuple[str, Node]]:
         for mapping in node.items if node.kind == "list" else (node,):
@@ -127,6 +137,7 @@ class _Reader:
 
     def scalar(self, node: Node, read: Callable[[Node], _Scalar], wanted: str) -> _Scalar | None:
         if node.kind == "scalar":
+            _check_tag(node)
             try:
                 return read(node)
             except Mismatch:
@@ -174,6 +185,7 @@ class _Reader:
 
 
 _SHORT = "tag:yaml.org,2002:"
+_RESOLVED = ("!!int", "!!float", "!!bool", "!!null", "!!timestamp")
 
 
 def short_tag(node: Node) -> str:
@@ -183,6 +195,25 @@ def short_tag(node: Node) -> str:
     if node.kind != "scalar":
         return "!!seq" if node.kind == "list" else "!!map"
     return _plain_tag(node.raw) if node.plain else "!!str"
+
+
+def _check_tag(node: Node) -> None:
+    """A written core tag must be what the text would be by itself; an integer may be called a float."""
+    if not node.tag.startswith(_SHORT):
+        return
+    said, found = short_tag(node), _plain_tag(node.raw)
+    if said == "!!binary" and not _is_base64(node.raw):
+        raise YamlError("yaml: !!binary value contains invalid base64 data")
+    if said in _RESOLVED and said != found and (said, found) != ("!!float", "!!int"):
+        raise YamlError(f"yaml: cannot decode {found} `{node.raw}` as a {said}")
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain_tag(raw: str) -> str:

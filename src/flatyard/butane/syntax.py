@@ -65,6 +65,8 @@ def _explain(text: str, what: str) -> str:
         return "yaml: control characters are not allowed"
     except yaml.MarkedYAMLError as problem:
         return _marked(problem)
+    except UnicodeEncodeError:  # half a surrogate pair; what the decoder said stands
+        pass
     return f"yaml: {what}"
 
 

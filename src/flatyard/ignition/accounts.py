@@ -32,6 +32,9 @@ _HOME_IN_USE, _GROUP_MISSING, _ID_TAKEN, _BAD_ARGUMENT, _NAME_TAKEN, _PRIMARY_GR
 _PASSWD, _GROUP, _SHADOW, _GSHADOW = "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"
 _SUBUID, _SUBGID = "/etc/subuid", "/etc/subgid"
 
+_PASSWD_FIELDS, _GROUP_FIELDS, _SHADOW_FIELDS = 7, 4, 3
+_ID_DIGITS = 10
+
 Row = list[str]
 
 
@@ -59,15 +62,15 @@ class Accounts:
             text = self.root.read(follow(self.root, file, last=True)).decode("utf-8", "replace")
         except RootError:
             return []
-        return [line.split(":") for line in text.splitlines() if line]
+        return [line.split(":") for line in text.split("\n") if line]
 
     def user(self, name: str) -> Row | None:
         """A record of /etc/passwd."""
-        return _find(self.rows(_PASSWD), name)
+        return _find(self.rows(_PASSWD), name, _PASSWD_FIELDS)
 
     def group(self, name: str) -> Row | None:
         """A record of /etc/group."""
-        return _find(self.rows(_GROUP), name)
+        return _find(self.rows(_GROUP), name, _GROUP_FIELDS)
 
     def uid(self, name: str) -> int | None:
         """A user's number."""
@@ -92,7 +95,7 @@ class Accounts:
         if not _is_name(group.name):
             raise AccountError("groupadd", _BAD_ARGUMENT, f"'{group.name}' is not a valid group name")
         gid = group.gid
-        if gid is not None and any(row[2] == str(gid) for row in self.rows(_GROUP)):
+        if gid is not None and any(_field(row, 2) == str(gid) for row in self.rows(_GROUP)):
             raise AccountError("groupadd", _ID_TAKEN, f"GID '{gid}' already exists")
         if gid is None:
             gid = self._free_id(_GROUP, "GID", system=bool(group.system))
@@ -104,7 +107,7 @@ class Accounts:
 
     def _groupdel(self, name: str) -> None:
         gid = str(self.gid(name))
-        owner = next((row for row in self.rows(_PASSWD) if row[3] == gid), None)
+        owner = next((row for row in self.rows(_PASSWD) if _field(row, 3) == gid), None)
         if owner:
             message = f"cannot remove the primary group of user '{owner[0]}'"
             raise AccountError("groupdel", _PRIMARY_GROUP, message)
@@ -148,7 +151,7 @@ class Accounts:
     def _chosen_uid(self, user: User) -> int:
         if user.uid is None:
             return self._free_id(_PASSWD, "UID", system=bool(user.system))
-        if any(row[2] == str(user.uid) for row in self.rows(_PASSWD)):
+        if any(_field(row, 2) == str(user.uid) for row in self.rows(_PASSWD)):
             raise AccountError("useradd", _ID_TAKEN, f"UID {user.uid} is not unique")
         return user.uid
 
@@ -156,7 +159,7 @@ class Accounts:
         """A group of the user's own, with the same number where that is free and in range."""
         if user.no_user_group:
             return 100
-        taken = {row[2] for row in self.rows(_GROUP)}
+        taken = {_field(row, 2) for row in self.rows(_GROUP)}
         low, high = self._range("GID", system=bool(user.system))
         is_free = low <= uid <= high and str(uid) not in taken
         gid = uid if is_free else self._free_id(_GROUP, "GID", system=bool(user.system))
@@ -173,7 +176,8 @@ class Accounts:
         for file, kind in ((_SUBUID, "SUB_UID"), (_SUBGID, "SUB_GID")):
             if not self._exists(file):
                 continue
-            ends = [int(row[1]) + int(row[2]) for row in self.rows(file) if len(row) > 2]
+            ranges = [row[1:3] for row in self.rows(file) if _field(row, 1).isdecimal()]
+            ends = [int(start) + int(count) for start, count in ranges if count.isdecimal()]
             start = max([self.login[f"{kind}_MIN"], *ends])
             self._append(file, [user.name, str(start), str(self.login[f"{kind}_COUNT"])])
 
@@ -220,7 +224,7 @@ class Accounts:
         row = self.user(user.name)
         assert row is not None
         gid = self._named_gid("usermod", user.primary_group)
-        others = {other[2] for other in self.rows(_PASSWD) if other[0] != user.name}
+        others = {_field(other, 2) for other in self.rows(_PASSWD) if other[0] != user.name}
         if user.uid is not None and str(user.uid) in others:
             raise AccountError("usermod", _ID_TAKEN, f"UID '{user.uid}' already exists")
         changed = list(row)
@@ -270,7 +274,7 @@ class Accounts:
         for file in (_PASSWD, _SHADOW, _SUBUID, _SUBGID):
             self._drop(file, name)
         own = self.group(name)
-        used = any(other[3] == row[3] for other in self.rows(_PASSWD))
+        used = any(_field(other, 3) == row[3] for other in self.rows(_PASSWD))
         if own and own[2] == row[3] and not own[3] and not used:
             self._drop(_GROUP, name)
             self._drop(_GSHADOW, name)
@@ -287,7 +291,7 @@ class Accounts:
         self._set_password(name, password or "*")
 
     def _set_password(self, name: str, password: str) -> None:
-        row = _find(self.rows(_SHADOW), name)
+        row = _find(self.rows(_SHADOW), name, _SHADOW_FIELDS)
         if row is not None and row[1] != password:
             self._replace(_SHADOW, [name, password, str(self.day), *row[3:]])
 
@@ -302,7 +306,7 @@ class Accounts:
         if group is None:
             return None
         gid = self.gid(group)
-        if gid is None and group.isdigit() and any(row[2] == group for row in self.rows(_GROUP)):
+        if gid is None and group.isdigit() and any(_field(row, 2) == group for row in self.rows(_GROUP)):
             gid = int(group)
         if gid is None:
             raise AccountError(tool, _GROUP_MISSING, f"group '{group}' does not exist")
@@ -311,7 +315,7 @@ class Accounts:
     def _set_memberships(self, name: str, groups: tuple[str, ...], *, keep: bool) -> None:
         for file in (_GROUP, _GSHADOW):
             rows = self.rows(file)
-            for row in rows:
+            for row in (row for row in rows if len(row) >= _GROUP_FIELDS):
                 members = [m for m in row[3].split(",") if m]
                 if row[0] in groups and name not in members:
                     members.append(name)
@@ -327,7 +331,7 @@ class Accounts:
 
     def _free_id(self, file: str, kind: str, *, system: bool) -> int:
         low, high = self._range(kind, system=system)
-        taken = {int(row[2]) for row in self.rows(file) if row[2].isdigit()}
+        taken = {int(row[2]) for row in self.rows(file) if _has_numbers(row, _GROUP_FIELDS)}
         used = [number for number in taken if low <= number <= high]
         if system:
             below: int = min([high + 1, *used]) - 1
@@ -373,8 +377,20 @@ class Accounts:
             self.root.chown(path, node.uid, node.gid)
 
 
-def _find(rows: list[Row], name: str) -> Row | None:
-    return next((row for row in rows if row[0] == name), None)
+def _find(rows: list[Row], name: str, fields: int) -> Row | None:
+    """The first record of a name that has all its fields, and numbers where numbers belong."""
+    whole = (row for row in rows if row[0] == name and len(row) >= fields)
+    return next((row for row in whole if fields == _SHADOW_FIELDS or _has_numbers(row, fields)), None)
+
+
+def _has_numbers(row: Row, fields: int) -> bool:
+    numbers = [_field(row, 2)] if fields == _GROUP_FIELDS else row[2:4]
+    return all(number.isdecimal() and len(number) <= _ID_DIGITS for number in numbers)
+
+
+def _field(row: Row, index: int) -> str:
+    """A field; a config may have appended lines with too few."""
+    return row[index] if index < len(row) else ""
 
 
 def _is_name(name: str) -> bool:
