@@ -157,6 +157,10 @@ def test_the_list_for_help_names_every_fault_once() -> None:
         ("zone:us-east-1a=up", "--fault:1:17: error: 'up' is not allowed; allowed: down, full"),
         ("rate:rps=0", "--fault:1:10: error: '0' is not allowed; allowed: a number above 0"),
         ("image:lag=5@t=3", "--fault:1:13: error: image:lag has no condition 't'; allowed: none"),
+        (
+            "instance:vanish",
+            "--fault:1:16: error: instance:vanish needs @machine=; allowed: a whole number from 1",
+        ),
         ("list:lag=30@t=x", "--fault:1:15: error: t is 'x'; allowed: a number of seconds"),
     ],
 )

@@ -32,6 +32,7 @@ from flatyard.clouds.facts import Quotas
 from flatyard.clouds.sim.account import UNLIMITED
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.cloud import SimCloud
+from flatyard.clouds.sim.consoles import CHUNK, CHUNKS, Consoles
 from flatyard.clouds.sim.door import Op, Refused
 from flatyard.clouds.sim.images import ImageFilter
 from flatyard.clouds.sim.orders import RunInstance
@@ -516,6 +517,24 @@ def test_the_users_own_network_is_used_and_never_deleted() -> None:
 
 
 # ---- memory
+
+
+def test_a_console_keeps_its_last_lines_across_a_restart() -> None:
+    disk = MemoryDisk()
+    console = Consoles(disk)
+    console.write("i-1", "first")
+    for number in range(5 * CHUNK):
+        console.write("i-2", f"line {number}")
+    console.write("i-2", "two\nlines")
+    again = Consoles(disk)
+    assert again.read("i-1") == ("first",)
+    assert again.read("i-2") == console.read("i-2")
+    assert again.read("i-2")[-3:] == (f"line {5 * CHUNK - 1}", "two", "lines")
+    for number in range(100 * CHUNK):
+        again.write("i-2", f"more {number}")
+    assert len(again.read("i-2")) <= CHUNK * CHUNKS
+    again.forget("i-2")
+    assert len(list(disk.items())) == 1
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -7,8 +7,10 @@ from functools import partial
 
 from flatyard.sim.disk import Disk
 
-KEPT = 400
-"""Lines that a console keeps."""
+CHUNK = 50
+"""Lines under one key of the disk: a key for each line would make the disk a thousand times as long as needed."""
+CHUNKS = 8
+"""Chunks that a console keeps."""
 _PREFIX = "cloud/console/"
 
 
@@ -17,21 +19,25 @@ class Consoles:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._lines: dict[str, dict[int, str]] = {}
+        self._chunks: dict[str, dict[int, list[str]]] = {}
         for key, value in disk.items(_PREFIX):
             instance_id, _, number = key[len(_PREFIX) :].rpartition("#")
-            self._lines.setdefault(instance_id, {})[int(number)] = value.decode()
+            self._chunks.setdefault(instance_id, {})[int(number)] = value.decode().split("\n")
 
-    def write(self, instance_id: str, line: str) -> None:
-        """Append one line."""
-        lines = self._lines.setdefault(instance_id, {})
-        number = next(reversed(lines)) + 1 if lines else 0
-        lines[number] = line
-        self._disk.put(f"{_PREFIX}{instance_id}#{number:08d}", line.encode())
-        if len(lines) > KEPT:
-            oldest = next(iter(lines))
-            del lines[oldest]
-            self._disk.delete(f"{_PREFIX}{instance_id}#{oldest:08d}")
+    def write(self, instance_id: str, text: str) -> None:
+        """Append a line, or several in one text."""
+        chunks = self._chunks.setdefault(instance_id, {})
+        number = next(reversed(chunks), 0)
+        lines = chunks.setdefault(number, [])
+        if len(lines) >= CHUNK:
+            number, lines = number + 1, []
+            chunks[number] = lines
+        lines.extend(text.split("\n"))
+        self._disk.put(_key(instance_id, number), "\n".join(lines).encode())
+        if len(chunks) > CHUNKS:
+            oldest = next(iter(chunks))
+            del chunks[oldest]
+            self._disk.delete(_key(instance_id, oldest))
 
     def writer(self, instance_id: str) -> Callable[[str], None]:
         """What the machine writes its console with."""
@@ -39,8 +45,12 @@ class Consoles:
 
     def read(self, instance_id: str) -> tuple[str, ...]:
         """Every kept line, oldest first."""
-        return tuple(self._lines.get(instance_id, {}).values())
+        return tuple(line for lines in self._chunks.get(instance_id, {}).values() for line in lines)
 
     def forget(self, instance_id: str) -> None:
-        for number in self._lines.pop(instance_id, {}):
-            self._disk.delete(f"{_PREFIX}{instance_id}#{number:08d}")
+        for number in self._chunks.pop(instance_id, {}):
+            self._disk.delete(_key(instance_id, number))
+
+
+def _key(instance_id: str, number: int) -> str:
+    return f"{_PREFIX}{instance_id}#{number:08d}"

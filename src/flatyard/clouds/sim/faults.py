@@ -40,6 +40,8 @@ class Kind:
     value: str
     keys: tuple[str, ...]
     says: str
+    needs: str = ""
+    """The key without which it means nothing."""
 
 
 _AT_THE_DOOR = (
@@ -64,7 +66,14 @@ FAULTS: tuple[Kind, ...] = (
     Kind("rate", "rps", "number", _TIME_KEYS, "the account may make so many calls a second"),
     Kind("boot", "hang", "", _MACHINE_KEYS, "the instance runs and its machine never boots"),
     Kind("boot", "slow", "seconds", _MACHINE_KEYS, "the machine boots so much later"),
-    Kind("instance", "vanish", "", ("machine", "t"), "somebody deletes the instance behind our back"),
+    Kind(
+        "instance",
+        "vanish",
+        "",
+        ("machine", "t"),
+        "somebody deletes the instance behind our back",
+        needs="machine",
+    ),
     Kind("sysext", "corrupt", "", _MACHINE_KEYS, "the Kubernetes extension arrives with a flipped byte"),
     Kind("sysext", "missing", "", _MACHINE_KEYS, "the Kubernetes extension is not found"),
 )
@@ -156,6 +165,10 @@ class _Reader:
             return None
         self._check_value(kind, match)
         conditions = dict(self._conditions(kind, match))
+        if kind.needs and kind.needs not in conditions and not self.problems:
+            self._wrong(
+                len(self.text), f"{kind.what}:{kind.name} needs @{kind.needs}=", _CONDITIONS[kind.needs][1]
+            )
         return Fault(
             what=kind.what,
             name=match["name"],

@@ -36,6 +36,7 @@ class Networks:
     def __init__(self, account: Account, addresses: Addresses) -> None:
         self._account = account
         self._addresses = addresses
+        self._held: dict[str, tuple[int, tuple[str, ...]]] = {}
 
     # ---- networks
 
@@ -240,8 +241,14 @@ class Networks:
 
     def _holders(self, address: AddressRow) -> tuple[str, ...]:
         """Who may hold a virtual address: the control planes of its cluster."""
+        instances = self._account.instances
+        version, holders = self._held.get(address.id, (-1, ()))
+        if version == instances.version:
+            return holders
         wanted = {TAG_ROLE: Role.CONTROL_PLANE.value, TAG_CLUSTER: address.tags.get(TAG_CLUSTER, "")}
-        return tuple(row.id for row in self._account.instances.tagged(wanted))
+        holders = tuple(row.id for row in instances.tagged(wanted))
+        self._held[address.id] = (instances.version, holders)
+        return holders
 
     def _living(self) -> tuple[InstanceRow, ...]:
         return tuple(row for row in self._account.instances if row.state is not InstanceState.TERMINATED)

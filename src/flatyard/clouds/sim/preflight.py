@@ -183,7 +183,7 @@ def _quotas(provider: Provider, pools: tuple[Pool, ...], usage: Usage) -> Iterat
     for what, wanted, used, limit in needs:
         if limit and used + wanted > limit:
             text = f"the cluster needs {wanted} {what}; the account may use {limit} and uses {used}"
-            yield _error("spec", text, advice)
+            yield _error("spec", f"{text}; {advice}" if advice else text)
 
 
 def _vcpus(provider: Provider, machine: MachineSpec | None) -> int:

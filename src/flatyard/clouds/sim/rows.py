@@ -174,16 +174,20 @@ class Shelf(Generic[R]):
         self._prefix = f"cloud/{KINDS[kind]}/"
         self._codec = _Codec(kind)
         loaded = (self._codec.decode(value) for _, value in disk.items(self._prefix))
+        self.version = 0
+        """Grows with every change, so that what is derived from the rows can be kept until then."""
         self._rows: dict[str, R] = {row.id: row for row in sorted(loaded, key=lambda row: row.seq)}
 
     def put(self, row: R) -> R:
         self._disk.put(self._prefix + row.id, self._codec.encode(row))
         self._rows[row.id] = row
+        self.version += 1
         return row
 
     def remove(self, row_id: str) -> None:
         if self._rows.pop(row_id, None) is not None:
             self._disk.delete(self._prefix + row_id)
+            self.version += 1
 
     def get(self, row_id: str) -> R | None:
         return self._rows.get(row_id)
