@@ -117,6 +117,8 @@ class _Reader:
 
     def check_repeated(self, node: Node) -> None:
         """go-yaml reports every pair of equal keys, the earlier key's pairs first."""
+        if len({name.raw for name, _ in node.entries}) == len(node.entries):
+            return
         lines: dict[str, list[int]] = {}
         for name, _ in node.entries:
             lines.setdefault(name.raw, []).append(name.line)

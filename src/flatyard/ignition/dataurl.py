@@ -15,6 +15,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from flatyard.ignition.types import Resource
 
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
 _GZIP_PENALTY = len("gzip")
 _NEVER_COMPRESSIBLE = 40  # an empty gzip member alone takes 20 bytes, 28 in base64, 36 with the prefix
 _TOKEN = r"[!#-'*+\-.0-9A-Z^-~]"
@@ -119,9 +120,9 @@ def decode(url: str) -> bytes:
 
 
 def _shortest_plain(data: bytes) -> str:
-    escaped = "," + escape(data)
+    escaped_length = len(",") + len(data) + 2 * len(data.translate(None, _UNRESERVED))
     encoded_length = len(";base64,") + (len(data) + 2) // 3 * 4
-    return _base64_form(data) if encoded_length < len(escaped) else escaped
+    return _base64_form(data) if encoded_length < escaped_length else "," + escape(data)
 
 
 def _base64_form(data: bytes) -> str:
