@@ -55,6 +55,9 @@ class Switchboard:
         power = self.on.pop(instance_id, None)
         self.log.append(("stop", power.number if power else 0))
 
+    def cut(self, instance_id: str) -> None:
+        self.log.append(("cut", self.on.pop(instance_id).number))
+
     def restart(self, instance_id: str) -> None:
         self.log.append(("restart", self.on[instance_id].number))
 
@@ -273,6 +276,7 @@ def test_a_zone_that_is_down_takes_its_machines_with_it_and_gives_them_back() ->
             await at.create(3, "us-east-1a")
         await asyncio.sleep(60)
         assert sorted(at.machines.on) == sorted([kept, lost])
+        assert at.machines.log[-2:] == [("cut", 1), ("start", 1)], "its disk is not thrown away"
 
     rig("zone:us-east-1a=down@t=50,for=50")(script)
 

@@ -69,6 +69,9 @@ class Machines:
     def stop(self, instance_id: str) -> None:
         self.on.pop(instance_id, None)
 
+    def cut(self, instance_id: str) -> None:
+        self.on.pop(instance_id, None)
+
     def restart(self, instance_id: str) -> None:
         self.restarted.append(instance_id)
 

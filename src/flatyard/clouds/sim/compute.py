@@ -155,7 +155,7 @@ class Compute:
         """A zone fails: its instances are off, and the API goes on saying that they run."""
         for row in self._rows:
             if row.zone == zone and row.state is InstanceState.RUNNING:
-                self._machines.stop(row.id)
+                self._machines.cut(row.id)
 
     def restore_power(self, zone: str) -> None:
         """The zone is back; what ran there boots again."""

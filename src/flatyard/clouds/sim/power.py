@@ -69,7 +69,11 @@ class Machines(Protocol):
         ...
 
     def stop(self, instance_id: str) -> None:
-        """Power off; the machine may be gone already."""
+        """Power off for good: the instance is being deleted, and its disk with it. It may be gone already."""
+        ...
+
+    def cut(self, instance_id: str) -> None:
+        """Power off as a failing zone does; `start` brings the same machine back with its disk."""
         ...
 
     def restart(self, instance_id: str) -> None:
@@ -84,6 +88,9 @@ class NoMachines:
         return
 
     def stop(self, instance_id: str) -> None:
+        return
+
+    def cut(self, instance_id: str) -> None:
         return
 
     def restart(self, instance_id: str) -> None:

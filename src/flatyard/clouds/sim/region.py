@@ -69,6 +69,11 @@ class SimulatedMachines:
             machine.power_off()
         self._disk.delete(_MEMORIES + instance_id)
 
+    def cut(self, instance_id: str) -> None:
+        machine = self.machines.get(instance_id)
+        if machine is not None:
+            machine.power_off()
+
     def restart(self, instance_id: str) -> None:
         machine = self.machines.get(instance_id)
         if machine is not None:
