@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from flatyard.ignition.tree import NodeKind, RootError, Tree, make_parents
@@ -21,7 +21,7 @@ from flatyard.node.evidence import MOST_LINES, Report, format_report
 from flatyard.sim.base_tree import command_version
 from flatyard.sim.extensions import merge_extensions
 from flatyard.sim.hardware import Hardware
-from flatyard.sim.systemd import Manager, Unit
+from flatyard.sim.systemd import Manager, Unit, Vendor
 
 PATH = ("/usr/local/bin", "/usr/bin", "/opt/bin")
 _KUBEADM = re.compile(r"\bkubeadm (?:init|join)\b")
@@ -66,11 +66,12 @@ class Boot:
         self._journal: deque[tuple[str, str]] = deque(maxlen=JOURNAL)
         self.kubeadm: list[str] = []
         """Units that run kubeadm and may start."""
+        self._vendor = Vendor(hardware.image_version, hardware.arch, hardware.kubernetes)
         self.tree = self._with_extensions(tree)
-        self.manager = Manager(self.tree)
+        self.manager = Manager(self.tree, self._vendor)
 
     def _with_extensions(self, tree: Tree) -> Tree:
-        before = Manager(tree)
+        before = Manager(tree, self._vendor)
         unit = before.load(layout.SYSEXT_UNIT)
         if unit.problem or layout.SYSEXT_UNIT not in before.boot() or before.unmet(layout.SYSEXT_UNIT):
             return tree.overlay()
@@ -82,6 +83,7 @@ class Boot:
             self._say(f"systemd-sysext[710]: {line}")
         if merged.failed:
             self._fail(layout.SYSEXT_UNIT, state, "exit-code")
+        self._vendor = replace(self._vendor, extensions=merged.contents)
         return merged.tree.overlay()
 
     # ---- units

@@ -27,6 +27,7 @@ class Merged:
     tree: Tree
     log: tuple[str, ...]
     failed: bool = False
+    contents: tuple[SimulatedContents, ...] = ()
 
 
 def merge_extensions(tree: Tree, arch: str) -> Merged:
@@ -53,7 +54,7 @@ def merge_extensions(tree: Tree, arch: str) -> Merged:
         return Merged(tree, (*log, "No extensions found."))
     log.append(f"Using extensions {', '.join(repr(image.name) for image in contents)}.")
     log.append("Merged extensions into '/usr'.")
-    return Merged(_overlay(tree, contents), tuple(log))
+    return Merged(with_extensions(tree, tuple(contents)), tuple(log), contents=tuple(contents))
 
 
 def _images(tree: Tree, folder: str) -> list[tuple[str, bytes]]:
@@ -72,7 +73,8 @@ def _is_real(content: bytes) -> bool:
     return content.startswith(_FILESYSTEMS[0]) or content[_EROFS_AT : _EROFS_AT + 4] == _FILESYSTEMS[1]
 
 
-def _overlay(tree: Tree, contents: list[SimulatedContents]) -> Tree:
+def with_extensions(tree: Tree, contents: tuple[SimulatedContents, ...]) -> Tree:
+    """An overlay of the tree with what the extensions bring."""
     merged = tree.overlay()
     for image in contents:
         for name in image.commands:

@@ -10,10 +10,14 @@ import posixpath
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from flatyard.ignition.presets import split_instance
-from flatyard.ignition.tree import NodeKind, RootError, Tree
+from flatyard.ignition.tree import Node, NodeKind, RootError, Tree
 from flatyard.ignition.unitfile import UnitError, parse_unit
+from flatyard.sim.base_tree import flatcar_root
+from flatyard.sim.extensions import with_extensions
+from flatyard.sysext.simulated import SimulatedContents
 
 SEARCH = (
     "/etc/systemd/system",
@@ -21,8 +25,10 @@ SEARCH = (
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
 )
+_OWN_UNITS, _USR_UNITS = SEARCH[:2], SEARCH[2:]
 PRESETS = ("/etc/systemd/system-preset", "/run/systemd/system-preset", "/usr/lib/systemd/system-preset")
 DEFAULT_TARGET = "multi-user.target"
+Entries = tuple[tuple[str, Node], ...]
 _STRONG = ("Requires", "BindsTo", "Requisite")
 _WEAK = ("Wants", "Upholds")
 _LIST_OPTIONS = (
@@ -45,6 +51,7 @@ class Unit:
     options: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     problem: str = ""
     """`masked`, `not-found`, or `bad-setting: …`."""
+    _lines: list[list[list[str]]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def kind(self) -> str:
@@ -74,6 +81,11 @@ class Unit:
 
     def commands(self) -> list[list[str]]:
         """ExecStartPre and ExecStart as words, variables filled in; the prefix characters stay on the first."""
+        if not self._lines:
+            self._lines.append(self._read_commands())
+        return self._lines[0]
+
+    def _read_commands(self) -> list[list[str]]:
         variables = self.environment()
         lines = [*self.all("ExecStartPre", "Service"), *self.all("ExecStart", "Service")]
         return [_words(expand(line, self.name), variables) for line in lines if line]
@@ -128,14 +140,17 @@ def escape_path(path: str) -> str:
     return f"\\x2e{shown[1:]}" if shown.startswith(".") else shown
 
 
-class Manager:
-    """systemd on one tree, as it would boot it. The tree must not change while this is in use."""
+class UnitSet:
+    """All units of one tree and how they hang together; equal machines share one."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+    def __init__(self, entries: Entries) -> None:
+        self._tree = Tree(_with_folders(entries))
         self._units: dict[str, Unit] = {}
+        self._folders: dict[str, tuple[str, ...]] = {}
         self._preset = self._read_presets()
         self._installed = self._install()
+        self._order: tuple[str, ...] | None = None
+        self._strong: dict[str, tuple[str, ...]] = {}
 
     # ---- loading
 
@@ -181,10 +196,8 @@ class Manager:
         return [found[entry] for entry in sorted(found)]
 
     def _names(self, directory: str) -> tuple[str, ...]:
-        node = self._tree.get(directory)
-        if node is None or node.kind is not NodeKind.DIRECTORY:
-            return ()
-        return self._tree.listdir(self._tree.resolve(directory))
+        node = self._tree.lstat(directory)
+        return self._tree.listdir(directory) if node is not None and node.kind is NodeKind.DIRECTORY else ()
 
     def _parsed(self, name: str, texts: list[str]) -> Unit:
         unit = Unit(name)
@@ -251,22 +264,27 @@ class Manager:
 
     # ---- dependencies
 
-    def strong(self, name: str) -> list[str]:
+    def strong(self, name: str) -> tuple[str, ...]:
         """Units without which this one does not start."""
+        if name not in self._strong:
+            self._strong[name] = self._find_strong(name)
+        return self._strong[name]
+
+    def _find_strong(self, name: str) -> tuple[str, ...]:
         unit = self.load(name)
         found = [other for option in _STRONG for other in unit.all(option)]
         found += self._linked(name, ".requires")
         found += [other for other, required in self._installed.get(name, {}).items() if required]
         found += self.mounts(name)
-        return list(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found))
 
-    def weak(self, name: str) -> list[str]:
+    def weak(self, name: str) -> tuple[str, ...]:
         """Units that are started along with this one, whatever becomes of them."""
         unit = self.load(name)
         found = [other for option in _WEAK for other in unit.all(option)]
         found += self._linked(name, ".wants") + self._linked(name, ".upholds")
         found += [other for other, required in self._installed.get(name, {}).items() if not required]
-        return list(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found))
 
     def mounts(self, name: str) -> list[str]:
         """The mount units that RequiresMountsFor= and the unit's own kind call for."""
@@ -299,8 +317,13 @@ class Manager:
     def _explicit(self, name: str) -> list[str]:
         return self.load(name).all("After")
 
-    def boot(self) -> list[str]:
+    def boot(self) -> tuple[str, ...]:
         """Every unit that a boot into the default target starts, in the order in which it could."""
+        if self._order is None:
+            self._order = tuple(self._sorted())
+        return self._order
+
+    def _sorted(self) -> dict[str, None]:
         names = self._closure()
         after: dict[str, list[str]] = {name: [] for name in names}
         for name in names:
@@ -311,7 +334,7 @@ class Manager:
         ordered: dict[str, None] = {}
         for name in names:
             self._visit(name, after, ordered, {})
-        return list(ordered)
+        return ordered
 
     def _closure(self) -> list[str]:
         found: dict[str, None] = {}
@@ -322,7 +345,7 @@ class Manager:
                 continue
             found[name] = None
             if not self.load(name).problem:
-                queue += self.strong(name) + self.weak(name)
+                queue += (*self.strong(name), *self.weak(name))
         return list(found)
 
     def _visit(
@@ -335,6 +358,64 @@ class Manager:
             self._visit(other, after, ordered, path)
         del path[name]
         ordered[name] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What the read-only /usr holds: it names all of a machine's units that are not its own."""
+
+    image: str
+    arch: str
+    kubernetes: str | None = None
+    extensions: tuple[SimulatedContents, ...] = ()
+
+    def tree(self) -> Tree:
+        """The image's root with the extensions merged; shared, not to be written to."""
+        return with_extensions(flatcar_root(self.image, self.arch, self.kubernetes), self.extensions)
+
+
+@lru_cache(maxsize=64)
+def _vendor_units(vendor: Vendor) -> Entries:
+    return _snapshot(vendor.tree(), (*_USR_UNITS, PRESETS[-1]))
+
+
+@lru_cache(maxsize=256)
+def _unit_set(vendor: Vendor, own: Entries) -> UnitSet:
+    return UnitSet((*_vendor_units(vendor), *own))
+
+
+def _snapshot(tree: Tree, folders: tuple[str, ...]) -> Entries:
+    """Everything in the folders; links, but for masks, as the files that they lead to."""
+    found: list[tuple[str, Node]] = []
+    for folder in folders:
+        for path, node in tree.walk(folder):
+            if node.kind is NodeKind.LINK and node.target != "/dev/null":
+                there = tree.get(path)
+                node = Node(NodeKind.FILE, content=there.content) if there is not None else node
+            found.append((path, node))
+    return tuple(found)
+
+
+def _with_folders(entries: Entries) -> dict[str, Node]:
+    nodes = dict(entries)
+    for path, _ in entries:
+        parts = path.split("/")[1:-1]
+        for depth in range(1, len(parts) + 1):
+            nodes.setdefault("/" + "/".join(parts[:depth]), Node(NodeKind.DIRECTORY, 0o755))
+    return nodes
+
+
+class Manager:
+    """systemd on one machine: its units, and the conditions that depend on the rest of its tree."""
+
+    def __init__(self, tree: Tree, vendor: Vendor) -> None:
+        self._tree = tree
+        self.units = _unit_set(vendor, _snapshot(tree, (*_OWN_UNITS, *PRESETS[:-1])))
+        self.load = self.units.load
+        self.strong = self.units.strong
+        self.weak = self.units.weak
+        self.boot = self.units.boot
+        self.is_enabled = self.units.is_enabled
 
     # ---- conditions
 
@@ -374,7 +455,7 @@ class Manager:
             case "FileIsExecutable":
                 return node is not None and node.kind is NodeKind.FILE and bool(node.mode & 0o111)
             case "DirectoryNotEmpty":
-                return bool(self._names(argument))
+                return node is not None and bool(self._tree.listdir(self._tree.resolve(argument)))
             case _:
                 return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from flatyard.node.inputs import (
     NodeRole,
     PoolSettings,
 )
-from flatyard.node.render import render
+from flatyard.node.render import prepare, render
 from flatyard.pki import BootstrapToken
 from flatyard.pki.secrets import ClusterSecrets, new_secrets
 from flatyard.sim.disk import Disk, MemoryDisk
@@ -102,6 +103,7 @@ class Lab:
         self.consoles: dict[str, list[str]] = {}
         self.memories: dict[str, Memory] = {}
         self.hairpin = True
+        self.given: dict[str, Any] = {}
         self.api = self.kubernetes.client()
 
     # ---- configs
@@ -112,9 +114,9 @@ class Lab:
             self.tokens[name] = BootstrapToken(f"t{number:05}", f"{number:016}")
         return self.tokens[name]
 
-    def settings(self, **changes: Any) -> ClusterSettings:
+    def settings(self) -> ClusterSettings:
         given: dict[str, Any] = {"name": "prod", "id": "c1", "kubernetes": VERSION, "endpoint_host": ENDPOINT}
-        return ClusterSettings(**{**given, **changes})
+        return ClusterSettings(**{**given, **self.given})
 
     def pool(self, role: NodeRole, **changes: Any) -> PoolSettings:
         digest = hashlib.sha256(simulated_image(VERSION)).hexdigest()
@@ -125,11 +127,31 @@ class Lab:
         machine = MachineIdentity(id=f"m-{name}", name=name)
         return render(self.settings(), self.pool(role), machine, traits, bootstrap)
 
-    def first(self, name: str = "cp-0", *joining: str) -> Config:
-        tokens = tuple(
-            MachineToken(self.token(other), f"m-{other}") for other in (joining or ("worker-1", "cp-1"))
-        )
-        return self.config(name, Init(self.secrets, tokens), NodeRole.CONTROL_PLANE)
+    control_plane_role = NodeRole.CONTROL_PLANE
+
+    def init(self, *joining: str) -> Init:
+        return Init(self.secrets, tuple(MachineToken(self.token(other), f"m-{other}") for other in joining))
+
+    def first(self, name: str = "cp-0") -> Config:
+        return self.config(name, self.init("worker-1", "cp-1"), NodeRole.CONTROL_PLANE)
+
+    async def give_token(self, name: str) -> None:
+        """What the engine does for a machine that comes later: a token of its own, as a Secret."""
+        token = self.token(name)
+        data = token.secret_data(f"m-{name}", self.world.later(1800))
+        found = [s.name for s in (await self.api.list(r.SECRETS, "kube-system")).items]
+        if token.secret_name not in found:
+            metadata = {"name": token.secret_name, "namespace": "kube-system"}
+            encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+            await self.api.create(
+                r.SECRETS, {"metadata": metadata, "type": "bootstrap.kubernetes.io/token", "data": encoded}
+            )
+
+    def worker_data(self) -> Callable[[str], bytes]:
+        """User data of many workers that share one token, from one template as the engine makes it."""
+        template = prepare(self.settings(), self.pool(NodeRole.WORKER), TRAITS)
+        join = JoinWorker(self.token("worker-1"), self.secrets.pin)
+        return lambda name: encode(template.render(MachineIdentity(id=f"m-{name}", name=name), join))
 
     def control_plane(self, name: str, peer: str = "", traits: NodeTraits = TRAITS) -> Config:
         bootstrap = JoinControlPlane(self.secrets, self.token(name), peer)
@@ -186,13 +208,11 @@ class Lab:
 
     def reach(self, source: str, host: str) -> str:
         """The endpoint leads to every serving control plane; addresses lead to their machines."""
-        targets = [
-            other
-            for name, other in self.machines.items()
-            if host in (ENDPOINT, other.hardware.address)
-            if self.hairpin or name != source or host != ENDPOINT
-        ]
-        if any(self.kubernetes.serving(machine.node_name) for machine in targets):
+        if host == ENDPOINT:
+            names = [name for name in self.kubernetes.state.members if self.hairpin or name != source]
+        else:
+            names = [m.node_name for m in self.machines.values() if host == m.hardware.address]
+        if any(self.kubernetes.serving(name) for name in names):
             return ""
         return f"dial tcp {host}: connect: connection refused"
 
@@ -214,8 +234,9 @@ class Lab:
             for name, node in (await self.nodes()).items()
         }
 
-    async def cluster(self) -> None:
+    async def cluster(self, **settings: Any) -> None:
         """A first control plane and its network, ready."""
+        self.given = settings
         self.boot("cp-0", self.first())
         await asyncio.sleep(300)
         await self.api.create(r.DAEMON_SETS, FLANNEL)

@@ -7,6 +7,7 @@ deleted, and comes back after a reboot. A pod that is not meant to be restarted 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
@@ -91,8 +92,7 @@ class Pods:
     def _runs(self, pod: Object, kubelet: Kubelet) -> bool:
         """Whether the pod was started since its machine's last boot."""
         ready = condition(pod.status.get("conditions") or (), "Ready").get("status") == "True"
-        booted = pod.annotations.get("flatyard.dev/simulated-boot", kubelet.boot_id)
-        return ready and pod.status.get("phase") == "Running" and booted == kubelet.boot_id
+        return ready and pod.status.get("phase") == "Running" and _booted(pod, kubelet)
 
     def _may_start(self, pod: Object) -> bool:
         if pod.uid in self._starting:
@@ -168,7 +168,7 @@ class Pods:
         stamp = self._context.stamp()
         address = kubelet.address if pod.spec.get("hostNetwork") else self._address(pod)
         before = {s["name"]: s for s in pod.status.get("containerStatuses") or ()}
-        restarts = 1 if before else 0
+        restarts = 1 if before and not _booted(pod, kubelet) else 0
         status: Json = {
             "phase": "Running",
             "conditions": [
@@ -179,9 +179,7 @@ class Pods:
             "hostIPs": [{"ip": kubelet.address}],
             "startTime": pod.status.get("startTime") or stamp,
             "containerStatuses": [
-                _container(
-                    container, stamp, before.get(container["name"], {}).get("restartCount", 0) + restarts
-                )
+                _container(container, stamp, kubelet.boot_id, before, restarts)
                 for container in pod.spec.get("containers") or ()
             ],
             "qosClass": "BestEffort",
@@ -223,16 +221,22 @@ class Pods:
             self._context.create_missing(r.PODS, _static_pod(component, node, kubelet.version))
 
 
-def _container(container: Json, stamp: str, restarts: int) -> Json:
+def _booted(pod: Object, kubelet: Kubelet) -> bool:
+    """Whether the pod's containers belong to the machine's present boot, which their ids name."""
+    statuses = pod.status.get("containerStatuses") or ()
+    return all(str(s.get("containerID", "")).startswith(f"simulated://{kubelet.boot_id}/") for s in statuses)
+
+
+def _container(container: Json, stamp: str, boot: str, before: Mapping[str, Json], restarts: int) -> Json:
     name = str(container["name"])
     return {
         "name": name,
         "image": container.get("image", ""),
         "imageID": "",
-        "containerID": f"simulated://{name}",
+        "containerID": f"simulated://{boot}/{name}",
         "ready": True,
         "started": True,
-        "restartCount": restarts,
+        "restartCount": int(before.get(name, {}).get("restartCount", 0)) + restarts,
         "state": {"running": {"startedAt": stamp}},
         "lastState": {},
     }

@@ -66,17 +66,20 @@ class Work:
     def start(self) -> None:
         """Begin to work; entries added before this are not kept."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="sim/kubernetes")
+        self._task.add_done_callback(_tell)
 
     async def stop(self) -> None:
-        """Stop working and forget what was to be done."""
+        """Stop working and forget what was to be done. Raises what a handler raised that it should not."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self._queue.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                task.result()
 
     async def _run(self) -> None:
         while True:
@@ -96,3 +99,9 @@ class Work:
             await self._write(lambda: self._handlers[what](key))
         except ApiError:
             self.add(what, key, after=RETRY)
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        context = {"message": "the simulated control plane died", "exception": task.exception(), "task": task}
+        task.get_loop().call_exception_handler(context)
