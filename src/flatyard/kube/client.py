@@ -54,8 +54,8 @@ _KINDS: tuple[tuple[int, str, type[ApiError]], ...] = (
 class Access:
     """How to reach an API: its address, who vouches for it, and who we are.
 
-    `authority` is the CA's certificate as PEM text. `certificate` names a PEM file that holds a client
-    certificate and its key; without one, `token` is sent.
+    `authority` is the CA's certificate as PEM text; empty trusts what the machine trusts. `certificate` names
+    a PEM file that holds a client certificate and its key; without one, `token` is sent.
     """
 
     server: str
@@ -64,7 +64,7 @@ class Access:
     certificate: Path | None = None
 
     def tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cadata=self.authority)
+        context = ssl.create_default_context(cadata=self.authority or None)
         if self.certificate is not None:
             context.load_cert_chain(self.certificate)
         return context
@@ -272,4 +272,4 @@ def _refused(method: str, status: int, body: Json) -> ApiError:
 
 
 def _unreachable(error: httpx2.TransportError) -> Unreachable:
-    return Unreachable(f"the Kubernetes API did not answer: {error or type(error).__name__}")
+    return Unreachable(f"the Kubernetes API did not answer: {str(error) or type(error).__name__}")
