@@ -17,7 +17,7 @@ API_VERSION = "kubeadm.k8s.io/v1beta4"
 TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
 DEFAULT_GROUP = "system:bootstrappers:kubeadm:default-node-token"
 DAY = 86_400.0
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 Json = dict[str, Any]
 

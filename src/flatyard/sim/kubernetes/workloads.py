@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
@@ -227,13 +228,17 @@ class Workloads:
         before = sum(_replicas(s) for s in old)
         room = wanted + (surge if before else 0) - before - _replicas(current)
         self._resize(current, min(wanted, max(_replicas(current) + room, 0)))
-        ready = sum(int(s.status.get("readyReplicas", 0)) for s in (current, *old))
-        may_go = max(0, ready - (wanted - spare)) if _replicas(current) or wanted == 0 else 0
+        self._scale_down(current, old, wanted - spare)
+
+    def _scale_down(self, current: Object, old: list[Object], floor: int) -> None:
+        """Take old pods away, those that are not ready first, and never below the floor of ready ones."""
+        most = sum(_replicas(s) for s in old) + _ready(current) - floor
         for replica_set in old:
-            idle = _replicas(replica_set) - int(replica_set.status.get("readyReplicas", 0))
-            step = min(_replicas(replica_set), may_go + max(0, idle))
-            may_go -= min(may_go, max(0, step - max(0, idle)))
-            self._resize(replica_set, _replicas(replica_set) - step)
+            idle = min(_replicas(replica_set) - _ready(replica_set), max(0, most))
+            spared = sum(_ready(s) for s in (current, *old)) - floor
+            healthy = max(0, min(_ready(replica_set), most - idle, spared))
+            most -= idle + healthy
+            self._resize(replica_set, _replicas(replica_set) - idle - healthy)
 
     def _resize(self, replica_set: Object, replicas: int) -> None:
         if replicas != _replicas(replica_set):
@@ -309,11 +314,13 @@ def _replicas(replica_set: Object) -> int:
     return int(replica_set.spec.get("replicas", 0))
 
 
-def _share(value: int | str, of: int, rounded: type[int] | object) -> int:
-    if isinstance(value, int):
-        return value
-    exact = int(str(value).rstrip("%")) * of / 100
-    return math.ceil(exact) if rounded is math.ceil else math.floor(exact)
+def _ready(replica_set: Object) -> int:
+    """Ready pods that stay: the status may still count some that are on their way out."""
+    return min(int(replica_set.status.get("readyReplicas", 0)), _replicas(replica_set))
+
+
+def _share(value: int | str, of: int, rounded: Callable[[float], int]) -> int:
+    return value if isinstance(value, int) else rounded(int(value.rstrip("%")) * of / 100)
 
 
 def _lives(pod: Object) -> bool:
