@@ -302,6 +302,26 @@ def test_list_lag() -> None:
     rig("list:lag=30")(script)
 
 
+def test_list_lag_is_what_the_cloud_says_then() -> None:
+    assert Rig(VirtualLoop(), ()).cloud.limits.list_lag_seconds == 30
+    assert Rig(VirtualLoop(), ("list:lag=60",)).cloud.limits.list_lag_seconds == 60
+
+
+def test_a_throttled_account_still_gets_on() -> None:
+    async def script(at: Rig) -> None:
+        pools = tuple(_pool(number) for number in range(20))
+        plane = model.ControlPlane(machine=AwsMachine())
+        wanted = replace(CLUSTER, spec=replace(CLUSTER.spec, control_plane=plane, workers=pools))
+        assert not await at.cloud.preflight(wanted)
+        assert at.twin.provider.door.total == 2, "equal pools are looked up once"
+
+    rig("rate:rps=1")(script)
+
+
+def _pool(number: int) -> model.WorkerPool:
+    return model.WorkerPool(name=f"pool-{number}", machine=AwsMachine())
+
+
 def test_image_lag_hides_what_is_new() -> None:
     async def script(at: Rig) -> None:
         images = await at.cloud.images(ImageQuery("stable", None))
@@ -321,7 +341,7 @@ def test_latency_and_rate() -> None:
     async def throttled(at: Rig) -> None:
         await at.create(1)
         with pytest.raises(RateLimited) as caught:
-            await asyncio.gather(*(at.cloud.machines(REF) for _ in range(5)))
+            await asyncio.gather(*(at.cloud.machines(REF) for _ in range(30)))
         assert 0 < caught.value.retry_after <= 0.5
 
     rig("latency:times=100")(slow)

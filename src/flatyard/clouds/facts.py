@@ -245,11 +245,14 @@ class Behaviour:
     idempotency: Idempotency
     page: int
     list_lag: float
-    """Seconds, at most, until a list shows what was just created."""
+    """Seconds, as a rule at most, until a list shows what was just created."""
     terminated_visible: float
     """Seconds for which a terminated instance is still listed."""
     calls_per_second: float
     burst: int
+    list_lag_bound: float = 30.0
+    """Seconds after which a created instance that no list shows counts as gone. Far above `list_lag`, because
+    taking a late one for gone makes a second machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +357,7 @@ def limits(facts: CloudFacts) -> Limits:
         tag_count=facts.tags.count,
         tag_value_length=facts.tags.value_longest,
         create_timeout_seconds=facts.create_timeout,
-        list_lag_seconds=facts.behaviour.list_lag,
+        list_lag_seconds=facts.behaviour.list_lag_bound,
     )
 
 

@@ -38,7 +38,7 @@ FACTS = CloudFacts(
     stash=StashRule(),
     images=ImageSource(publisher="", reference="host", name="the host's own /usr", arches=("amd64", "arm64")),
     quotas=Quotas(),
-    behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 1_000.0, 1_000),
+    behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 1_000.0, 1_000, list_lag_bound=5.0),
     durations=Durations(
         read=Spell(0.01, 0.005),
         write=Spell(0.1, 0.05),

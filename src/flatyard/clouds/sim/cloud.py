@@ -6,6 +6,8 @@ into `CloudError`s, and uses whatever idempotency the imitated cloud has for cre
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flatyard.base.errors import Problem
 from flatyard.clouds.cloud import (
     TAG_ATTEMPT,
@@ -44,12 +46,14 @@ from flatyard.node.evidence import parse_console
 class SimCloud:
     """One account of the simulated cloud as the engine sees it."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, *, list_lag: float = 0) -> None:
+        """`list_lag`: seconds by which lists may be late, where that is more than the cloud's facts say."""
         self.provider = provider
         self._facts = provider.persona.facts
         self._rule = self._facts.tags
         self._traits = traits(self._facts, simulated=True)
-        self._limits = limits(self._facts)
+        bound = max(self._facts.behaviour.list_lag_bound, list_lag)
+        self._limits = replace(limits(self._facts), list_lag_seconds=bound)
         self._seen: dict[str, tuple[InstanceRow, Instance]] = {}
         self._buckets: dict[str, None] = {}
 

@@ -116,6 +116,10 @@ def refused(facts: CloudFacts, trouble: Trouble, *, retry_after: float = 0, **fi
     return Refused(refusal, refusal.message.format(**words), retry_after=retry_after)
 
 
+FEW = 20.0
+"""Calls at once that a throttled account may still make."""
+
+
 class Bucket:
     """A token bucket in the loop's time: `rate` calls a second, `burst` at once."""
 
@@ -135,8 +139,8 @@ class Bucket:
         return 0.0
 
     def throttle(self, rate: float) -> None:
-        """From now on, `rate` calls a second and one second's worth at once."""
-        self.rate, self.burst = rate, max(1.0, rate)
+        """From now on, `rate` calls a second in the long run, and a few at once as every cloud lets pass."""
+        self.rate, self.burst = rate, max(FEW, rate)
         self._tokens = min(self._tokens, self.burst)
 
 

@@ -9,7 +9,7 @@
     list:lag=30                     lists show an instance up to 30 s late
     boot:hang@machine=2             the second instance never boots
     sysext:corrupt@machine=1        the first instance's Kubernetes extension arrives with a flipped byte
-    rate:rps=2                      two calls a second
+    rate:rps=2                      two calls a second in the long run
 
 `FAULTS` is the whole list. Conditions: `p` probability, `n` the how-manieth such call, `t` seconds from the
 start, `for` seconds that it lasts, `machine` the how-manieth instance.
@@ -54,7 +54,13 @@ _AT_THE_DOOR = (
 
 FAULTS: tuple[Kind, ...] = (
     *(Kind(call, name, "", _CALL_KEYS, says) for call in CALLS for name, says in _AT_THE_DOOR),
-    Kind("list", "lag", "seconds", _TIME_KEYS, "lists show a new instance up to so many seconds late"),
+    Kind(
+        "list",
+        "lag",
+        "seconds",
+        _TIME_KEYS,
+        "lists show a new instance up to so many seconds late, and the cloud says so",
+    ),
     Kind("quota", "instances", "count", _TIME_KEYS, "the account may have so many instances"),
     Kind("quota", "vcpus", "count", _TIME_KEYS, "the account may use so many vCPUs"),
     Kind("quota", "addresses", "count", _TIME_KEYS, "the account may have so many addresses"),
@@ -63,7 +69,7 @@ FAULTS: tuple[Kind, ...] = (
     Kind("zone", None, "down|full", _TIME_KEYS, "a zone fails (down), or takes no new instance (full)"),
     Kind("image", "lag", "days", (), "images show up so many days after their release"),
     Kind("latency", "times", "factor", _TIME_KEYS, "every call takes so many times as long"),
-    Kind("rate", "rps", "number", _TIME_KEYS, "the account may make so many calls a second"),
+    Kind("rate", "rps", "number", _TIME_KEYS, "the account may make so many calls a second in the long run"),
     Kind("boot", "hang", "", _MACHINE_KEYS, "the instance runs and its machine never boots"),
     Kind("boot", "slow", "seconds", _MACHINE_KEYS, "the machine boots so much later"),
     Kind(

@@ -65,11 +65,12 @@ async def problems(
     pools = (*_pools(cluster), *_deployed(whole))
     usage = await provider.usage()
     found = [*_region(provider, cluster), *_endpoint(provider, cluster), *_name(provider, cluster, pools)]
+    asked: dict[tuple[str, str], bool] = {}
     for pool in pools:
         found += _sizes(provider, pool)
         found += _zones(provider, pool)
         found += _tags(provider.persona.facts, pool)
-        found += await _images(provider, cluster, pool)
+        found += await _images(provider, cluster, pool, asked)
     return (*found, *_quotas(provider, pools, usage), *_zone_count(provider, cluster))
 
 
@@ -156,11 +157,17 @@ def _tags(facts: CloudFacts, pool: Pool) -> Iterator[Problem]:
             yield _error(f"{pool.machine_path}.{key}[{name}]", what, facts.tags.allowed)
 
 
-async def _images(provider: Provider, cluster: Cluster, pool: Pool) -> list[Problem]:
+async def _images(
+    provider: Provider, cluster: Cluster, pool: Pool, asked: dict[tuple[str, str], bool]
+) -> list[Problem]:
+    """`asked` keeps what was found for a size and an image: pools that are alike take one call."""
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
     baked = kubernetes.version if kubernetes.flavor == "image" else None
     query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
-    if await images(provider, query):
+    key = (pool.machine.size, pool.machine.image) if pool.machine else ("", "")
+    if key not in asked:
+        asked[key] = bool(await images(provider, query))
+    if asked[key]:
         return []
     path = f"{pool.machine_path}.{_IMAGE_FIELDS.get(provider.persona.name, 'image')}"
     wanted = flatcar.version or f"channel {flatcar.channel}"

@@ -75,7 +75,8 @@ def twin(
     troubles = Troubles(faults, who.facts, world)
     both = Both(hook, troubles) if hook else troubles
     provider = Provider(who, world, disk, machines=machines, faults=both, boots=troubles, quotas=quotas)
-    return Twin(provider, SimCloud(provider), troubles)
+    lag = max((fault.number for fault in faults if (fault.what, fault.name) == ("list", "lag")), default=0)
+    return Twin(provider, SimCloud(provider, list_lag=lag), troubles)
 
 
 def check_faults(faults: Sequence[Fault], who: Persona) -> None:

@@ -79,7 +79,7 @@ FACTS = CloudFacts(
         provided=False,
     ),
     quotas=Quotas(),
-    behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 10.0, 50),
+    behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 10.0, 50, list_lag_bound=5.0),
     durations=Durations(
         read=Spell(0.2, 0.1),
         write=Spell(2.0, 1.0),
