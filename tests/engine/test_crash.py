@@ -63,11 +63,6 @@ async def check(life, act):
     assert list(life.region.provider.account.objects) == []
 
 
-@pytest.fixture(scope="module")
-def points():
-    return {}
-
-
 def undisturbed(simulate, example, act):
     async def main(life):
         mortal = await live(life, act)
@@ -95,3 +90,25 @@ def test_a_run_that_dies_at_any_call_is_finished_by_the_next(simulate, example, 
 
         simulate(main, example("quickstart.yaml", WORKERS))
     assert failures == []
+
+
+def test_a_create_without_idempotency_would_be_noticed(simulate, example):
+    """The check above can fail: an adapter that sends a new token with each call doubles a machine."""
+    lost = "after cloud instance.run, reply lost"
+
+    def lives(careless: bool) -> None:
+        point = undisturbed(simulate, example, "up").trail.index(lost) + 1
+
+        async def main(life):
+            if careless:
+                numbers = iter(range(1000))
+                life.region.cloud._key = lambda request: f"{request.token}-{next(numbers)}"
+            mortal = await live(life, "up", point)
+            assert mortal.where == lost
+            await check(life, "up")
+
+        simulate(main, example("quickstart.yaml", WORKERS))
+
+    lives(careless=False)
+    with pytest.raises(AssertionError):
+        lives(careless=True)

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from flatyard.base.errors import InvalidInput, Severity
+from flatyard.base.errors import InvalidInput, Refused, Severity
 from flatyard.decode import from_json
 from flatyard.engine import book, control_plane, images, manifests
 from flatyard.engine.context import Context
 from flatyard.engine.instances import alive
 from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.leadership import take_lease
+from flatyard.engine.pod_network import node_mask
 from flatyard.engine.queue import Done, Key, Result, Waiting
 from flatyard.engine.record import Phase
 from flatyard.engine.teardown import tear_down
 from flatyard.kube.api import NotFound, Unreachable
 from flatyard.kube.resources import CLUSTERS, NAMESPACES
 from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
+from flatyard.model.traits import StashScheme
 
 ENSURE_AGAIN = 600.0
 """Seconds after which network and endpoint are compared with the cloud again."""
@@ -55,21 +58,40 @@ async def _preflight(ctx: Context) -> Waiting | None:
     """Once per cluster, before anything is created: what the cloud would refuse later anyway."""
     if ctx.record.preflighted:
         return None
-    problems = await ctx.cloud.preflight(ctx.wanted())
+    if ctx.cloud.traits.stash is StashScheme.NONE:
+        raise Refused(
+            f"control planes cannot be started on {ctx.cloud.name} yet",
+            why="it has no object store, and another way for their keys is not built yet",
+            next="flatyard plan FILE shows what would be made",
+        )
+    problems = await ctx.cloud.preflight(ctx.wanted(), deployments(ctx))
     if any(p.severity is Severity.ERROR for p in problems):
         raise InvalidInput(problems, next=f"flatyard plan shows the same without touching {ctx.cloud.name}")
     await ctx.save(replace(ctx.record, preflighted=True))
     return None
 
 
+def deployments(ctx: Context) -> tuple[MachineDeployment, ...]:
+    """The MachineDeployments as typed values."""
+    return tuple(from_json(MachineDeployment, d.raw) for d in ctx.caches.deployments())
+
+
 async def _network(ctx: Context) -> Waiting | None:
     if ctx.record.network is not None and ctx.ensured_lately("network", ENSURE_AGAIN):
         return None
+    mask = ctx.record.node_mask
+    if ctx.record.network is None:
+        mask = node_mask(ctx.wanted().spec.network.pods, _nodes_wanted(ctx))
     network = await ctx.cloud.ensure_network(ctx.record.ref, ctx.wanted())
     if network != ctx.record.network:
-        await ctx.save(replace(ctx.record, network=network))
+        await ctx.save(replace(ctx.record, network=network, node_mask=mask))
     ctx.note_ensured("network")
     return None
+
+
+def _nodes_wanted(ctx: Context) -> int:
+    workers = sum(int(d.spec.get("replicas", 1)) for d in ctx.caches.deployments())
+    return ctx.wanted().spec.control_plane.replicas + workers
 
 
 async def _endpoint(ctx: Context) -> Waiting | None:
@@ -102,7 +124,8 @@ async def _answers(ctx: Context) -> Waiting | None:
     try:
         await api.get(NAMESPACES, "", NAMESPACE)
     except (Unreachable, NotFound) as error:
-        return Waiting(f"the Kubernetes API does not answer yet: {error.what}", again=PROBE)
+        final = control_plane.failed(ctx)
+        return Waiting(f"the Kubernetes API does not answer yet: {error.what}", again=PROBE, final=final)
     waiting = await take_lease(ctx, api)
     if waiting is not None:
         return waiting

@@ -36,9 +36,16 @@ async def bring_up(seams: Seams, wanted: Wanted, deadline: float) -> tuple[Plan,
 async def take_down(seams: Seams, name: str, deadline: float, *, delete_volumes: bool = False) -> Outcome:
     """Set the tombstone and delete until nothing is left, or for `deadline` seconds."""
     if await write_tombstone(seams, name, delete_volumes=delete_volumes) is None:
+        await _clear_lock(seams, name)
         return Outcome((), gone=True)
     async with engine_of(seams, name) as engine:
         return await engine.until_done(deadline)
+
+
+async def _clear_lock(seams: Seams, name: str) -> None:
+    """A run that died right after its last deletion left its lock behind."""
+    lock = await seams.store.lock(f"clusters/{name}", seams.holder, LOCK_SECONDS)
+    await lock.release()
 
 
 async def scale(seams: Seams, name: str, pool: str, replicas: int, deadline: float) -> Outcome:

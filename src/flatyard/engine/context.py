@@ -147,8 +147,12 @@ class Context:
 
     def ensured_lately(self, what: str, seconds: float) -> bool:
         """Whether this process compared `what` with the cloud in the last `seconds`."""
+        return self.ensured_for(what, seconds) > 0
+
+    def ensured_for(self, what: str, seconds: float) -> float:
+        """For how long `ensured_lately` still holds; 0 when it does not."""
         last = self._ensured.get(what)
-        return last is not None and asyncio.get_running_loop().time() - last < seconds
+        return 0.0 if last is None else max(0.0, last + seconds - asyncio.get_running_loop().time())
 
     def running_for(self) -> float:
         """Seconds since this engine started."""

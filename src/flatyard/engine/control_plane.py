@@ -11,6 +11,7 @@ from flatyard.decode import JSON, encode
 from flatyard.engine.context import Context
 from flatyard.engine.identity import control_plane_name, role_of
 from flatyard.engine.labels import BOOTSTRAP, CONTROL_PLANE_LABEL, FINALIZER, NAMESPACE
+from flatyard.engine.machine_status import hopeless
 from flatyard.engine.queue import Waiting
 from flatyard.kube.api import AlreadyExists, Json, Object
 from flatyard.kube.resources import MACHINES
@@ -26,6 +27,11 @@ def members(ctx: Context) -> list[Object]:
     )
 
 
+def failed(ctx: Context) -> bool:
+    """Whether the control plane cannot come up by itself any more."""
+    return hopeless(members(ctx))
+
+
 async def ensure_first_machine(ctx: Context) -> Waiting | None:
     """The Machine that runs `kubeadm init`."""
     if not members(ctx) and ctx.api is None:
@@ -39,7 +45,8 @@ async def ensure_size(ctx: Context) -> Waiting | None:
     wanted = ctx.wanted().spec.control_plane.replicas
     behind = [m.name for m in present if m.status.get("phase") != "Running"]
     if behind:
-        return Waiting(f"control plane: {', '.join(behind)} not Ready yet", again=60)
+        reason = f"control plane: {', '.join(behind)} not Ready yet"
+        return Waiting(reason, again=60, final=hopeless(present))
     if len(present) > wanted:
         return Waiting(
             f"control plane has {len(present)} machines, {wanted} wanted",

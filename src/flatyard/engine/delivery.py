@@ -8,38 +8,46 @@ from __future__ import annotations
 
 import hashlib
 
+from flatyard.base.errors import Failed
 from flatyard.clouds.cloud import Role
 from flatyard.engine.context import Context
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of
 from flatyard.ignition import Config
 from flatyard.ignition.encode import encode
-from flatyard.ignition.types import ConfigRefs, Ignition, Resource, Verification
+from flatyard.ignition.fit import TooLarge, fit, stub
 from flatyard.kube.api import Object
+from flatyard.model.traits import Limits, StashScheme, UserDataEncoding
 
 STASH_SECONDS = 3600.0
 
 
 async def deliver(ctx: Context, machine: Object, config: Config) -> tuple[bytes, str]:
-    """The user data, and the key of the stashed object that it points to (empty: everything is inline)."""
-    whole = encode(config)
-    if role_of(machine) is Role.WORKER and fits(ctx, whole):
-        return whole, ""
+    """The user data, and the key of the stashed object that it points to (empty: everything is inline).
+
+    Raises Failed, with the largest entries, when the config neither fits nor can be stashed.
+    """
     key = f"first-boot/{machine_id_of(machine)}-{attempt_of(machine)}"
-    stashed = await ctx.cloud.stash(ctx.record.ref, key, whole, STASH_SECONDS)
-    return encode(stub(stashed.url, whole, config.ignition.version)), key
 
+    async def stash(payload: bytes, sha512: str) -> str:
+        return (await ctx.cloud.stash(ctx.record.ref, key, payload, STASH_SECONDS)).url
 
-def fits(ctx: Context, user_data: bytes) -> bool:
-    """Whether the cloud takes so much user data."""
+    if role_of(machine) is Role.CONTROL_PLANE:
+        payload = encode(config)
+        digest = hashlib.sha512(payload).hexdigest()
+        return encode(stub(config, await stash(payload, digest), digest)), key
     limits = ctx.cloud.limits
-    size = len(user_data)
-    if limits.limit_after_encoding:
-        size = (size + 2) // 3 * 4
-    return size <= limits.user_data_bytes
+    try:
+        fitted = await fit(
+            config,
+            raw_limit(limits),
+            gzip_allowed=limits.user_data_encoding is UserDataEncoding.GZIP_BASE64,
+            stash=None if ctx.cloud.traits.stash is StashScheme.NONE else stash,
+        )
+    except TooLarge as error:
+        raise Failed(f"the first-boot config of {machine.name} is too large", why=str(error)) from None
+    return fitted.data, key if fitted.is_stub else ""
 
 
-def stub(url: str, payload: bytes, version: str) -> Config:
-    """A config that is replaced by what `url` holds, if it holds exactly `payload`."""
-    digest = "sha512-" + hashlib.sha512(payload).hexdigest()
-    source = Resource(source=url, verification=Verification(digest))
-    return Config(ignition=Ignition(version=version, config=ConfigRefs(replace=source)))
+def raw_limit(limits: Limits) -> int:
+    """The limit on the bytes before the cloud's own base64."""
+    return limits.user_data_bytes // 4 * 3 if limits.limit_after_encoding else limits.user_data_bytes

@@ -20,6 +20,7 @@ from flatyard.engine.record import Chosen, Images
 from flatyard.kube.api import Json, Object
 from flatyard.model.machine import ProviderSpec
 from flatyard.model.machines import MachineSpec
+from flatyard.model.meant import as_meant, kubelet_version
 
 
 def image_key(spec: MachineSpec, kubernetes: str | None) -> str:
@@ -86,15 +87,12 @@ def _specs(ctx: Context) -> list[tuple[MachineSpec, str]]:
 
 def kubelet_of(machine_spec: Json, cluster_version: str) -> str:
     """The kubelet version that a Machine (or a template) asks for; the cluster's own when it asks for none."""
-    wanted = str((machine_spec.get("versions") or {}).get("kubelet") or "")
-    if not wanted or wanted.startswith("<"):
-        return cluster_version
-    return wanted if wanted.startswith("v") else f"v{wanted}"
+    return kubelet_version(str((machine_spec.get("versions") or {}).get("kubelet") or ""), cluster_version)
 
 
 def provider_of(machine_spec: Json) -> ProviderSpec:
     """The typed provider spec in a Machine's (or a template's) `spec`."""
-    return from_json(ProviderSpec, machine_spec["providerSpec"]["value"])
+    return as_meant(from_json(ProviderSpec, machine_spec["providerSpec"]["value"]))
 
 
 def provider_of_machine(machine: Object) -> ProviderSpec:

@@ -16,7 +16,7 @@ from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_id
 from flatyard.engine.labels import ATTEMPT, CREATE_SENT, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase
 from flatyard.engine.nodes import attend_node, forget_node, node_of
-from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.engine.record import Phase as ClusterPhase
 from flatyard.engine.rendering import render_request
 from flatyard.kube.api import Object
@@ -33,8 +33,7 @@ async def reconcile_machine(ctx: Context, key: Key) -> Result:
     machine = ctx.caches.machine(key.name)
     if machine is None:
         ctx.gate.release(key.name)
-        ctx.queue.forget(key)
-        return Done()
+        return Gone()
     if not machine_id_of(machine):
         await ctx.book.replace(MACHINES, with_identity(machine, ctx.world))
         return Waiting("its machine id is being written")
@@ -141,17 +140,38 @@ async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Resu
         return Waiting(f"instance {instance.id} is {instance.state}", again=60)
     if ctx.api is not None:
         await tokens.ensure(ctx.book, ctx.world, machine_id_of(machine))
-    age = _age_of_create(ctx, machine)
-    found = await ctx.cloud.evidence(ctx.record.ref, instance) if age >= EVIDENCE_AFTER else None
+    pause = _until_evidence(ctx, machine)
+    if pause > 0:
+        if machine.status.get("phase") != Phase.FAILED.value:
+            await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
+        return _not_joined(machine, pause)
+    ctx.note_ensured(f"evidence/{machine.name}")
+    found = await ctx.cloud.evidence(ctx.record.ref, instance)
     if found is None:
         await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
-        pause = EVIDENCE_EVERY if age >= EVIDENCE_AFTER else EVIDENCE_AFTER - age
-        return Waiting("instance runs; its node has not joined yet", again=max(pause, 1))
+        return Waiting("instance runs; its node has not joined yet", again=EVIDENCE_EVERY)
     reason = f"{found.unit}: {found.lines[-1] if found.lines else 'failed'}"
     await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
+    return _first_boot_failed(machine, reason, EVIDENCE_EVERY)
+
+
+def _until_evidence(ctx: Context, machine: Object) -> float:
+    """Seconds until the machine's evidence is worth a look: not before it could have joined, and not often."""
+    early = EVIDENCE_AFTER - _age_of_create(ctx, machine)
+    return max(early, ctx.ensured_for(f"evidence/{machine.name}", EVIDENCE_EVERY))
+
+
+def _not_joined(machine: Object, again: float) -> Waiting:
+    reason = str(machine.status.get("errorMessage") or "")
+    if reason and machine.status.get("phase") == Phase.FAILED.value:
+        return _first_boot_failed(machine, reason, again)
+    return Waiting("instance runs; its node has not joined yet", again=again)
+
+
+def _first_boot_failed(machine: Object, reason: str, again: float) -> Waiting:
     return Waiting(
         f"first boot failed, {reason}",
-        again=EVIDENCE_EVERY * 5,
+        again=again,
         final=True,
         next=f"kubectl describe machine -n {NAMESPACE} {machine.name}",
     )

@@ -5,6 +5,7 @@ Fields are machine-controller's (`model.machine.MachineStatus`), phases those of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from flatyard.base.world import rfc3339
@@ -108,6 +109,14 @@ def _of_node(machine: Object, node: Object) -> Json:
         "versions": {"kubelet": version} if version else None,
         "conditions": [*(c for t, c in before.items() if t != "Ready"), condition],
     }
+
+
+def hopeless(machines: Iterable[Object]) -> bool:
+    """Whether what is missing is missing because of machines that failed for good."""
+    phases = [m.status.get("phase") for m in machines if not m.deleting]
+    return Phase.FAILED.value in phases and all(
+        p in (Phase.FAILED.value, Phase.RUNNING.value) for p in phases
+    )
 
 
 def node_ready(node: Object) -> bool:

@@ -13,7 +13,8 @@ from flatyard.base.world import parse_stamp, rfc3339
 from flatyard.engine import events
 from flatyard.engine.context import Context
 from flatyard.engine.labels import NAMESPACE
-from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.engine.machine_status import hopeless
+from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.engine.record import Phase
 from flatyard.engine.rollout import SetState, Strategy, next_sizes, strategy, surplus_share
 from flatyard.engine.template import template_hash
@@ -26,8 +27,7 @@ async def reconcile_machine_deployment(ctx: Context, key: Key) -> Result:
     """Bring one MachineDeployment a step further."""
     deployment = ctx.caches.deployment(key.name)
     if deployment is None:
-        ctx.queue.forget(key)
-        return Done()
+        return Gone()
     if deployment.deleting or ctx.record.phase is Phase.DELETING:
         return Done()
     sets = _by_revision(ctx.caches.sets_by_owner.find(deployment.uid))
@@ -40,7 +40,7 @@ async def reconcile_machine_deployment(ctx: Context, key: Key) -> Result:
         await _clean_up(ctx, deployment, old)
     status = deployment_status(ctx, deployment, new, old)
     await _write_status(ctx, deployment, status)
-    return _result(deployment, status)
+    return _result(ctx, deployment, status, (new, *old))
 
 
 def _by_revision(sets: Sequence[Object]) -> list[Object]:
@@ -273,7 +273,7 @@ async def _write_status(ctx: Context, deployment: Object, status: Json) -> None:
         )
 
 
-def _result(deployment: Object, status: Json) -> Result:
+def _result(ctx: Context, deployment: Object, status: Json, sets: Sequence[Object]) -> Result:
     wanted = _replicas(deployment)
     if deployment.spec.get("paused"):
         return Done()
@@ -283,4 +283,5 @@ def _result(deployment: Object, status: Json) -> Result:
     reason = f"{status['availableReplicas']} of {wanted} machines available"
     if exceeded:
         reason += "; no progress within its deadline"
-    return Waiting(reason, again=120)
+    machines = [m for s in sets for m in ctx.caches.machines_by_owner.find(s.uid)]
+    return Waiting(reason, again=120, final=hopeless(machines))

@@ -13,7 +13,8 @@ from flatyard.base.world import World, parse_stamp, ulid
 from flatyard.engine import events
 from flatyard.engine.context import Context
 from flatyard.engine.labels import FINALIZER, NAMESPACE
-from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.engine.machine_status import hopeless
+from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.engine.record import Phase
 from flatyard.kube.api import Json, NotFound, Object
 from flatyard.kube.resources import MACHINE_SETS, MACHINES
@@ -27,8 +28,7 @@ async def reconcile_machine_set(ctx: Context, key: Key) -> Result:
     """Bring the number of Machines to what the set wants."""
     machine_set = ctx.caches.machine_set(key.name)
     if machine_set is None:
-        ctx.queue.forget(key)
-        return Done()
+        return Gone()
     if machine_set.deleting:
         return Done()
     owned = ctx.caches.machines_by_owner.find(machine_set.uid)
@@ -38,7 +38,7 @@ async def reconcile_machine_set(ctx: Context, key: Key) -> Result:
         await _resize(ctx, machine_set, [m for m in owned if not m.deleting], wanted)
     counted = count(machine_set, owned, ctx.world)
     await _write_status(ctx, machine_set, counted.status)
-    return _result(wanted, counted, len(owned))
+    return _result(wanted, counted, owned)
 
 
 async def _live(ctx: Context, machine_set: Object) -> tuple[Object, ...]:
@@ -156,11 +156,12 @@ async def _write_status(ctx: Context, machine_set: Object, status: Json) -> None
         )
 
 
-def _result(wanted: int, counted: Count, existing: int) -> Result:
+def _result(wanted: int, counted: Count, owned: Sequence[Object]) -> Result:
     available = counted.status["availableReplicas"]
-    if available == wanted and existing == wanted:
+    if available == wanted == len(owned):
         return Done()
     again = 600.0 if counted.next_available is None else counted.next_available + 0.01
-    going = existing - counted.status["replicas"]
+    going = len(owned) - counted.status["replicas"]
     leaving = f", {going} going away" if going else ""
-    return Waiting(f"{available} of {wanted} machines available{leaving}", again=again)
+    final = len(owned) == wanted and hopeless(owned)
+    return Waiting(f"{available} of {wanted} machines available{leaving}", again=again, final=final)

@@ -12,7 +12,7 @@ from flatyard.engine.context import Context
 from flatyard.engine.identity import machine_id_of
 from flatyard.engine.labels import NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase, node_ready
-from flatyard.engine.queue import Done, Key, Result, Waiting
+from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.kube.api import Conflict, Json, NotFound, Object
 from flatyard.kube.resources import NODES
 from flatyard.model.annotations import CLUSTER_AUTOSCALER_MACHINE, MACHINE_ID, OPERATING_SYSTEM, OWNED_BY
@@ -31,11 +31,10 @@ async def reconcile_node(ctx: Context, key: Key) -> Result:
     """A node changed: wake the machine that it belongs to."""
     node = ctx.caches.node(key.name)
     if node is None:
-        ctx.queue.forget(key)
         for machine in ctx.caches.machines():
             if (machine.status.get("nodeRef") or {}).get("name") == key.name:
                 ctx.enqueue(Key(MACHINE, machine.name))
-        return Done()
+        return Gone()
     machine_id = node.annotations.get(MACHINE_ID) or _machine_id_of(ctx, node)
     for machine in ctx.caches.machines_by_id.find(machine_id):
         ctx.enqueue(Key(MACHINE, machine.name))

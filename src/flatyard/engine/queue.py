@@ -53,7 +53,12 @@ class Waiting:
     next: str = ""
 
 
-Result = Done | Waiting
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The object behind the key is no more: forget the key."""
+
+
+Result = Done | Waiting | Gone
 Reconcile = Callable[[Key], Awaitable[Result]]
 
 
@@ -83,6 +88,8 @@ class Queue:
     on_failure: Callable[[Key, FlatyardError, float], None] | None = None
     """Told of each failed reconcile with the seconds until the next try."""
     _entries: dict[Key, _Entry] = field(default_factory=dict)
+    _hopeful: dict[Key, None] = field(default_factory=dict)
+    """Keys that are not done and may still become so."""
     _ready: deque[Key] = field(default_factory=deque)
     _queued: dict[Key, None] = field(default_factory=dict)
     _working: dict[Key, None] = field(default_factory=dict)
@@ -95,7 +102,7 @@ class Queue:
 
     def add(self, key: Key) -> None:
         """Let `key` be reconciled now."""
-        self._entries.setdefault(key, _Entry()).due = None
+        self._entry(key).due = None
         if key in self._working:
             self._again[key] = None
         elif key not in self._queued:
@@ -106,7 +113,7 @@ class Queue:
 
     def add_later(self, key: Key, seconds: float) -> None:
         """Let `key` be reconciled after `seconds`, or sooner if something else asks for it."""
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entry(key)
         due = asyncio.get_running_loop().time() + seconds
         if key in self._queued or (entry.due is not None and entry.due <= due):
             return
@@ -115,11 +122,12 @@ class Queue:
         heapq.heappush(self._timers, (due, self._sequence, key))
         self._changed.set()
 
-    def forget(self, key: Key) -> None:
-        """The object behind `key` is gone: nothing is waited for any more."""
+    def _entry(self, key: Key) -> _Entry:
         entry = self._entries.get(key)
-        if entry is not None:
-            entry.result, entry.due, entry.failures = Done(), None, 0
+        if entry is None:
+            entry = self._entries[key] = _Entry()
+            self._hopeful[key] = None
+        return entry
 
     def keys(self, kind: str) -> tuple[Key, ...]:
         """Known keys of one kind, in order of their names."""
@@ -135,6 +143,11 @@ class Queue:
             elif isinstance(result, Waiting):
                 found.append(Wait(key, result.reason, result.final, result.next))
         return tuple(found)
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether something is not done that may still become so by itself."""
+        return bool(self._hopeful)
 
     @property
     def idle(self) -> bool:
@@ -192,23 +205,39 @@ class Queue:
         except FlatyardError as error:
             entry.failures += 1
             pause = backoff(entry.failures)
-            entry.result = Waiting(error.what, pause)
+            self._note(key, entry, Waiting(error.what, pause))
             if self.on_failure is not None:
                 self.on_failure(key, error, pause)
             self._finish(key, pause)
         else:
             entry.failures = 0
-            entry.result = result
-            self._finish(key, result.resync if isinstance(result, Done) else result.again)
+            self._note(key, entry, result)
+            self._finish(key, _pause(result))
 
-    def _finish(self, key: Key, pause: float) -> None:
+    def _note(self, key: Key, entry: _Entry, result: Result) -> None:
+        entry.result = result
+        if isinstance(result, Waiting) and not result.final:
+            self._hopeful[key] = None
+        else:
+            self._hopeful.pop(key, None)
+
+    def _finish(self, key: Key, pause: float | None) -> None:
         del self._working[key]
         if key in self._again:
             del self._again[key]
             self.add(key)
+        elif pause is None:
+            del self._entries[key]
         else:
             self.add_later(key, pause)
         self._changed.set()
+
+
+def _pause(result: Result) -> float | None:
+    """Seconds until a key is looked at again; None for one that is forgotten."""
+    if isinstance(result, Gone):
+        return None
+    return result.resync if isinstance(result, Done) else result.again
 
 
 def backoff(failures: int) -> float:

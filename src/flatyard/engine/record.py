@@ -64,6 +64,8 @@ class ClusterRecord:
     phase: Phase = Phase.BOOTSTRAPPING
     created: str = ""
     images: Images = Images()
+    node_mask: int = 24
+    """The prefix length of each node's part of the pods' network; fixed with the network."""
     network: Network | None = None
     endpoint: Endpoint | None = None
     applied: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from flatyard.clouds.cloud import TAG_CLUSTER, TAG_OWNED, CreateRequest, Endpoint, Network, Role
 from flatyard.decode import Raw
@@ -14,10 +15,11 @@ from flatyard.engine.identity import attempt_of, machine_id_of, pool_of, role_of
 from flatyard.engine.images import image_key, kubelet_of, pin_key, provider_of_machine
 from flatyard.engine.instances import alive
 from flatyard.engine.labels import BOOTSTRAP
+from flatyard.engine.pod_network import most_pods
 from flatyard.engine.queue import Key, Waiting
 from flatyard.engine.record import Chosen
 from flatyard.kube.api import Object
-from flatyard.model.annotations import kubelet_settings
+from flatyard.model.annotations import KubeletSettings, kubelet_settings
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import ProviderSpec, Taint
 from flatyard.model.machines import MachineSpec
@@ -166,7 +168,9 @@ def _cluster(ctx: Context, endpoint: Endpoint) -> ClusterSettings:
         kubernetes=spec.kubernetes.version,
         endpoint_host=endpoint.host,
         endpoint_port=endpoint.port,
+        endpoint_address=endpoint.address if spec.endpoint.kind == "vip" else "",
         pods=spec.network.pods,
+        node_mask=ctx.record.node_mask,
         services=spec.network.services,
         flavor=spec.kubernetes.flavor,
         patches=spec.kubernetes.patches,
@@ -195,7 +199,7 @@ def _pool(
         taints=tuple(
             Taint(key=t["key"], value=t.get("value", ""), effect=t["effect"]) for t in _taints(machine)
         ),
-        settings=kubelet_settings(annotations),
+        settings=_kubelet(annotations, ctx.record.node_mask),
         system=provider.operating_system_spec,
         ssh_keys=(*wanted.spec.access.ssh_keys, *provider.ssh_public_keys),
         extras=tuple(read_extra(raw) for raw in _extras(wanted, machine, provider)),
@@ -214,6 +218,11 @@ def _pool_annotations(ctx: Context, machine: Object) -> Mapping[str, str]:
     owner = ctx.caches.machine_set(machine.controller.name) if machine.controller else None
     deployment = ctx.caches.deployment(owner.controller.name) if owner and owner.controller else None
     return deployment.annotations if deployment else {}
+
+
+def _kubelet(annotations: Mapping[str, str], mask: int) -> KubeletSettings:
+    settings = kubelet_settings(annotations)
+    return settings if settings.max_pods is not None else replace(settings, max_pods=most_pods(mask))
 
 
 def _extras(wanted: Cluster, machine: Object, provider: ProviderSpec) -> tuple[Raw, ...]:

@@ -101,9 +101,8 @@ class Engine:
             async with asyncio.timeout(deadline):
                 while True:
                     await queue.settled()
-                    waits = queue.waits()
-                    if self.context.gone or all(wait.final for wait in waits):
-                        return Outcome(waits, self.context.gone)
+                    if self.context.gone or not queue.hopeful:
+                        return Outcome(queue.waits(), self.context.gone)
                     await queue.stirred()
         except TimeoutError:
             return Outcome(queue.waits(), self.context.gone)

@@ -25,6 +25,7 @@ from flatyard.model.machine import (
     Strategy,
 )
 from flatyard.model.machines import BY_CLOUD, PROVIDER_OF_CLOUD
+from flatyard.model.meant import kubelet_version
 from flatyard.model.meta import LabelSelector, ObjectMeta, TemplateMeta
 
 
@@ -96,10 +97,8 @@ def pool_deployment(cluster: Cluster, pool: WorkerPool) -> MachineDeployment:
 def _with_version(cluster: Cluster, deployment: MachineDeployment) -> MachineDeployment:
     """A pool without a kubelet version, or with a placeholder for it, gets the cluster's."""
     template = deployment.spec.template
-    kubelet = template.spec.versions.kubelet
-    if kubelet and not kubelet.startswith("<"):
-        return deployment
-    versions = replace(template.spec.versions, kubelet=cluster.spec.kubernetes.version)
+    kubelet = kubelet_version(template.spec.versions.kubelet, cluster.spec.kubernetes.version)
+    versions = replace(template.spec.versions, kubelet=kubelet)
     spec = replace(template.spec, versions=versions)
     return replace(deployment, spec=replace(deployment.spec, template=replace(template, spec=spec)))
 

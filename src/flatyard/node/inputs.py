@@ -43,6 +43,8 @@ class ClusterSettings:
     endpoint_address: str = ""
     """Where the endpoint's name leads, for clusters whose name no DNS knows: each machine gets it in /etc/hosts."""
     pods: str = "10.244.0.0/16"
+    node_mask: int = 24
+    """The prefix length of each node's part of `pods`."""
     services: str = "10.96.0.0/12"
     flavor: str = "sysext"
     patches: str = "manual"

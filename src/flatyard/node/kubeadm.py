@@ -27,6 +27,8 @@ from flatyard.node.inputs import (
 from flatyard.node.yamltext import Yaml, document, documents
 from flatyard.pki import ClusterSecrets, groups
 
+DEFAULT_NODE_MASK = 24
+"""kube-controller-manager's own --node-cidr-mask-size for IPv4."""
 _API = "kubeadm.k8s.io/v1beta4"
 _KUBELET_API = "kubelet.config.k8s.io/v1beta1"
 _JOIN_TIMEOUTS: dict[str, Yaml] = {"discovery": "10m0s", "tlsBootstrap": "15m0s"}
@@ -228,6 +230,8 @@ def _cluster(cluster: ClusterSettings, traits: NodeTraits) -> dict[str, Yaml]:
     manager: list[Yaml] = [{"name": "flex-volume-plugin-dir", "value": layout.VOLUME_PLUGINS}]
     if traits.external_cloud_provider:
         manager.append({"name": "cloud-provider", "value": "external"})
+    if cluster.node_mask != DEFAULT_NODE_MASK:
+        manager.append({"name": "node-cidr-mask-size", "value": str(cluster.node_mask)})
     sans = dict.fromkeys(
         (cluster.endpoint_host, *((cluster.vip.address,) if cluster.vip else ()), *cluster.cert_sans)
     )

@@ -1,0 +1,83 @@
+"""One machine's rendered Ignition is spoilt on its way: exactly that node stays away, and its evidence says why.
+
+The config is the really rendered one; what is changed in it is what happens to people: a lost sysext, a masked
+kubelet, a hash that does not match.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flatyard.engine.commands import bring_up
+from flatyard.kube.resources import MACHINES, NODES
+from flatyard.node import layout
+
+DEADLINE = 3600.0
+VICTIM = 2
+"""The second instance that the account makes: a worker."""
+
+
+def without_sysext(config):
+    files = config["storage"]["files"]
+    config["storage"]["files"] = [f for f in files if not f["path"].endswith(".raw")]
+
+
+def with_masked_kubelet(config):
+    units = config["systemd"]["units"]
+    config["systemd"]["units"] = [u for u in units if u["name"] != layout.KUBELET_UNIT]
+    config["systemd"]["units"].append({"name": layout.KUBELET_UNIT, "mask": True})
+
+
+def with_flipped_hash(config):
+    (image,) = [f for f in config["storage"]["files"] if f["path"].endswith(".raw")]
+    kind, _, digest = image["contents"]["verification"]["hash"].partition("-")
+    flipped = f"{int(digest[0], 16) ^ 1:x}{digest[1:]}"
+    image["contents"]["verification"]["hash"] = f"{kind}-{flipped}"
+
+
+def spoil(change):
+    def tamper(power):
+        if power.number != VICTIM:
+            return power.user_data
+        config = json.loads(power.user_data)
+        assert "storage" in config, "the worker's config is expected inline"
+        change(config)
+        return json.dumps(config).encode()
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    ("change", "unit"),
+    [
+        (without_sysext, layout.SYSEXT_UNIT),
+        (with_masked_kubelet, layout.KUBELET_UNIT),
+        (with_flipped_hash, "ignition"),
+    ],
+)
+def test_a_spoilt_config_keeps_exactly_that_node_away(simulate, example, change, unit):
+    async def main(life):
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert not outcome.done
+        api = life.region.kubernetes.client()
+        machines = {m.name: m for m in (await api.list(MACHINES)).items}
+        failed = [m for m in machines.values() if m.status["phase"] == "Failed"]
+        assert len(failed) == 1
+        victim = next(r for r in life.region.provider.account.instances if r.number == VICTIM)
+        assert failed[0].name == victim.name
+        assert unit in failed[0].status["errorMessage"]
+        others = [m for m in machines.values() if m.name != victim.name]
+        assert [m.status["phase"] for m in others] == ["Running"] * 3
+        ready = [n for n in (await api.list(NODES)).items if _ready(n)]
+        assert len(ready) == 3
+        waits = {str(w.key): w.reason for w in outcome.waits}
+        assert unit in waits[f"machine/{victim.name}"]
+        assert all(w.final for w in outcome.waits), "up goes on waiting for what will not come"
+
+    simulate(main, example("quickstart.yaml"), tamper=spoil(change))
+
+
+def _ready(node):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.status["conditions"])
