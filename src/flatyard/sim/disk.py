@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -40,15 +41,20 @@ class MemoryDisk:
 
     def __init__(self) -> None:
         self._entries: dict[str, bytes] = {}
+        self._keys: list[str] = []
 
     def put(self, key: str, value: bytes) -> None:
+        if key not in self._entries:
+            insort(self._keys, key)
         self._entries[key] = value
 
     def delete(self, key: str) -> None:
-        self._entries.pop(key, None)
+        if self._entries.pop(key, None) is not None:
+            del self._keys[bisect_left(self._keys, key)]
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-        return iter(sorted(item for item in self._entries.items() if item[0].startswith(prefix)))
+        first, last = bisect_left(self._keys, prefix), bisect_left(self._keys, prefix + _LAST)
+        return iter([(key, self._entries[key]) for key in self._keys[first:last]])
 
 
 class SqliteDisk:
