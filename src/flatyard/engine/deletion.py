@@ -110,5 +110,9 @@ def _outwait_lost_create(ctx: Context, machine: Object) -> Waiting | None:
     joined = bool(machine.spec.get("providerID"))
     if stamp is None or joined:
         return None
-    left = ctx.cloud.limits.list_lag_seconds + 5 - ctx.world.age(parse_stamp(stamp))
-    return Waiting("a create call may still show up in the cloud's list", again=left) if left > 0 else None
+    age_when_listed = ctx.world.age(parse_stamp(stamp)) - ctx.instances.age()
+    left = ctx.cloud.limits.list_lag_seconds + 5 - age_when_listed
+    if left <= 0:
+        return None
+    ctx.enqueue(Key("instances"), left)
+    return Waiting("a create call may still show up in the cloud's list", again=left + 1)

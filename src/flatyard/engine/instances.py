@@ -24,10 +24,11 @@ class Instances:
     _duplicates: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
     _by_provider: dict[str, str] = field(default_factory=dict)
     _by_node: dict[str, str] = field(default_factory=dict)
-    refreshed: bool = False
+    _refreshed: float | None = None
 
     async def refresh(self, ref: ClusterRef) -> tuple[str, ...]:
         """List again; returns the machine ids whose instance changed."""
+        asked = asyncio.get_running_loop().time()
         found: dict[str, Instance] = {}
         doubles: dict[str, tuple[Instance, ...]] = {}
         for instance in await self.cloud.machines(ref):
@@ -39,10 +40,19 @@ class Instances:
         for instance in found.values():
             self._learn(instance)
         self._duplicates = doubles
-        self.refreshed = True
+        self._refreshed = asked
         self._settle_fresh()
         after = self._known()
         return tuple(key for key in {**before, **after} if before.get(key) != after.get(key))
+
+    @property
+    def refreshed(self) -> bool:
+        """Whether the cloud was ever listed by this process."""
+        return self._refreshed is not None
+
+    def age(self) -> float:
+        """Seconds since the list that is known now was asked for."""
+        return asyncio.get_running_loop().time() - (self._refreshed or 0.0)
 
     def get(self, machine_id: str) -> Instance | None:
         """The machine's instance as far as known; None when it has none."""

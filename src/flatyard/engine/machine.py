@@ -101,11 +101,12 @@ async def _note_create(ctx: Context, machine: Object, stash_key: str) -> Object:
 
 
 async def _vanished(ctx: Context, machine: Object) -> Result:
-    """There was an instance and the list shows none: gone, unless the list is only late."""
-    left = ctx.cloud.limits.list_lag_seconds - _age_of_create(ctx, machine)
+    """There was an instance and the list shows none: gone, if the list was taken late enough to show it."""
+    age_when_listed = _age_of_create(ctx, machine) - ctx.instances.age()
+    left = ctx.cloud.limits.list_lag_seconds - age_when_listed
     if left > 0:
         ctx.enqueue(Key("instances"), left)
-        return Waiting("its instance is not in the cloud's list yet", again=left)
+        return Waiting("its instance is not in the cloud's list yet", again=left + 1)
     return await _try_again(ctx, machine, attempt_of(machine), "its instance vanished")
 
 
