@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import runpy
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from flatyard.base.world import SIMULATED_EPOCH, RealWorld, SeededWorld
+from flatyard.base.world import RealWorld, SeededWorld
 from flatyard.kube.api import ApiError, Unreachable
 from flatyard.kube.client import Access, HttpApi
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.resources import NODES
+from flatyard.pki.keys import Authority, new_authority
 from flatyard.sim import loop
 from flatyard.sim.apiserver.cluster import make_api
 from flatyard.sim.apiserver.serve import serve
@@ -64,33 +60,26 @@ def test_durable(check) -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+def authority() -> Authority:
+    return new_authority("kubernetes", RealWorld())
+
+
+@pytest.fixture(scope="module")
+def certificate(authority, tmp_path_factory) -> tuple[Path, Path]:
+    """The files of a certificate for 127.0.0.1 and of its key."""
+    pair = authority.server("kube-apiserver", ["127.0.0.1"], RealWorld())
     folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "flatyard test")])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(SIMULATED_EPOCH)
-    builder = builder.not_valid_after(SIMULATED_EPOCH + datetime.timedelta(days=36_500))
-    builder = builder.add_extension(address, critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    signed = builder.sign(key, hashes.SHA256())
     paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    paths[0].write_bytes(pair.certificate)
+    paths[1].write_bytes(pair.key)
     return paths
 
 
-def over_http(check, certificate: tuple[Path, Path], *, token: str = "secret") -> None:
+def over_http(check, authority: Authority, certificate: tuple[Path, Path], *, token: str = "secret") -> None:
     async def run() -> None:
         api = await make_api(RealWorld())
         server = await serve(api, certificate=certificate[0], key=certificate[1], token="secret")
-        access = Access(f"https://127.0.0.1:{server.port}", certificate[0].read_text(), token)
+        access = Access(f"https://127.0.0.1:{server.port}", authority.certificate.decode(), token)
         try:
             async with HttpApi(access) as client:
                 await check(client)
@@ -101,35 +90,40 @@ def over_http(check, certificate: tuple[Path, Path], *, token: str = "secret") -
 
 
 @every_check
-def test_over_http(check, certificate) -> None:
-    over_http(check, certificate)
+def test_over_http(check, authority, certificate) -> None:
+    over_http(check, authority, certificate)
 
 
-def test_a_wrong_token_is_refused(certificate) -> None:
+def test_a_wrong_token_is_refused(authority, certificate) -> None:
     async def check(api) -> None:
         with pytest.raises(ApiError) as refused:
             await api.list(NODES)
         assert (refused.value.status, refused.value.reason) == (401, "Unauthorized")
 
-    over_http(check, certificate, token="wrong")
+    over_http(check, authority, certificate, token="wrong")
 
 
-def test_long_lists_come_in_pages(certificate) -> None:
+def test_long_lists_come_in_pages(authority, certificate) -> None:
     async def check(api) -> None:
         for number in range(503):
             await api.create(NODES, {"metadata": {"name": f"n{number:03}"}})
         listing = await api.list(NODES)
         assert [o.name for o in listing.items] == [f"n{number:03}" for number in range(503)]
 
-    over_http(check, certificate)
+    over_http(check, authority, certificate)
 
 
-def test_nobody_there_is_unreachable(certificate) -> None:
+def test_nobody_there_is_unreachable(authority) -> None:
     async def run() -> None:
-        async with HttpApi(Access("https://127.0.0.1:1", certificate[0].read_text())) as client:
+        async with HttpApi(Access("https://127.0.0.1:1", authority.certificate.decode())) as client:
             with pytest.raises(Unreachable):
                 await client.list(NODES)
             with pytest.raises(Unreachable):
                 await anext(client.watch(NODES, resource_version="1"))
 
     asyncio.run(run())
+
+
+def test_a_client_certificate_is_loaded_and_leaves_no_file(authority) -> None:
+    client = authority.client("flatyard", ["system:masters"], RealWorld())
+    assert Access("https://127.0.0.1:1", authority.certificate.decode(), client=client).tls()

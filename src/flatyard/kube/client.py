@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +33,7 @@ from flatyard.kube.api import (
     WatchEvent,
 )
 from flatyard.kube.resources import PODS, Resource
+from flatyard.pki.keys import KeyPair
 
 PAGE = 500
 """Objects per request of a list."""
@@ -54,20 +55,28 @@ _KINDS: tuple[tuple[int, str, type[ApiError]], ...] = (
 class Access:
     """How to reach an API: its address, who vouches for it, and who we are.
 
-    `authority` is the CA's certificate as PEM text; empty trusts what the machine trusts. `certificate` names
-    a PEM file that holds a client certificate and its key; without one, `token` is sent.
+    `authority` is the CA's certificate as PEM text; empty trusts what the machine trusts. Without a
+    `client` certificate, `token` is sent.
     """
 
     server: str
     authority: str
-    token: str = ""
-    certificate: Path | None = None
+    token: str = field(default="", repr=False)
+    client: KeyPair | None = None
 
     def tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=self.authority or None)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate)
+        if self.client is not None:
+            _load(context, self.client)
         return context
+
+
+def _load(context: ssl.SSLContext, client: KeyPair) -> None:
+    """Give the context a client certificate; OpenSSL takes it only from a file, which is gone afterwards."""
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(client.certificate + client.key)
+        file.flush()
+        context.load_cert_chain(file.name)
 
 
 def refusal(status: int, body: Json) -> ApiError:

@@ -53,9 +53,10 @@ class MemoryApi:
     """An in-memory Kubernetes API.
 
     `persist` is called for each changed object before the write returns; `stored` holds what it kept in an
-    earlier life; deletions that were under way go on with the first write. `delay` is how many seconds after a write the controllers (garbage collector, namespaces,
-    budgets) act; with None they act within the same write: a deletion and what follows from it are one.
-    `budgets` keeps PodDisruptionBudgets' status up to date.
+    earlier life: deletions that were under way then go on with the first write. `delay` is how many seconds
+    after a write the controllers (garbage collector, namespaces, budgets) act; with None they act within the
+    same write: a deletion and what follows from it are one. `budgets` keeps the status of
+    PodDisruptionBudgets up to date.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ MODULES = {"": "core_v1", "rbac.authorization.k8s.io": "rbac_v1", "coordination.
 
 
 def module_of(group: str, version: str) -> str:
-    return MODULES.get(group, f"{group.split('.')[0]}_{version}")
+    return MODULES.get(group, f"{group.split('.', maxsplit=1)[0]}_{version}")
 
 
 def shape(annotation: str, module: str) -> str:

@@ -35,7 +35,9 @@ SHAPES = {
 BOUND_SHAPES = {"uid": r"([0-9a-f-]{36})", "rv": r"(\d+)", "continue": r"(.+)"}
 UNBOUND = {"uid": "00000000-0000-0000-0000-{:012d}", "rv": "1", "continue": "x"}
 OUT_OF_SCOPE = tomllib.loads((HERE / "out_of_scope.toml").read_text())
-SCENARIOS = sorted(str(path.parent.relative_to(GOLDEN / "open")) for path in GOLDEN.glob("open/**/exchanges.json"))
+SCENARIOS = sorted(
+    str(path.parent.relative_to(GOLDEN / "open")) for path in GOLDEN.glob("open/**/exchanges.json")
+)
 BETWEEN_STEPS = 0.15
 """Seconds between two steps, in which the garbage collector gets its turn."""
 LATER = 6.0
@@ -84,7 +86,9 @@ class Client:
             "scheme": "https",
         }
 
-    async def call(self, exchange: dict, query: str, body: bytes, sent: list[dict], gone: asyncio.Event) -> None:
+    async def call(
+        self, exchange: dict, query: str, body: bytes, sent: list[dict], gone: asyncio.Event
+    ) -> None:
         asked = False
 
         async def receive() -> dict:
@@ -140,7 +144,9 @@ class Replay:
         """Symbols replaced by what they stand for in this run."""
         if isinstance(value, str):
             text = SYMBOL.sub(self._bound, value)
-            return text.replace("«time»", "2026-01-01T00:00:00Z").replace("«microtime»", "2026-01-01T00:00:00.000001Z")
+            return text.replace("«time»", "2026-01-01T00:00:00Z").replace(
+                "«microtime»", "2026-01-01T00:00:00.000001Z"
+            )
         if isinstance(value, list):
             return [self.put(item) for item in value]
         if isinstance(value, dict):
@@ -189,7 +195,9 @@ class Replay:
 
     def _compare_list(self, want: list, got: object, at: str, out: list[str]) -> None:
         if not isinstance(got, list) or len(want) != len(got):
-            out.append(f"{at}: want {len(want)} items, got {len(got) if isinstance(got, list) else shown(got)}")
+            out.append(
+                f"{at}: want {len(want)} items, got {len(got) if isinstance(got, list) else shown(got)}"
+            )
             return
         if at.endswith(".finalizers"):
             want, got = sorted(want), sorted(got)
@@ -201,7 +209,13 @@ class Replay:
         pattern = ""
         for part in PARTS.split(want):
             found = SYMBOL.fullmatch(part)
-            if found and part in self.bound and not loose and found[1] != "continue" and not at.endswith("message"):
+            if (
+                found
+                and part in self.bound
+                and not loose
+                and found[1] != "continue"
+                and not at.endswith("message")
+            ):
                 pattern += re.escape(self.bound[part])
             elif found:
                 names.append(part)
@@ -251,7 +265,11 @@ class Replay:
                 a, b = (a or "").partition(";")[0], (b or "").partition(";")[0]
             if a != b:
                 out.append(f"{name}: want {a}, got {b}")
-        if status == want["status"] and "body" in want and recorded.get("content-type", "").startswith("application/json"):
+        if (
+            status == want["status"]
+            and "body" in want
+            and recorded.get("content-type", "").startswith("application/json")
+        ):
             self.compare(want["body"], json.loads(content) if content else None, "$", out)
         return out
 
@@ -287,7 +305,9 @@ class Replay:
         for i, (a, b) in enumerate(zip(want, got, strict=False)):
             if a["type"] != b["type"]:
                 out.append(f"event {i}: want {a['type']}, got {b['type']}")
-            self.compare(a["object"], b["object"], f"event {i} {a['type']}", out, loose=a["type"] == "BOOKMARK")
+            self.compare(
+                a["object"], b["object"], f"event {i} {a['type']}", out, loose=a["type"] == "BOOKMARK"
+            )
         if len(want) != len(got):
             out.append(f"want events {[e['type'] for e in want]}, got {[e['type'] for e in got]}")
         self.note(watching.exchange, out)
@@ -302,7 +322,9 @@ class Replay:
         step = 0
         begun = self.api.storage.version
         for exchange in self.exchanges:
-            for watching in [w for w in live if w.exchange.get("end") and w.exchange["end"] < exchange["start"]]:
+            for watching in [
+                w for w in live if w.exchange.get("end") and w.exchange["end"] < exchange["start"]
+            ]:
                 live.remove(watching)
                 await self.end_watch(watching)
             if self.compact_before and str(exchange["step"]) == str(self.compact_before):
@@ -323,7 +345,9 @@ class Replay:
 
 def in_own_words(at: str, column: dict) -> bool:
     """Whether a description is one that the real server takes from its Go sources."""
-    return "columnDefinitions" in at and not column["description"].startswith("Custom resource definition column")
+    return "columnDefinitions" in at and not column["description"].startswith(
+        "Custom resource definition column"
+    )
 
 
 def by_name(listing: dict) -> dict:
@@ -357,7 +381,11 @@ def test_everything_in_scope_is_answered_as_recorded_and_nothing_else_is_left_ou
         allowed = listed.get(str(start), {"differs": []})
         places = [""] if isinstance(allowed, str) else allowed["differs"]
         left = [line for line in out if not line.startswith(tuple(places))]
-        left += [f"{place} does not differ any more" for place in places if not any(o.startswith(place) for o in out)]
+        left += [
+            f"{place} does not differ any more"
+            for place in places
+            if not any(o.startswith(place) for o in out)
+        ]
         if left:
             unexplained[start] = "\n      ".join((request, *left))
     text = "\n".join(f"{start}: {lines}" for start, lines in unexplained.items())

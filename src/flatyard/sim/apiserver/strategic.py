@@ -50,9 +50,7 @@ MERGE_KEYS: dict[tuple[str, str], str] = {
 }
 """Lists of objects that merge, with the field by which their elements are told apart."""
 
-MERGED_VALUES = frozenset(
-    {("meta_v1.ObjectMeta", "finalizers"), ("core_v1.NodeSpec", "podCIDRs"), ("core_v1.PodSpec", "podIPs")}
-)
+MERGED_VALUES = frozenset({("meta_v1.ObjectMeta", "finalizers"), ("core_v1.NodeSpec", "podCIDRs")})
 """Lists of plain values that merge."""
 
 RETAINS_KEYS = frozenset({("apps_v1.DeploymentSpec", "strategy"), ("core_v1.PodSpec", "volumes")})
@@ -120,28 +118,34 @@ def _is_directive(item: object) -> bool:
 def _merge_list(name: str, merge_key: str, old: list[Json], new: list[Json]) -> list[Json]:
     if any(item.get(PATCH) == "replace" and len(item) == 1 for item in new):
         return clone([item for item in new if PATCH not in item])
-    merged = list(old)
-    added: list[Json] = []
+    changed = []
+    deleted = []
     for item in new:
-        at = next((i for i, o in enumerate(merged) if o.get(merge_key) == item.get(merge_key)), None)
+        before = next((o for o in old if o.get(merge_key) == item.get(merge_key)), None)
         if item.get(PATCH) == "delete":
-            merged = [o for o in merged if o.get(merge_key) != item.get(merge_key)]
-        elif at is not None:
-            merged[at] = _merge(name, merged[at], item)
+            deleted.append(item.get(merge_key))
         else:
-            added.append(_merge(name, {}, item))
-    return [*added, *merged] if _new_first(new, added, merged, merge_key) else [*merged, *added]
+            changed.append(_merge(name, before or {}, item))
+    named = [item.get(merge_key) for item in (*changed, *new)]
+    rest = [item for item in old if item.get(merge_key) not in (*named, *deleted)]
+    return _interleaved(changed, rest, [item.get(merge_key) for item in old], merge_key)
 
 
-def _new_first(new: list[Json], added: list[Json], merged: list[Json], merge_key: str) -> bool:
-    """Whether the patch lists its new elements before the first one that was there already."""
-    if not added or not merged:
-        return False
-    present = {str(item.get(merge_key)) for item in merged}
-    for item in new:
-        if PATCH not in item:
-            return str(item.get(merge_key)) not in present
-    return False
+def _interleaved(changed: list[Json], rest: list[Json], order: list[object], merge_key: str) -> list[Json]:
+    """The patch's elements in its own order, the others in between where their old order puts them.
+
+    An element that is new stands before all that were there: nothing tells where else it belongs.
+    """
+    rank = {str(key): place for place, key in enumerate(order)}
+    merged = list(changed)
+    at = 0
+    for item in rest:
+        own = rank[str(item.get(merge_key))]
+        while at < len(merged) and own >= rank.get(str(merged[at].get(merge_key)), -1):
+            at += 1
+        merged.insert(at, item)
+        at += 1
+    return merged
 
 
 def _order(name: str, merged: Json, patch: Json) -> None:

@@ -10,7 +10,7 @@ from flatyard.kube.kinds import Column, ColumnType, Kind
 from flatyard.sim.apiserver.columns import BUILT_IN, NAME, PLAIN
 from flatyard.sim.apiserver.printers import CELLS, Cell, age, name_and_age
 
-_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\['([^']+)'\]|\.([^.\[\]]+(?:\\\.[^.\[\]]+)+)")
+_STEP = re.compile(r"\.((?:\\.|[^.\[\]\\])+)|\[(\d+)\]|\['([^']+)'\]")
 
 
 def definition(column: Column) -> Json:
@@ -26,11 +26,11 @@ def definition(column: Column) -> Json:
 
 def look(raw: object, path: str) -> object:
     """The value at a simple JSONPath (fields, indexes), or None."""
-    for name, index, quoted, dotted in _STEP.findall(path):
+    for name, index, quoted in _STEP.findall(path):
         if index:
             raw = raw[int(index)] if isinstance(raw, list) and int(index) < len(raw) else None
         else:
-            key = (name or quoted or dotted).replace("\\.", ".")
+            key = quoted or name.replace("\\", "")
             raw = raw.get(key) if isinstance(raw, dict) else None
     return raw
 

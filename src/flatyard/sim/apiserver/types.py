@@ -59,7 +59,7 @@ ALWAYS: dict[str, Json] = {
 OMITTED_ZEROS = {
     "core_v1.NodeSpec": ("unschedulable",),
     "core_v1.PodSpec": ("hostNetwork", "hostPID", "hostIPC"),
-    "core_v1.Service": ("publishNotReadyAddresses",),
+    "core_v1.ServiceSpec": ("publishNotReadyAddresses",),
     "core_v1.ContainerStatus": (),
     "core_v1.ServicePort": ("nodePort",),
     "core_v1.Event": ("count",),
