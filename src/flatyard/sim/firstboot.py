@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from flatyard.flatcar import releases
 from flatyard.ignition import spec
 from flatyard.ignition.apply import ApplyError, apply
+from flatyard.ignition.disks import prepare_disks
 from flatyard.ignition.fetch import Fetcher, FetchError, fetch_all, remote_resources
 from flatyard.ignition.resolve import InvalidConfig, resolve
 from flatyard.ignition.tree import Tree
@@ -87,38 +88,16 @@ class FirstBoot:
             contents.ignition, frozenset(v for v in spec.FLATCAR.versions if spec.minor(v) <= newest)
         )
 
-    # ---- disks
-
     async def _disks(self, config: Config) -> frozenset[str]:
-        found = dict.fromkeys((*self._hardware.devices, *(f"/dev/disk/by-label/{name}" for name in _LABELS)))
-        storage = config.storage
-        for disk in storage.disks:
-            await self._need(disk.device, found)
-            for partition in disk.partitions:
-                found.update(_partition_names(disk.device, partition.number, partition.label))
-        for raid in storage.raid:
-            for device in raid.devices:
-                await self._need(device, found)
-            found[f"/dev/md/{raid.name}"] = None
-        for volume in storage.luks:
-            await self._need(volume.device or "", found)
-            found[f"/dev/mapper/{volume.name}"] = None
-            found[f"/dev/disk/by-id/dm-name-{volume.name}"] = None
-        for filesystem in storage.filesystems:
-            await self._need(filesystem.device, found)
-            if filesystem.label:
-                found[f"/dev/disk/by-label/{filesystem.label}"] = None
-            if filesystem.uuid:
-                found[f"/dev/disk/by-uuid/{filesystem.uuid}"] = None
-        return frozenset(found)
-
-    async def _need(self, device: str, found: dict[str, None]) -> None:
-        if device in found:
-            return
-        await asyncio.sleep(self._timings.device_timeout)
-        raise self._failed("disks", f"create partitions failed: waiting for device {device}: timed out")
-
-    # ---- files
+        present = (*self._hardware.devices, *(f"/dev/disk/by-label/{name}" for name in _LABELS))
+        try:
+            disks = prepare_disks(config, present)
+        except ApplyError as problem:
+            await asyncio.sleep(self._timings.device_timeout)
+            raise self._failed("disks", f"create partitions or filesystems failed: {problem}") from None
+        labels = {f"/dev/disk/by-label/{made.label}" for made in disks.filesystems if made.label}
+        uuids = {f"/dev/disk/by-uuid/{made.uuid}" for made in disks.filesystems if made.uuid}
+        return disks.devices | labels | uuids
 
     async def _files(self, config: Config) -> Tree:
         blobs = await fetch_all(remote_resources(config), self._fetcher)
@@ -127,12 +106,10 @@ class FirstBoot:
         try:
             apply(config, tree, blobs)
         except ApplyError as problem:
-            cause = problem.__cause__
-            final = "" if cause is None else f" ({type(cause).__name__})"
             self._say(
                 f"ignition[688]: CRITICAL : files: createFiles: op(4): [failed]   writing file {problem}"
             )
-            raise self._failed("files", f"failed to create files: {problem}{final}") from None
+            raise self._failed("files", f"failed to create files: {problem}") from None
         self._say("ignition[688]: INFO     : files: files passed")
         return tree
 
@@ -146,11 +123,6 @@ class FirstBoot:
         for line in lines:
             self._say(line)
         return Emergency(lines)
-
-
-def _partition_names(device: str, number: int, label: str | None) -> dict[str, None]:
-    names = [f"{device}{number}", f"{device}p{number}", f"{device}-part{number}"] if number else []
-    return dict.fromkeys([*names, f"/dev/disk/by-partlabel/{label}"] if label else names)
 
 
 class _Patient:
