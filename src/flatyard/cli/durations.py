@@ -9,14 +9,12 @@ import click
 _FORM = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A length of time in seconds, written as 90, 90s, 10m or 1h30m."""
 
     name = "duration"
 
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if not isinstance(value, str):
             return float(value)
         match = _FORM.fullmatch(value) if value else None
@@ -27,5 +25,9 @@ class Duration(click.ParamType):
 
 
 timeout = click.option(
-    "--timeout", type=Duration(), default="10m", show_default=True, help="How long to watch; work goes on after."
+    "--timeout",
+    type=Duration(),
+    default="10m",
+    show_default=True,
+    help="How long to watch; work goes on after.",
 )

@@ -102,9 +102,7 @@ class Flatyard(click.Group):
         sys.exit(code if isinstance(code, int) else Exit.DONE)
 
 
-@click.group(
-    cls=Flatyard, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=Flatyard, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @common
 def cli() -> None:
     """Kubernetes clusters on Flatcar Container Linux: one tool for their whole life.

@@ -143,7 +143,9 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 _OPTIONS = (
-    click.option("-q", "--quiet", count=True, expose_value=False, callback=_quiet, help="Say less; -qq: nothing."),
+    click.option(
+        "-q", "--quiet", count=True, expose_value=False, callback=_quiet, help="Say less; -qq: nothing."
+    ),
     click.option("-v", "--verbose", count=True, expose_value=False, callback=_verbose, help="Say more."),
     click.option(
         "--color",
@@ -153,7 +155,11 @@ _OPTIONS = (
         help="Colours; auto: on a terminal.",
     ),
     click.option(
-        "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks of unknown errors."
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_debug,
+        help="Show tracebacks of unknown errors.",
     ),
 )
 

@@ -23,4 +23,6 @@ def command(output: str) -> None:
         facts = {"flatyard": __version__, "kubernetes": DEFAULT_KUBERNETES, "python": python}
         talk_of().data(json.dumps(facts, indent=2))
     else:
-        talk_of().data(f"flatyard {__version__} (Kubernetes {DEFAULT_KUBERNETES} by default, Python {python})")
+        talk_of().data(
+            f"flatyard {__version__} (Kubernetes {DEFAULT_KUBERNETES} by default, Python {python})"
+        )

@@ -67,9 +67,7 @@ class Control:
         sent = next((v for k, v in scope["headers"] if k.lower() == b"authorization"), b"")
         return hmac.compare_digest(sent, f"Bearer {self._token}".encode())
 
-    async def _route(
-        self, scope: MutableMapping[str, Any], path: str, receive: Receive, send: Send
-    ) -> None:
+    async def _route(self, scope: MutableMapping[str, Any], path: str, receive: Receive, send: Send) -> None:
         query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode()).items()}
         if path == "progress":
             await self._progress(int(query.get("round", "0")), send)

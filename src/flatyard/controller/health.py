@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flatyard.controller.events import WaitLine
 from flatyard.controller.state import State
 from flatyard.engine.labels import CONTROL_PLANE_LABEL
-from flatyard.kube.api import Object
+from flatyard.kube.api import Json, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,8 @@ def _why(machine: Object, node: Object | None, waiting: str) -> str:
         return waiting or "it is being deleted"
     if node is None:
         return waiting or "it has no node yet"
-    ready = next((c for c in node.status.get("conditions") or () if c.get("type") == "Ready"), {})
+    conditions: list[Json] = node.status.get("conditions") or []
+    ready = next((c for c in conditions if c.get("type") == "Ready"), {})
     if ready.get("status") != "True":
         return str(ready.get("message") or ready.get("reason") or "its node is not Ready")
     return waiting

@@ -37,6 +37,8 @@ from flatyard.model.machine import MachineDeployment
 T = TypeVar("T")
 FOR_EVER = 10.0**9
 PAUSE = 5.0
+LOOK = 60.0
+"""Simulated seconds for which a question about the state waits for the first look at everything."""
 API_PATIENCE = 180.0
 """Simulated seconds for which a command waits for an API that comes up again after a restart."""
 
@@ -44,6 +46,8 @@ KINDS: dict[str, Resource] = {
     kind.plural: kind
     for kind in (r.CLUSTERS, r.MACHINE_DEPLOYMENTS, r.MACHINE_SETS, r.MACHINES, r.NODES, r.EVENTS, r.PODS)
 }
+RESOURCES = "resources"
+"""What the cloud holds, asked like a kind of object."""
 INTENT = (r.CLUSTERS, r.MACHINE_DEPLOYMENTS, r.MACHINE_SETS, r.MACHINES)
 
 
@@ -170,6 +174,8 @@ class Keeper:
             case "GET", "objects" if query.get("kind") in KINDS:
                 found = await self._objects(KINDS[query["kind"]])
                 return json.dumps({"items": [object.raw for object in found]}).encode()
+            case "GET", "objects" if query.get("kind") == RESOURCES:
+                return json.dumps({"items": await self._resources()}).encode()
             case "POST", "intent":
                 wanted = _wanted(body)
                 return await self._order(lambda: commands.write_intent(self.seams, wanted))
@@ -201,7 +207,8 @@ class Keeper:
     # ---- how it stands
 
     async def state(self) -> State:
-        """How the cluster stands now."""
+        """How the cluster stands now; right after a start, once everything was looked at."""
+        await self._looked()
         record = await records.load(self.seams.store, self.name)
         endpoint = record.endpoint if record else None
         waits = self.engine.context.queue.waits() if self.engine else ()
@@ -223,6 +230,16 @@ class Keeper:
             nodes=await self._objects(r.NODES),
         )
 
+    async def _looked(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK):
+                while self.engine is None and not self.gone:
+                    await asyncio.sleep(1)
+                if self.engine is not None:
+                    await self.engine.context.queue.settled()
+        except TimeoutError:
+            return
+
     async def _objects(self, resource: Resource) -> tuple[Object, ...]:
         """All objects of a kind, from where they live now; none while that cannot be asked."""
         try:
@@ -230,6 +247,20 @@ class Keeper:
             return (await api.list(resource)).items if api is not None else ()
         except Unreachable:
             return ()
+
+    async def _resources(self) -> list[Json]:
+        """What the simulated account holds for the cluster, in the form of Kubernetes objects."""
+        record = await records.load(self.seams.store, self.name)
+        owned = await self.seams.cloud.sweep(record.ref) if record else ()
+        return [
+            {
+                "apiVersion": "flatyard.dev/v1alpha1",
+                "kind": "Resource",
+                "metadata": {"name": o.id, "creationTimestamp": o.created or None},
+                "spec": {"kind": o.kind, "name": o.name, "machine": o.machine_id, "kept": o.kept},
+            }
+            for o in owned
+        ]
 
     async def _api(self, resource: Resource) -> Api | None:
         record = await records.load(self.seams.store, self.name)

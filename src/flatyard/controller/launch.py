@@ -84,6 +84,25 @@ async def exists(name: str) -> bool:
     return await records.load(open_store(None, RealWorld()), name) is not None
 
 
+async def remove_leftovers(places: Places) -> bool:
+    """Remove what a process that was killed at the very end of a deletion left; whether there was anything.
+
+    Nothing is removed while the store knows the cluster or a process lives.
+    """
+    if not places.run.exists() and not places.folder.exists():
+        return False
+    held = hold(places.run)
+    if held is None:
+        return True
+    try:
+        if not await exists(places.name):
+            remove_folder(places)
+            held.remove()
+    finally:
+        held.release()
+    return True
+
+
 def remove_folder(places: Places) -> None:
     """Remove the simulated account, and how its process was reached."""
     shutil.rmtree(places.folder, ignore_errors=True)

@@ -81,6 +81,7 @@ class Rehearsal:
     faults: tuple[str, ...]
     done: bool
     seconds: float
+    machines: int
     timeline: tuple[Moment, ...]
     nodes: tuple[NodeLine, ...]
     resources: tuple[tuple[str, int], ...]
@@ -99,7 +100,8 @@ def twin_of(wanted: Wanted) -> tuple[str, str]:
     choice = wanted.cluster.spec.cloud
     if choice.twin not in TWINS:
         raise Refused(
-            f"cloud {choice.twin} has no simulated twin", next=f"rehearse a file for one of {', '.join(TWINS)}"
+            f"cloud {choice.twin} has no simulated twin",
+            next=f"rehearse a file for one of {', '.join(TWINS)}",
         )
     return choice.twin, choice.region
 
@@ -125,9 +127,7 @@ def preflight(wanted: Wanted) -> tuple[Problem, ...]:
 class _Stage:
     """One run in a loop of its own."""
 
-    def __init__(
-        self, wanted: Wanted, twin: str, region: str, seed: int, faults: tuple[Fault, ...]
-    ) -> None:
+    def __init__(self, wanted: Wanted, twin: str, region: str, seed: int, faults: tuple[Fault, ...]) -> None:
         self._wanted = wanted
         self._seed = seed
         self._faults = faults
@@ -183,6 +183,7 @@ class _Stage:
             faults=tuple(fault.text for fault in self._faults),
             done=outcome.done,
             seconds=took,
+            machines=len(machines),
             timeline=tuple(self._timeline),
             nodes=await self._nodes(machines),
             resources=tuple(sorted(Counter(o.kind for o in owned).items())),

@@ -8,7 +8,6 @@ in the store, so that another one goes on where a killed one stopped.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flatyard.base.errors import Exit, FlatyardError
-from flatyard.base.world import RealWorld
+from flatyard.base.world import RealWorld, World
 from flatyard.clouds.sim.region import Region
 from flatyard.controller.control import Asgi, Control
 from flatyard.controller.keeper import Keeper
@@ -31,9 +30,9 @@ from flatyard.engine import secrets
 from flatyard.engine.context import Seams, Step
 from flatyard.model.cluster import Cluster
 from flatyard.pki import ClusterSecrets, Kubeconfig
-from flatyard.sim.apiserver.serve import serve
+from flatyard.sim.apiserver.serve import Server, serve
 from flatyard.sim.disk import SqliteDisk
-from flatyard.sim.loop import ScaledLoop
+from flatyard.sim.loop import ScaledLoop, describe
 from flatyard.store import Store, open_store
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -71,6 +70,7 @@ def main(name: str) -> int:
     task = loop.create_task(_held(places, what))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
+    loop.add_signal_handler(signal.SIGUSR1, tell_tasks, loop)
     try:
         loop.run_until_complete(task)
     except asyncio.CancelledError:
@@ -83,23 +83,23 @@ def main(name: str) -> int:
     return Exit.DONE
 
 
+def tell_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """On SIGUSR1: what every task waits for, into the log."""
+    for text in sorted(describe(task) for task in asyncio.all_tasks(loop)):
+        print(text, file=sys.stderr, flush=True)
+
+
 async def _held(places: Places, what: Given) -> None:
     """Take the cluster, or end quietly because another process has it."""
     for _ in range(TRIES):
         held = hold(places.run)
         if held is not None:
-            with contextlib.closing(_Closing(held)):
+            try:
                 await _live(places, what, held)
+            finally:
+                held.release()
             return
         await asyncio.sleep(0.02 * what.speed)  # a command that looks at the file locks it for a moment
-
-
-@dataclass(slots=True)
-class _Closing:
-    held: Held
-
-    def close(self) -> None:
-        self.held.release()
 
 
 async def _live(places: Places, what: Given, held: Held) -> None:
@@ -112,7 +112,8 @@ async def _live(places: Places, what: Given, held: Held) -> None:
     region = Region(what.cluster, world, disk)
     await region.start()
     try:
-        keeper = Keeper(places.name, run, _seams(world, region, store, places.name), _available(region))
+        seams = _seams(world, region, store, places.name)
+        keeper = Keeper(places.name, run, seams, lambda: _why_no_api(region))
         keeper.seams.on_step = keeper.on_step
         async with _served(places, region, keeper, keys, what, held):
             await keeper.until_gone()
@@ -142,14 +143,9 @@ def _nobody(step: Step) -> None:
     """Replaced as soon as there is a keeper."""
 
 
-class _available:  # noqa: N801
-    """Why the simulated Kubernetes API does not answer; empty while it does."""
-
-    def __init__(self, region: Region) -> None:
-        self._kubernetes = region.kubernetes
-
-    def __call__(self) -> str:
-        return "" if self._kubernetes.available else self._kubernetes.why_unavailable()
+def _why_no_api(region: Region) -> str:
+    kubernetes = region.kubernetes
+    return "" if kubernetes.available else kubernetes.why_unavailable()
 
 
 @asynccontextmanager
@@ -161,19 +157,24 @@ async def _served(
     def around(inner: Asgi) -> Asgi:
         return Control(keeper, keeper.run.token, inner)
 
-    certificate, key = _server_files(places, keys, keeper.seams.world)
-    options = {
-        "certificate": certificate,
-        "key": key,
-        "token": keeper.run.token,
-        "version": what.cluster.spec.kubernetes.version,
-        "speed": what.speed,
-        "around": around,
-    }
+    files = _server_files(places, keys, keeper.seams.world)
+
+    async def listen(port: int) -> Server:
+        return await serve(
+            region.kubernetes.api,
+            certificate=files[0],
+            key=files[1],
+            token=keeper.run.token,
+            port=port,
+            version=what.cluster.spec.kubernetes.version,
+            speed=what.speed,
+            around=around,
+        )
+
     try:
-        server = await serve(region.kubernetes.api, port=keeper.run.port, **options)
+        server = await listen(keeper.run.port)
     except OSError:  # somebody else has the port now
-        server = await serve(region.kubernetes.api, **options)
+        server = await listen(0)
     try:
         keeper.run = replace(keeper.run, port=server.port)
         _private(places.kubeconfig, _kubeconfig(keeper.run))
@@ -183,7 +184,7 @@ async def _served(
         await server.close()
 
 
-def _server_files(places: Places, keys: ClusterSecrets, world: RealWorld) -> tuple[Path, Path]:
+def _server_files(places: Places, keys: ClusterSecrets, world: World) -> tuple[Path, Path]:
     pair = keys.kubernetes.server("kube-apiserver", HOSTS, world)
     certificate, key = places.folder / "server.crt", places.folder / "server.key"
     _private(certificate, pair.certificate)

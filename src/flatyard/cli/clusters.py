@@ -1,0 +1,41 @@
+"""Which cluster a command is about, and a link to its background process."""
+
+from __future__ import annotations
+
+from flatyard.base.errors import Failed
+from flatyard.base.world import RealWorld
+from flatyard.controller.launch import link_to
+from flatyard.controller.link import Link
+from flatyard.controller.places import places_of
+from flatyard.decode.context import nearest
+from flatyard.engine import record as records
+from flatyard.store import Store, open_store
+
+
+def store() -> Store:
+    """The store of this user."""
+    return open_store(None, RealWorld())
+
+
+async def all_names() -> tuple[str, ...]:
+    """Every cluster that the store knows."""
+    return await records.names(store())
+
+
+async def link(name: str) -> Link:
+    """A link to the cluster's process, replaced if it was killed; raises Failed when there is no such cluster."""
+    await known(name)
+    return await link_to(places_of(name))
+
+
+async def known(name: str) -> None:
+    """Raises Failed when the store knows no cluster of that name."""
+    names = await all_names()
+    if name in names:
+        return
+    near = nearest(name, names)
+    raise Failed(
+        f"there is no cluster {name!r}",
+        why=f"known: {', '.join(names) or 'none'}",
+        next=f"did you mean {near}?" if near else "flatyard up FILE makes one",
+    )

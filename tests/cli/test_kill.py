@@ -1,0 +1,62 @@
+"""`kill -9` of the background process while a command runs: the command replaces it and ends as if undisturbed.
+
+Each life of a cluster sees seven kills, at other lines of progress each time; three lives make twenty-one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+SPEED = "300"
+UNDISTURBED = {
+    "address": 1,
+    "bucket": 1,
+    "instance": 4,
+    "load-balancer": 1,
+    "network": 1,
+    "security-group": 2,
+    "subnet": 3,
+    "volume": 1,
+}
+
+
+def killed(shell, command: list[str], lines: list[int]) -> str:
+    """Run a command and kill the background process after each of these numbers of lines of progress."""
+    process = shell.start(*command)
+    out: list[str] = []
+    reader = threading.Thread(target=lambda: out.append(process.stdout.read()))
+    reader.start()
+    seen: list[str] = []
+    kills = 0
+    for text in process.stderr:
+        seen.append(text)
+        if kills < len(lines) and "  – " in text:
+            lines[kills] -= 1
+            pid = shell.pid("quickstart")
+            if lines[kills] <= 0 and pid:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+    reader.join()
+    assert process.wait() == 0, "".join(seen)
+    assert kills == len(lines), "".join(seen)
+    return out[0]
+
+
+@pytest.mark.parametrize(
+    ("during_up", "during_scale", "during_down"),
+    [([1, 2, 3], [1, 1], [1, 1]), ([9, 3, 1], [2, 2], [1, 1]), ([17, 1, 6], [4, 1], [2, 1])],
+    ids=["early", "middle", "late"],
+)
+def test_kills_are_survived(shell, during_up, during_scale, during_down):
+    killed(shell, ["up", "--speed", SPEED, "examples/quickstart.yaml"], list(during_up))
+    assert shell.json("status", "quickstart")["healthy"]
+    assert shell.kinds("quickstart") == UNDISTURBED
+    killed(shell, ["scale", "quickstart", "flatcar-workers=5"], list(during_scale))
+    assert len(shell.json("get", "nodes", "quickstart")["items"]) == 6
+    assert shell.kinds("quickstart") == UNDISTURBED | {"instance": 6}
+    assert "0 resources are left" in killed(shell, ["down", "quickstart"], list(during_down))
+    assert not shell.pid("quickstart")
