@@ -222,12 +222,14 @@ class Kubeadm:
         await self._check_kubelet(config.timeouts)
         await asyncio.sleep(self._wait("kubeadm_join"))
         await self._log_in(config)
-        self._kubernetes.kubelet_started(kubelet)
         if config.control_plane:
             await asyncio.sleep(self._wait("static_pods"))
             self._kubernetes.check_etcd()
             self._kubernetes.add_member(kubelet.node_name)
             self._map_endpoint(script, joined=True)
+        # nothing is awaited from here until the machine remembers that it has joined: a simulation that is
+        # killed knows either a node and a joined machine, or neither
+        self._kubernetes.kubelet_started(kubelet)
         self._say("kubeadm[902]: This node has joined the cluster.")
         return kubelet
 
