@@ -106,15 +106,20 @@ def test_a_watch_replays_to_what_a_list_shows(operations, pause, labels, delay) 
     async def run() -> None:
         api = MemoryApi(SeededWorld(1, asyncio.get_running_loop().time), delay=delay)
         start, snapshot = await api.list(MACHINES, labels=labels), None
+        copies: dict[str, tuple[Object, dict]] = {}
         for number, operation in enumerate(operations):
             if number == pause:
                 start = await api.list(MACHINES, labels=labels)
                 snapshot = await api.list(MACHINES)
             await apply(api, operation)
             check_invariants(api)
+            copies |= {o.resource_version: (o, o.edit()) for o in (await api.list(MACHINES)).items}
             await asyncio.sleep(0.1)
         await asyncio.sleep(10)
         check_invariants(api)
+        assert all(object.raw == copy for object, copy in copies.values()), (
+            "a stored object was changed in place"
+        )
         end = [o.raw for o in (await api.list(MACHINES, labels=labels)).items]
         assert await replayed(api, start.resource_version, start.items, labels=labels) == end
         if snapshot is not None:

@@ -15,7 +15,6 @@ from typing import Protocol
 from flatyard.base.world import World, rfc3339
 from flatyard.kube.api import AlreadyExists, ApiError, Conflict, Invalid, Json, NotFound, Object, Propagation
 from flatyard.kube.kinds import Kind
-from flatyard.kube.merge import clone
 from flatyard.kube.resources import NAMESPACES
 from flatyard.kube.storage import Key, Storage
 
@@ -225,9 +224,12 @@ class Registry:
         subresource: str = "",
         dry_run: bool = False,
     ) -> Object:
-        """Store what `change` makes of a copy of the object."""
+        """Store what `change` makes of the object.
+
+        It gets a shallow copy with a metadata of its own, and must not change anything deeper in place.
+        """
         old = self.get(kind, *key)
-        new = change(clone(old.raw))
+        new = change({**old.raw, "metadata": dict(old.metadata)})
         metadata = new.setdefault("metadata", {})
         self._identity(kind, old, metadata)
         return self._update(kind, old, new, subresource, dry_run)
