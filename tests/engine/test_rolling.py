@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+
+import yaml
 
 from flatyard.clouds.cloud import InstanceState
 from flatyard.engine.commands import bring_up
@@ -20,6 +23,7 @@ from flatyard.kube.resources import (
 )
 
 DEADLINE = 3600.0
+FILE = yaml.safe_load((Path(__file__).parents[2] / "examples/flatcar-workers.yaml").read_text())
 NAME, SPACE = "flatcar-workers", "kube-system"
 
 
@@ -107,6 +111,20 @@ def test_another_kubelet_alone_replaces_nothing_with_the_in_place_strategy(simul
         assert {m.name for m in (await api.list(MACHINES)).items} == before
         (only,) = (await api.list(MACHINE_SETS)).items
         assert only.spec["template"]["spec"]["versions"]["kubelet"] == "v1.34.2"
+
+    simulate(main, example("quickstart.yaml"))
+
+
+def test_the_same_file_applied_with_kubectl_replaces_nothing(simulate, example):
+    """kubectl sends the file as it stands: defaults spelled out, the kubelet's placeholder."""
+
+    async def main(life):
+        api = await living(life)
+        before = {m.name for m in (await api.list(MACHINES)).items}
+        async with engine_of(life.seams(), "quickstart") as engine:
+            await api.merge_patch(MACHINE_DEPLOYMENTS, SPACE, NAME, {"spec": FILE["spec"]})
+            assert (await settle(engine)).done
+        assert {m.name for m in (await api.list(MACHINES)).items} == before
 
     simulate(main, example("quickstart.yaml"))
 

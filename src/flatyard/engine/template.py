@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import json
+from dataclasses import replace
 
+from flatyard.decode import encode, from_json
 from flatyard.kube.api import Json
+from flatyard.model.machine import MachineTemplate, MachineVersions
 
 HASH_LENGTH = 10
 
 
 def template_hash(template: Json, *, in_place: bool) -> str:
-    """A name-safe hash of a machine template.
+    """A name-safe hash of what a machine template means: defaults written out or left out are the same.
 
     With `updates.strategy: inPlace` the kubelet version does not count: the coordinator moves it on living
-    machines (DESIGN §3 "Nodes").
+    machines (DESIGN §3 "Nodes"). Raises InvalidInput for a template that cannot be read.
     """
-    counted = copy.deepcopy(template)
+    meant = from_json(MachineTemplate, template)
     if in_place:
-        (counted.get("spec") or {}).pop("versions", None)
-    text = json.dumps(_without_empty(counted), sort_keys=True, separators=(",", ":"))
+        meant = replace(meant, spec=replace(meant.spec, versions=MachineVersions()))
+    text = json.dumps(encode(meant), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).digest()
     return base64.b32encode(digest).decode().lower()[:HASH_LENGTH]
-
-
-def _without_empty(value: object) -> object:
-    """Absent, null and empty mean the same in a template."""
-    if isinstance(value, dict):
-        kept = {k: _without_empty(v) for k, v in value.items()}
-        return {k: v for k, v in kept.items() if v not in (None, "", {}, [])}
-    if isinstance(value, list):
-        return [_without_empty(v) for v in value]
-    return value
