@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -190,6 +191,31 @@ def test_a_write_that_cannot_be_kept_did_not_happen() -> None:
             events.append((event.type, event.object.name))
             break
         assert events == [(EventType.ADDED, "new")]
+
+    loop.run(run())
+
+
+@pytest.mark.parametrize("delay", [None, 0.1])
+def test_controllers_try_again_what_could_not_be_kept(delay) -> None:
+    async def run() -> None:
+        fails = False
+
+        async def persist(key: str, value: bytes | None) -> None:
+            if fails and key.startswith("namespaces/") and value is None:
+                raise Failed("the disk is full")
+
+        api = MemoryApi(SeededWorld(1, asyncio.get_running_loop().time), persist=persist, delay=delay)
+        await api.create(NAMESPACES, {"metadata": {"name": "shop"}})
+        fails = True
+        with contextlib.suppress(Failed):
+            await api.delete(NAMESPACES, "", "shop")
+        await asyncio.sleep(60)
+        assert "shop" in [o.name for o in (await api.list(NAMESPACES)).items]
+        fails = False
+        with contextlib.suppress(ApiError):
+            await api.delete(NAMESPACES, "", "shop")
+        await asyncio.sleep(60)
+        assert "shop" not in [o.name for o in (await api.list(NAMESPACES)).items]
 
     loop.run(run())
 

@@ -149,7 +149,7 @@ class MemoryApi:
             result = operation()
             self._control()
         except BaseException:
-            self.storage.take_back()
+            self._take_back()
             raise
         self.storage.publish()
         return result
@@ -160,10 +160,17 @@ class MemoryApi:
             self._control()
             await self._keep()
         except BaseException:
-            self.storage.take_back()
+            self._take_back()
             raise
         self.storage.publish()
         return result
+
+    def _take_back(self) -> None:
+        """Undo the running write; the controllers look again at what they thought done."""
+        if self.storage.journal:
+            self.storage.take_back()
+            for controller in self._controllers:
+                controller.resume()
 
     async def _keep(self) -> None:
         if self._persist is None or not self.storage.journal:
@@ -201,7 +208,10 @@ class MemoryApi:
     async def _control_later(self, controller: Controller, delay: float) -> None:
         await asyncio.sleep(delay)
         del self._timers[controller]
-        await self.write(controller.settle)
+        try:
+            await self.write(controller.settle)
+        except Failed:
+            self._control()  # it could not be kept: the work is still to be done
 
     async def durable(self) -> None:
         """Wait until what a reader may see is durable."""

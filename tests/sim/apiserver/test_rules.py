@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from flatyard.base.world import SeededWorld
 from flatyard.kube.api import Invalid
-from flatyard.kube.resources import CLUSTERS
-from flatyard.sim import crds
+from flatyard.kube.resources import CLUSTERS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, SERVICES
+from flatyard.sim import crds, loop
 from flatyard.sim.apiserver import schema, strategic
+from flatyard.sim.apiserver.cluster import make_api
 from flatyard.sim.apiserver.printers import human
 from flatyard.sim.apiserver.tables import look
 
@@ -138,3 +142,22 @@ def test_columns_look_where_their_path_says(path, value) -> None:
         "status": {"addresses": [{"address": "10.0.0.1"}]},
     }
     assert look(raw, path) == value
+
+
+def test_a_restart_makes_nothing_twice() -> None:
+    kept: dict[str, bytes] = {}
+
+    def persist(key: str, value: bytes | None) -> None:
+        kept.pop(key, None)
+        if value is not None:
+            kept[key] = value
+
+    async def run() -> None:
+        world = SeededWorld(1, asyncio.get_running_loop().time)
+        first = await make_api(world, persist=persist)
+        again = await make_api(world, persist=persist, stored=dict(kept).items())
+        for resource in (CUSTOM_RESOURCE_DEFINITIONS, SERVICES, NAMESPACES):
+            listed = [[o.raw for o in (await api.list(resource)).items] for api in (first, again)]
+            assert listed[0] == listed[1] and listed[0]
+
+    loop.run(run())
