@@ -130,7 +130,7 @@ class Follow:
 
 def failed(event: Event, name: str) -> FlatyardError:
     """The error for an outcome with waits that will not end by themselves."""
-    first = next((wait for wait in event.waits if wait.object.startswith("machine/")), event.waits[0])
+    first = min(event.waits, key=lambda wait: (not wait.object.startswith("machine/"), not wait.final))
     others = len(event.waits) - 1
     return Failed(
         f"cluster {name} is not done: {first.object}: {first.reason}",

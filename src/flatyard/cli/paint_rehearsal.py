@@ -98,8 +98,8 @@ def _last_line(found: Rehearsal) -> str:
 
 def failed(found: Rehearsal) -> Failed:
     """The machine, the unit and the next command."""
-    first = next((u for u in found.unfinished if u.unit), None) or next(
-        (u for u in found.unfinished if u.object.startswith("machine/")), found.unfinished[0]
+    first = min(
+        found.unfinished, key=lambda u: (not u.unit, not u.final, not u.object.startswith("cluster/"))
     )
     unit = f", unit {first.unit}" if first.unit else ""
     return Failed(

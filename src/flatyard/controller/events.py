@@ -81,11 +81,13 @@ class Journal:
 
     async def follow(self, round: int) -> AsyncIterator[Event]:
         """Events from the start of `round` on, for ever."""
-        next_number = 0
+        seen = 0
         while True:
-            more = self._more
+            more = self._more  # taken before the look, so that what is added meanwhile is not waited for
             for event in tuple(self._events):
-                if event.number >= next_number and event.round >= round:
+                if event.number < seen:
+                    continue
+                seen = event.number + 1
+                if event.round >= round:
                     yield event
-            next_number = self._count
             await more.wait()

@@ -63,6 +63,8 @@ class Unfinished:
 
     object: str
     reason: str
+    final: bool = False
+    """It would not have ended by itself."""
     next: str = ""
     unit: str = ""
     lines: tuple[str, ...] = ()
@@ -205,7 +207,7 @@ class _Stage:
 
     async def _unfinished(self, engine: Engine, wait: Wait, machines: Sequence[Object]) -> Unfinished:
         name = wait.key.name or self._wanted.name
-        found = Unfinished(f"{wait.key.kind}/{name}", wait.reason, wait.next)
+        found = Unfinished(f"{wait.key.kind}/{name}", wait.reason, wait.final, wait.next)
         machine = next((m for m in machines if m.name == name and wait.key.kind == "machine"), None)
         instance = _instance(engine, machine)
         if instance is None:
