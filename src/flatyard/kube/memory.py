@@ -130,8 +130,20 @@ class MemoryApi:
         self.storage.serve(kind)
         self._by_resource[kind.resource] = kind
 
+    def redefine(self, old: Kind, new: Kind) -> None:
+        """Serve a kind in another form, as a changed definition does; its objects stay."""
+        self.storage.redefine(old, new)
+        self._by_resource.pop(old.resource, None)
+        self._by_resource[new.resource] = new
+
+    def add(self, controller: Controller) -> None:
+        """Let one more controller see every change from now on."""
+        self._controllers.append(controller)
+        self.storage.observers.append(controller.observe)
+        controller.resume()
+
     def withdraw(self, kind: Kind) -> None:
-        """Stop serving a kind."""
+        """Stop serving a kind; its objects must be gone."""
         self.storage.withdraw(kind)
         self._by_resource.pop(kind.resource, None)
 

@@ -256,12 +256,20 @@ class Storage:
 
     def serve(self, kind: Kind) -> None:
         """Serve one more kind from now on."""
-        self.shelves.setdefault(kind, Shelf(kind, oldest=self.version))
+        self.shelves[kind] = Shelf(kind, oldest=self.version)
         self.kinds[kind.key] = kind
 
+    def redefine(self, old: Kind, new: Kind) -> None:
+        """Serve a kind with other columns, subresources or schema; its objects stay."""
+        shelf = self.shelves.pop(old)
+        shelf.kind = new
+        self.shelves[new] = shelf
+        self.kinds[new.key] = new
+        for key, object in shelf.objects.items():
+            self.uids[object.uid] = (new, key)
+
     def withdraw(self, kind: Kind) -> None:
-        """Stop serving a kind; its objects must be gone."""
-        self.shelves.pop(kind, None)
+        """Stop serving a kind whose objects are gone; its place stays for writes that are taken back."""
         self.kinds.pop(kind.key, None)
 
     def get(self, kind: Kind, key: Key) -> Object | None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flatyard.kube.api import ApiError, Json, Object
-from flatyard.kube.kinds import Kind
+from flatyard.kube.kinds import Kind, from_definition
 from flatyard.kube.registry import Cause, bad_request, invalid
-from flatyard.kube.resources import LEASES, NODES
+from flatyard.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, LEASES, NODES
 from flatyard.kube.storage import Storage
 from flatyard.sim.apiserver import defaults, schema, types
+from flatyard.sim.apiserver.definitions import established
 
 _OWN_FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")
 _PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
@@ -101,6 +102,9 @@ class SchemaAdmission:
             made = types.conform(types.type_name(kind), new, unknown)
         except types.WrongType as wrong:
             raise self._wrong(kind, wrong) from None
+        if kind.resource == CUSTOM_RESOURCE_DEFINITIONS:
+            _check_definition(kind, made)
+            made.setdefault("status", established(made, made["metadata"]["creationTimestamp"]))
         if self.storage is not None:
             defaults.fill(kind, made, old, self.storage)
         return made
@@ -161,6 +165,21 @@ def _key_causes(at: str, key: str) -> Iterator[Cause]:
         yield Cause(at, "FieldValueInvalid", f'Invalid value: "{key}": prefix part must be a DNS subdomain')
     if not _PART.fullmatch(name if slash else prefix):
         yield Cause(at, "FieldValueInvalid", f'Invalid value: "{key}": name part {_RULE}')
+
+
+def _check_definition(kind: Kind, raw: Json) -> None:
+    """Refuse a definition that no kind can be made of."""
+    try:
+        from_definition(raw)
+        made = f"{raw['spec']['names']['plural']}.{raw['spec']['group']}"
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        why = f"Invalid value: no kind can be made of it: {type(error).__name__} {error}"
+        raise invalid(
+            kind, str(raw["metadata"]["name"]), (Cause("spec", "FieldValueInvalid", why),)
+        ) from None
+    if raw["metadata"]["name"] != made:
+        why = f'Invalid value: "{raw["metadata"]["name"]}": must be spec.names.plural+"."+spec.group'
+        raise invalid(kind, raw["metadata"]["name"], (Cause("metadata.name", "FieldValueInvalid", why),))
 
 
 def _check_built_in(kind: Kind, raw: Json, old: Object | None) -> Iterator[Cause]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from flatyard.base.world import World
-from flatyard.kube.api import Json, Object
-from flatyard.kube.kinds import BUILT_IN
+from flatyard.kube.api import Json
+from flatyard.kube.kinds import BUILT_IN, Kind, from_definition
 from flatyard.kube.memory import MemoryApi, Persist
 from flatyard.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, SERVICES
 from flatyard.sim import crds
 from flatyard.sim.apiserver.admission import SchemaAdmission
+from flatyard.sim.apiserver.definitions import Definitions
 
 CONTROLLER_SECONDS = 0.1
 """How long after a write garbage collection and the like follow."""
@@ -30,39 +32,34 @@ async def make_api(
     `delay` and `budgets` are MemoryApi's. `port` is where the API says that it listens.
     """
     admission = SchemaAdmission()
-    kinds = (*BUILT_IN, *crds.kinds())
+    found = list(stored)
     api = MemoryApi(
-        world, kinds, persist=persist, stored=stored, admission=admission, delay=delay, budgets=budgets
+        world,
+        (*BUILT_IN, *_defined(found)),
+        persist=persist,
+        stored=found,
+        admission=admission,
+        delay=delay,
+        budgets=budgets,
     )
     admission.storage = api.storage
+    api.add(Definitions(api))
     for definition in crds.definitions():
         await _ensure(api, definition)
     await _ensure_own_service(api, port)
     return api
 
 
+def _defined(stored: Iterable[tuple[str, bytes]]) -> list[Kind]:
+    """The kinds that stored definitions make; their objects cannot be read without them."""
+    prefix = f"{CUSTOM_RESOURCE_DEFINITIONS.qualified}/"
+    return [from_definition(json.loads(value)) for key, value in stored if key.startswith(prefix)]
+
+
 async def _ensure(api: MemoryApi, definition: Json) -> None:
     kind = api.kind(CUSTOM_RESOURCE_DEFINITIONS)
-    if api.storage.get(kind, ("", definition["metadata"]["name"])) is not None:
-        return
-    made = await api.create(CUSTOM_RESOURCE_DEFINITIONS, definition)
-    await api.replace_status(CUSTOM_RESOURCE_DEFINITIONS, {**made.raw, "status": _established(api, made)})
-
-
-def _established(api: MemoryApi, definition: Object) -> Json:
-    stamp = api.registry.stamp()
-    names = definition.spec["names"]
-    conditions = [
-        _condition("NamesAccepted", "NoConflicts", "no conflicts found", stamp),
-        _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", stamp),
-    ]
-    versions = [version["name"] for version in definition.spec["versions"] if version["storage"]]
-    return {"conditions": conditions, "acceptedNames": names, "storedVersions": versions}
-
-
-def _condition(type: str, reason: str, message: str, stamp: str) -> Json:
-    status = {"type": type, "status": "True", "lastTransitionTime": stamp}
-    return {**status, "reason": reason, "message": message}
+    if api.storage.get(kind, ("", definition["metadata"]["name"])) is None:
+        await api.create(CUSTOM_RESOURCE_DEFINITIONS, definition)
 
 
 async def _ensure_own_service(api: MemoryApi, port: int) -> None:

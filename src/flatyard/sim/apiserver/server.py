@@ -94,7 +94,7 @@ class ApiServer:
 
     @property
     def _kinds(self) -> Iterable[Kind]:
-        return self._api.storage.shelves
+        return tuple(self._api.storage.kinds.values())
 
     def _fixed(self, request: Request, path: str) -> Response | None:
         parts = path.strip("/").split("/")

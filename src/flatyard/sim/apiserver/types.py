@@ -137,7 +137,7 @@ def _struct(name: str, value: Json, path: str, unknown: list[str]) -> Json:
 
 
 def _left_out(name: str, key: str, shape: str, value: object) -> bool:
-    if value in ("", []) or (value == {} and shape == "map"):
+    if (value in ("", []) and shape != "any") or (value == {} and shape == "map"):
         return key not in KEPT_EMPTY.get(name, ()) and key not in ALWAYS.get(name, {})
     if value is False or (value == 0 and isinstance(value, int)):
         return key in OMITTED_ZEROS.get(name, ())
