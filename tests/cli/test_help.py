@@ -30,7 +30,8 @@ Options:
 Commands:
   up          Make what the files describe: a new cluster, or changes to one.
   plan        Show what `up` would do, and do nothing.
-  rehearse    Run the files against the simulated twin of their cloud, with faults.
+  rehearse    Run the files against the simulated twin of their cloud, with
+              faults.
   status      One tree: what is not healthy, and why.
   get         List clusters, pools, machines, nodes, events or resources.
   scale       Change the number of machines of a pool.

@@ -32,6 +32,7 @@ EXAMPLES = {
     "gcp": (3, 6),
     "openstack-jetstream2": (1, 2),
     "quickstart": (1, 3),
+    "vsphere": (3, 3),
 }
 
 
@@ -52,13 +53,6 @@ def test_each_example_rehearses_to_ready(flatyard, name):
     assert found["resources"]["instance"] == planes + workers
     assert found["calls"]["instance.run"] == planes + workers
     assert all(node["os_image"].endswith("(simulated)") for node in found["nodes"])
-
-
-def test_a_cloud_whose_control_planes_cannot_be_started_says_why(flatyard):
-    result = flatyard("rehearse", "examples/vsphere.yaml")
-    assert result.exit_code == 1
-    assert "error: the rehearsed cluster hall did not become ready: cluster/hall" in result.stderr
-    assert "  why: control planes cannot be started" in result.stderr
 
 
 def test_the_resources_of_the_quickstart_by_kind(flatyard):

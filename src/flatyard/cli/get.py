@@ -35,7 +35,8 @@ KINDS = {
 def command(kind: str, cluster: str | None, output: str) -> None:
     """List the objects of KIND of one CLUSTER, or of every cluster.
 
-    `resources` are what the cloud holds under the cluster's tags. JSON and YAML are the objects as the Kubernetes API shows them, in a List.
+    `resources` are what the cloud holds under the cluster's tags. JSON and YAML are the objects as the
+    Kubernetes API shows them, in a List.
     """
     import asyncio
 
