@@ -30,6 +30,7 @@ def ready(node) -> bool:
         ("azure-image.yaml", 1, 2),
         ("openstack-jetstream2.yaml", 1, 2),
         ("gcp.yaml", 3, 6),
+        ("vsphere.yaml", 3, 3),
     ],
 )
 def test_each_example_becomes_ready_nodes_and_leaves_nothing(
@@ -63,16 +64,22 @@ def test_scale_up_and_down_changes_only_the_difference(simulate, example):
     simulate(main, example("quickstart.yaml"))
 
 
-def test_after_the_join_no_first_boot_secret_is_left(simulate, example):
-    """Tokens, create requests and stashed objects work no more once the machines have joined."""
+@pytest.mark.parametrize("name", ["quickstart.yaml", "vsphere.yaml"])
+def test_after_the_join_no_first_boot_secret_is_left(simulate, example, name):
+    """Tokens, create requests and stashed objects work no more once the machines have joined.
+
+    vSphere has no object store: its user data holds the keys, and is deleted once it was read.
+    """
 
     async def main(life):
         await bring_up(life.seams(), life.wanted, DEADLINE)
         secrets = await life.region.kubernetes.client().list(SECRETS, "kube-system")
         assert [s.name for s in secrets.items if s.name.startswith(("bootstrap-token", "flatyard-"))] == []
         assert not [row for row in life.region.provider.account.objects]
+        left = dict(life.region.provider.account.disk.items("cloud/user-data/"))
+        assert not [data for data in left.values() if b"ca.key" in data]
 
-    simulate(main, example("quickstart.yaml"))
+    simulate(main, example(name))
 
 
 def test_a_second_up_with_the_same_file_changes_nothing(simulate, example):

@@ -152,12 +152,14 @@ class TagRule:
 class UserDataRule:
     """How much user data an instance takes, in bytes; after base64 where `after_encoding` says so.
 
-    `encoding`: how it travels in the cloud's own API, or what Ignition undoes by itself (vSphere).
+    `encoding`: how it travels in the cloud's own API, or what Ignition undoes by itself (vSphere). `vanishes`:
+    it is deleted once the machine has read it (guestinfo, by ignition-delete-config), so secrets may be in it.
     """
 
     limit: int
     after_encoding: bool = False
     encoding: UserDataEncoding = UserDataEncoding.PLAIN
+    vanishes: bool = False
 
     def size(self, user_data: bytes) -> int:
         """Bytes that count against `limit`."""
@@ -336,6 +338,7 @@ def traits(facts: CloudFacts, *, simulated: bool = False, external: bool = False
         provider_id=facts.provider_id_source,
         provider_id_format=facts.provider_id,
         stash=facts.stash.scheme,
+        user_data_vanishes=facts.user_data.vanishes,
         external_cloud_provider=external,
         hairpin=facts.hairpin,
         metadata_block=facts.metadata_block,

@@ -58,10 +58,11 @@ async def _preflight(ctx: Context) -> Waiting | None:
     """Once per cluster, before anything is created: what the cloud would refuse later anyway."""
     if ctx.record.preflighted:
         return None
-    if ctx.cloud.traits.stash is StashScheme.NONE:
+    traits = ctx.cloud.traits
+    if traits.stash is StashScheme.NONE and not traits.user_data_vanishes:
         raise Refused(
             f"control planes cannot be started on {ctx.cloud.name} yet",
-            why="it has no object store, and another way for their keys is not built yet",
+            why="it has no object store, and its user data can be read for as long as the machine lives",
             next="flatyard plan FILE shows what would be made",
         )
     problems = await ctx.cloud.preflight(ctx.wanted(), deployments(ctx))

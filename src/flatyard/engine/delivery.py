@@ -1,6 +1,7 @@
 """How a first-boot config gets to its machine: inline where it may and fits, else as a stub that fetches the rest.
 
-A control plane's config holds keys, so it always travels by a short-lived stashed object (DESIGN §3 "Secrets").
+A control plane's config holds keys, so it travels by a short-lived stashed object (DESIGN §3 "Secrets"). Where there
+is no object store but the user data itself is deleted once it was read, it travels in there.
 The key has the attempt in it: what one attempt fetched can never be another one's.
 """
 
@@ -31,7 +32,7 @@ async def deliver(ctx: Context, machine: Object, config: Config) -> tuple[bytes,
     async def stash(payload: bytes, sha512: str) -> str:
         return (await ctx.cloud.stash(ctx.record.ref, key, payload, STASH_SECONDS)).url
 
-    if role_of(machine) is Role.CONTROL_PLANE:
+    if role_of(machine) is Role.CONTROL_PLANE and ctx.cloud.traits.stash is not StashScheme.NONE:
         payload = encode(config)
         digest = hashlib.sha512(payload).hexdigest()
         return encode(stub(config, await stash(payload, digest), digest)), key

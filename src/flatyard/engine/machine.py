@@ -7,6 +7,8 @@ request is fixed before it is sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flatyard.base.world import parse_stamp, rfc3339
 from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
 from flatyard.engine import events, machine_status, requests, tokens
@@ -151,9 +153,14 @@ async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Resu
     if found is None:
         await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
         return Waiting("instance runs; its node has not joined yet", again=EVIDENCE_EVERY)
-    reason = f"{found.unit}: {found.lines[-1] if found.lines else 'failed'}"
+    reason = f"{found.unit}: {_telling(found.lines)}"
     await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
     return _first_boot_failed(machine, reason, EVIDENCE_EVERY)
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The line that says most: the first that speaks of an error, else the last one."""
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "failed")
 
 
 def _until_evidence(ctx: Context, machine: Object) -> float:

@@ -60,6 +60,8 @@ class NodeTraits:
     provider_id_format: str = ""
     """The providerID with ``{id}``, ``{zone}``, ``{name}`` … to fill in, for example ``aws:///{zone}/{id}``."""
     stash: StashScheme = StashScheme.HTTPS
+    user_data_vanishes: bool = False
+    """The user data is deleted once the machine has read it, so that secrets may be in it."""
     external_cloud_provider: bool = False
     """True only when the cluster runs this cloud's controller manager."""
     hairpin: bool = True

@@ -69,10 +69,27 @@ def prepare(
     if pool.overwrite is not None:
         return NodeTemplate(cluster, pool, traits, first, pool.overwrite)
     base = _base(cluster, pool, traits, first=first)
-    merged = merge_all([base, *pool.extras])
+    merged = merge_all([base, *map(_standing_alone, pool.extras)])
     newest = max((c.ignition.version for c in (base, *pool.extras)), key=_version_key)
     merged = replace(merged, ignition=replace(merged.ignition, version=newest))
     return NodeTemplate(cluster, pool, traits, first, merged)
+
+
+def _standing_alone(extra: Config) -> Config:
+    """The user's config with every file's compression spelled out.
+
+    In a merge a child that only names a source inherits the parent's compression (Ignition spec, merging), so a
+    plain file of the user's over a compressed one of ours could not be read on the machine.
+    """
+    files = tuple(_with_compression(entry) for entry in extra.storage.files)
+    return replace(extra, storage=replace(extra.storage, files=files))
+
+
+def _with_compression(entry: File) -> File:
+    contents = entry.contents
+    if contents.source is None or contents.compression is not None:
+        return entry
+    return replace(entry, contents=replace(contents, compression=""))
 
 
 @dataclass(frozen=True, slots=True)

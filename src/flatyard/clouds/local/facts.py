@@ -34,7 +34,7 @@ FACTS = CloudFacts(
         "1 to 63 small letters, digits and hyphens (it is the host name too)",
     ),
     tags=TagRule(1_000, 255, 4_096, r"[\w.:/-]+", r".*", "a JSON file beside the machine; no limit of note"),
-    user_data=UserDataRule(16 * 1024 * 1024),
+    user_data=UserDataRule(16 * 1024 * 1024, vanishes=True),
     stash=StashRule(),
     images=ImageSource(publisher="", reference="host", name="the host's own /usr", arches=("amd64", "arm64")),
     quotas=Quotas(),

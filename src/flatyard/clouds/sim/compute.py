@@ -238,6 +238,11 @@ class Compute:
         port = self._account.ports.get(run.port)
         return port.address if port else self._addresses.take(run.subnet)
 
+    def forget_user_data(self, instance_id: str) -> None:
+        """The machine has read its user data, and this cloud deletes it then."""
+        self._user_data.pop(instance_id, None)
+        self._account.disk.delete(_USER_DATA + instance_id)
+
     def _keep_user_data(self, instance_id: str, user_data: bytes) -> None:
         self._account.disk.put(_USER_DATA + instance_id, user_data)
         self._user_data[instance_id] = user_data

@@ -25,7 +25,7 @@ from flatyard.sim.apiserver.admission import SchemaAdmission
 from flatyard.sim.disk import Disk
 from flatyard.sim.hardware import Hardware
 from flatyard.sim.kubernetes import SimKubernetes
-from flatyard.sim.machine import Memory, SimMachine
+from flatyard.sim.machine import Memory, Phase, SimMachine
 from flatyard.sim.timings import Timings
 from flatyard.sysext import Feed, simulated_feed
 
@@ -97,8 +97,14 @@ class SimulatedMachines:
             timings=self._timings,
             console=power.console,
             memory=Memory.decode(kept) if kept else Memory(),
-            remember=lambda memory: self._disk.put(key, memory.encode()),
+            remember=lambda memory: self._remember(power.instance_id, memory),
         )
+
+    def _remember(self, instance_id: str, memory: Memory) -> None:
+        assert self._provider is not None
+        self._disk.put(_MEMORIES + instance_id, memory.encode())
+        if memory.phase is Phase.JOINED and self._provider.persona.facts.user_data.vanishes:
+            self._provider.compute.forget_user_data(instance_id)
 
     def _reach(self, host: str, port: int) -> str:
         """A TCP connection through the network: to an endpoint's healthy backends, or to a machine's address."""

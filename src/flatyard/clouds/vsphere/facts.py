@@ -69,7 +69,7 @@ FACTS = CloudFacts(
         "1 to 80 letters, digits and hyphens (it is the host name too)",
     ),
     tags=TagRule(100, 80, 1024, r"[\w .:-]+", r".*", "custom attributes: names up to 80 characters"),
-    user_data=UserDataRule(65_536, after_encoding=True, encoding=UserDataEncoding.GZIP_BASE64),
+    user_data=UserDataRule(65_536, after_encoding=True, encoding=UserDataEncoding.GZIP_BASE64, vanishes=True),
     stash=StashRule(),
     images=ImageSource(
         publisher="",
