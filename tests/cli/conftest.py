@@ -68,8 +68,8 @@ class Shell:
         assert process.returncode == code, f"{args} ended with {process.returncode}\n{out}\n{err}"
         return out
 
-    def json(self, *args: str) -> Any:
-        return json.loads(self.run(*args, "-o", "json"))
+    def json(self, *args: str, code: int = 0) -> Any:
+        return json.loads(self.run(*args, "-o", "json", code=code))
 
     def kinds(self, name: str) -> dict[str, int]:
         """What the simulated account holds, by kind."""

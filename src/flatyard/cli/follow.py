@@ -95,6 +95,10 @@ class Follow:
                 screen(self.talk, self.title, self.expected) as shown,
             ):
                 return await self._through_deaths(shown)
+        except asyncio.CancelledError:
+            self.talk.say("detached: the background process works on by itself")
+            self.talk.next((self.again, "watches it again, and goes on"))
+            raise
         except TimeoutError:
             raise PartlyDone(
                 f"{self.title}: not done after {took(self.timeout)}",

@@ -82,8 +82,7 @@ class Flatyard(click.Group):
             error.show()
             code = Exit.USAGE
         except (click.Abort, KeyboardInterrupt):
-            talk.say("")
-            talk.error("interrupted", next="the same command goes on from here")
+            talk.error("interrupted")
             code = Exit.INTERRUPTED
         except FlatyardError as error:
             talk.failure(error)

@@ -17,6 +17,7 @@ from flatyard.base.world import RealWorld
 from flatyard.controller.link import Broken, Link
 from flatyard.controller.places import Places
 from flatyard.controller.runfile import hold, look
+from flatyard.decode import from_json
 from flatyard.engine import record as records
 from flatyard.engine.wanted import cluster_object
 from flatyard.model.cluster import Cluster
@@ -33,6 +34,14 @@ class Start:
 
     cluster: Cluster
     speed: float
+
+    def encode(self) -> bytes:
+        return json.dumps({"cluster": cluster_object(self.cluster), "speed": self.speed}, indent=1).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> Start:
+        found = json.loads(text)
+        return cls(from_json(Cluster, found["cluster"]), float(found["speed"]))
 
 
 async def link_to(places: Places, start: Start | None = None) -> Link:
@@ -63,20 +72,34 @@ async def link_to(places: Places, start: Start | None = None) -> Link:
 
 
 async def prepare(places: Places, start: Start) -> None:
-    """Make the account's folder for a cluster that is new; what a deleted one of that name left is removed."""
+    """Make the account's folder for a cluster that is new; what a deleted one of that name left is removed.
+
+    Another command may do the same meanwhile: the folder is removed only where there is an old disk in it, which
+    a process makes while it holds the run file.
+    """
     held = hold(places.run)
     if held is None:
         return
     try:
         if await exists(places.name):
             return
-        remove_folder(places)
-        places.folder.mkdir(mode=0o700, parents=True)
-        places.cluster.touch(mode=0o600)
-        text = json.dumps({"cluster": cluster_object(start.cluster), "speed": start.speed}, indent=1)
-        places.cluster.write_text(text, encoding="utf-8")
+        if places.disk.exists():
+            remove_folder(places)
+            held.clear()
+        places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(places.cluster, start.encode())
     finally:
         held.release()
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole, readable by its owner alone."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    new.replace(path)
 
 
 async def exists(name: str) -> bool:

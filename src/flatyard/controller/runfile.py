@@ -61,6 +61,10 @@ class Held:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text, 0)
 
+    def clear(self) -> None:
+        """Forget how a deleted cluster's process was reached."""
+        os.ftruncate(self._descriptor, 0)
+
     def remove(self) -> None:
         """The cluster is gone: so is its run file."""
         self._path.unlink(missing_ok=True)

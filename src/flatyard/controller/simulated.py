@@ -8,13 +8,12 @@ in the store, so that another one goes on where a killed one stopped.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from flatyard.base.errors import Exit, FlatyardError
@@ -22,13 +21,11 @@ from flatyard.base.world import RealWorld, World
 from flatyard.clouds.sim.region import Region
 from flatyard.controller.control import Asgi, Control
 from flatyard.controller.keeper import Keeper
-from flatyard.controller.launch import remove_folder
+from flatyard.controller.launch import Start, remove_folder, write_private
 from flatyard.controller.places import Places, places_of
 from flatyard.controller.runfile import Held, Run, hold
-from flatyard.decode import from_json
 from flatyard.engine import secrets
 from flatyard.engine.context import Seams, Step
-from flatyard.model.cluster import Cluster
 from flatyard.pki import ClusterSecrets, Kubeconfig
 from flatyard.sim.apiserver.serve import Server, serve
 from flatyard.sim.disk import SqliteDisk
@@ -41,21 +38,7 @@ LINGER = 0.5
 """Wall seconds for which the API stays open after the end, so that followers hear of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What `up` left for the process."""
-
-    cluster: Cluster
-    speed: float
-
-
-def given(path: Path) -> Given:
-    """Read the account's file; raises FileNotFoundError when there is none."""
-    found = json.loads(path.read_bytes())
-    return Given(from_json(Cluster, found["cluster"]), float(found["speed"]))
-
-
-def first_run(name: str, what: Given, world: RealWorld) -> Run:
+def first_run(name: str, what: Start, world: RealWorld) -> Run:
     """A run file's content for a cluster that never had a process; its token is minted here."""
     choice = what.cluster.spec.cloud
     return Run(name, choice.twin, choice.region, what.speed, token=world.random_bytes(32).hex())
@@ -64,7 +47,7 @@ def first_run(name: str, what: Given, world: RealWorld) -> Run:
 def main(name: str) -> int:
     """Run until the cluster is deleted or the process is asked to end; 0 also when another one has the cluster."""
     places = places_of(name)
-    what = given(places.cluster)
+    what = Start.decode(places.cluster.read_bytes())
     loop = ScaledLoop(what.speed)
     asyncio.set_event_loop(loop)
     task = loop.create_task(_held(places, what))
@@ -89,7 +72,7 @@ def tell_tasks(loop: asyncio.AbstractEventLoop) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-async def _held(places: Places, what: Given) -> None:
+async def _held(places: Places, what: Start) -> None:
     """Take the cluster, or end quietly because another process has it."""
     for _ in range(TRIES):
         held = hold(places.run)
@@ -102,7 +85,7 @@ async def _held(places: Places, what: Given) -> None:
         await asyncio.sleep(0.02 * what.speed)  # a command that looks at the file locks it for a moment
 
 
-async def _live(places: Places, what: Given, held: Held) -> None:
+async def _live(places: Places, what: Start, held: Held) -> None:
     world = RealWorld(what.speed)
     run = held.read() or first_run(places.name, what, world)
     store = open_store(None, world)
@@ -150,7 +133,7 @@ def _why_no_api(region: Region) -> str:
 
 @asynccontextmanager
 async def _served(
-    places: Places, region: Region, keeper: Keeper, keys: ClusterSecrets, what: Given, held: Held
+    places: Places, region: Region, keeper: Keeper, keys: ClusterSecrets, what: Start, held: Held
 ) -> AsyncIterator[None]:
     """The API and the control routes on loopback while the block runs; the run file and kubeconfig say where."""
 
@@ -177,7 +160,7 @@ async def _served(
         server = await listen(0)
     try:
         keeper.run = replace(keeper.run, port=server.port)
-        _private(places.kubeconfig, _kubeconfig(keeper.run))
+        write_private(places.kubeconfig, _kubeconfig(keeper.run))
         held.write(keeper.run)
         yield
     finally:
@@ -187,23 +170,13 @@ async def _served(
 def _server_files(places: Places, keys: ClusterSecrets, world: World) -> tuple[Path, Path]:
     pair = keys.kubernetes.server("kube-apiserver", HOSTS, world)
     certificate, key = places.folder / "server.crt", places.folder / "server.key"
-    _private(certificate, pair.certificate)
-    _private(key, pair.key)
+    write_private(certificate, pair.certificate)
+    write_private(key, pair.key)
     return certificate, key
 
 
 def _kubeconfig(run: Run) -> bytes:
     return Kubeconfig(name=run.cluster, server=run.url, ca=run.ca.encode(), token=run.token).render()
-
-
-def _private(path: Path, content: bytes) -> None:
-    """Write a file whole, readable by its owner alone."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    new.replace(path)
 
 
 if __name__ == "__main__":
