@@ -12,9 +12,9 @@ from flatyard.engine.node_rights import node_rights
 from flatyard.engine.queue import Waiting
 from flatyard.kube import resources as r
 from flatyard.kube.api import AlreadyExists, Api, ApiError, Json, NotFound
+from flatyard.kube.crds import definitions
 from flatyard.kube.resources import Resource
 from flatyard.model.cluster import Cluster
-from flatyard.sim.crds import definitions
 
 APPLY_AGAIN = 600.0
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from flatyard.base.world import SeededWorld
+from flatyard.kube import crds
 from flatyard.kube.kinds import BUILT_IN
-from flatyard.sim import crds, loop
+from flatyard.sim import loop
 from flatyard.sim.apiserver import discovery, openapi
 from flatyard.sim.apiserver.cluster import make_api
 from flatyard.sim.apiserver.server import ApiServer
@@ -63,9 +64,19 @@ def test_the_tables_about_types_name_fields_that_exist() -> None:
     assert all(fields(type_name(kind)) for kind in BUILT_IN)
 
 
-def test_the_definitions_are_those_of_the_recordings() -> None:
+def test_the_definitions_have_only_grown_since_the_recordings() -> None:
+    """What they have more is named here: a column for the phase, and the endpoint of a cluster file."""
+    grown = {"Machine": ("additionalPrinterColumns", "Phase"), "Cluster": ("schema", "endpoint")}
     for definition in crds.definitions():
         recorded = yaml.safe_load((GOLDEN / f"crds/{definition['metadata']['name']}.yaml").read_text())
+        (version,) = definition["spec"]["versions"]
+        kind = definition["spec"]["names"]["kind"]
+        if kind in grown:
+            where, name = grown[kind]
+            if where == "schema":
+                del version[where]["openAPIV3Schema"]["properties"]["spec"]["properties"][name]
+            else:
+                version[where] = [column for column in version[where] if column["name"] != name]
         assert definition == recorded
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+import yaml
 
 from flatyard.base.world import SeededWorld
 from flatyard.kube.memory import MemoryApi
@@ -35,6 +36,8 @@ SHAPES = {
 BOUND_SHAPES = {"uid": r"([0-9a-f-]{36})", "rv": r"(\d+)", "continue": r"(.+)"}
 UNBOUND = {"uid": "00000000-0000-0000-0000-{:012d}", "rv": "1", "continue": "x"}
 OUT_OF_SCOPE = tomllib.loads((HERE / "out_of_scope.toml").read_text())
+RECORDED_WITH = [yaml.safe_load(path.read_text()) for path in sorted(GOLDEN.glob("crds/*.yaml"))]
+"""The definitions that stood in the recorded cluster; the product's have grown since."""
 SCENARIOS = sorted(
     str(path.parent.relative_to(GOLDEN / "open")) for path in GOLDEN.glob("open/**/exchanges.json")
 )
@@ -364,7 +367,9 @@ def replay(scenario: str) -> Replay:
 
     async def run() -> Replay:
         running = asyncio.get_running_loop()
-        api = await make_api(SeededWorld(1, running.time), budgets=False, port=26443)
+        api = await make_api(
+            SeededWorld(1, running.time), budgets=False, port=26443, definitions=RECORDED_WITH
+        )
         replayed = Replay(api, GOLDEN / "open" / scenario)
         await replayed.run()
         return replayed

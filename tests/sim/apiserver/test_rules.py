@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from flatyard.base.world import SeededWorld
+from flatyard.kube import crds
 from flatyard.kube.api import Invalid
 from flatyard.kube.resources import CLUSTERS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, SERVICES
-from flatyard.sim import crds, loop
+from flatyard.sim import loop
 from flatyard.sim.apiserver import schema, strategic
 from flatyard.sim.apiserver.cluster import make_api
 from flatyard.sim.apiserver.printers import human

@@ -16,12 +16,13 @@ from flatyard.clouds.sim.door import Faults
 from flatyard.clouds.sim.faults import Fault
 from flatyard.clouds.sim.power import Power
 from flatyard.clouds.sim.twin import twin
+from flatyard.kube import crds
 from flatyard.kube.api import Api
 from flatyard.kube.kinds import BUILT_IN
 from flatyard.model.cluster import Cluster
 from flatyard.pki import ClusterSecrets
-from flatyard.sim import crds
 from flatyard.sim.apiserver.admission import SchemaAdmission
+from flatyard.sim.apiserver.definitions import Definitions
 from flatyard.sim.disk import Disk
 from flatyard.sim.hardware import Hardware
 from flatyard.sim.kubernetes import SimKubernetes
@@ -154,6 +155,7 @@ class Region:
         kinds = (*BUILT_IN, *crds.kinds())
         self.kubernetes = SimKubernetes(world, disk, kinds=kinds, timings=timings, admission=admission)
         admission.storage = self.kubernetes.api.storage
+        self.kubernetes.api.add(Definitions(self.kubernetes.api))
         self.machines = SimulatedMachines(world, disk, self.kubernetes, timings, tamper)
         self._twin = twin(cluster, world, disk, machines=self.machines, faults=troubles, hook=faults)
         self.provider = self._twin.provider

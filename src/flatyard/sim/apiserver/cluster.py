@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flatyard.base.world import World
+from flatyard.kube import crds
 from flatyard.kube.api import Json
 from flatyard.kube.kinds import BUILT_IN, Kind, from_definition
 from flatyard.kube.memory import MemoryApi, Persist
 from flatyard.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, SERVICES
-from flatyard.sim import crds
 from flatyard.sim.apiserver.admission import SchemaAdmission
 from flatyard.sim.apiserver.definitions import Definitions
 
@@ -26,10 +26,12 @@ async def make_api(
     delay: float | None = CONTROLLER_SECONDS,
     budgets: bool = True,
     port: int = 6443,
+    definitions: Sequence[Json] | None = None,
 ) -> MemoryApi:
     """A cluster's API in its first state, or in the state in which an earlier life left it.
 
-    `delay` and `budgets` are MemoryApi's. `port` is where the API says that it listens.
+    `delay` and `budgets` are MemoryApi's. `port` is where the API says that it listens, `definitions` are those
+    that a new cluster has, by default our own.
     """
     admission = SchemaAdmission()
     found = list(stored)
@@ -44,7 +46,7 @@ async def make_api(
     )
     admission.storage = api.storage
     api.add(Definitions(api))
-    for definition in crds.definitions():
+    for definition in crds.definitions() if definitions is None else definitions:
         await _ensure(api, definition)
     await _ensure_own_service(api, port)
     return api

@@ -1,4 +1,4 @@
-"""Our CustomResourceDefinitions in their first form, as they are installed in a cluster."""
+"""Our CustomResourceDefinitions, as they are installed in a cluster."""
 
 from __future__ import annotations
 
