@@ -24,6 +24,8 @@ SPEED = 60.0
     type=click.FloatRange(min=0.1, max=10_000),
     default=SPEED,
     show_default=True,
+    envvar="FLATYARD_SPEED",
+    show_envvar=True,
     help="On sim: how many simulated seconds pass in one. Fixed for a cluster's life.",
 )
 @durations.timeout
