@@ -55,11 +55,11 @@ class Shell:
     state: Path
     env: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         env = {**os.environ, "FLATYARD_STATE": str(self.state), "PYTHONPATH": str(ROOT / "src"), **self.env}
         command = [sys.executable, "-m", "flatyard", *args]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=ROOT)
+        return subprocess.Popen(command, stdout=pipe, stderr=stderr, text=True, env=env, cwd=ROOT)
 
     def run(self, *args: str, code: int = 0) -> str:
         """What it prints on stdout; its stderr is shown when the exit code is another one."""

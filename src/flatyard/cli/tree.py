@@ -47,7 +47,8 @@ class LiveTree:
         room = max(0, SHOWN - len(at_work))
         for event in (*at_work[:SHOWN], *(done[-room:] if room else ())):
             mark, style = STYLES.get(event.state, STYLES["waiting"])
-            tree.add(Text.assemble((mark, style), " ", event.object, ("  " + event.sentence, "dim")))
+            said = f"  {event.sentence}" if event.sentence else ""
+            tree.add(Text.assemble((mark, style), f" {event.object}", (said, "dim")))
         if len(self._events) > SHOWN:
             tree.add(Text(f"… {len(done)} of {len(self._events)} done", "dim"))
         if self._trouble:

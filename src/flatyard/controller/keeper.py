@@ -37,8 +37,9 @@ from flatyard.model.machine import MachineDeployment
 T = TypeVar("T")
 FOR_EVER = 10.0**9
 PAUSE = 5.0
-LOOK = 60.0
-"""Simulated seconds for which a question about the state waits for the first look at everything."""
+LOOK = 10.0
+"""Simulated seconds, or one of the wall's if that is longer, for which a question about the state waits after a
+start: until then nobody has looked at everything."""
 API_PATIENCE = 180.0
 """Simulated seconds for which a command waits for an API that comes up again after a restart."""
 
@@ -74,6 +75,8 @@ class Keeper:
     gone: bool = False
     _orders: deque[_Order] = field(default_factory=deque)
     _called: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _started: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     # ---- for ever
 
@@ -95,6 +98,8 @@ class Keeper:
 
     async def _reconcile(self, record: ClusterRecord) -> None:
         round = self.round
+        self._settled.clear()
+        self._started = asyncio.get_running_loop().time()
         async with engine_of(self.seams, self.name) as engine:
             self.engine = engine
             try:
@@ -103,6 +108,7 @@ class Keeper:
                 try:
                     await asyncio.wait((outcome, called), return_when=asyncio.FIRST_COMPLETED)
                     if outcome.done():
+                        self._settled.set()
                         await self._tell(round, record, outcome.result())
                     if not self.gone:
                         await called
@@ -231,12 +237,10 @@ class Keeper:
         )
 
     async def _looked(self) -> None:
+        left = self._started + max(LOOK, self.run.speed) - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(LOOK):
-                while self.engine is None and not self.gone:
-                    await asyncio.sleep(1)
-                if self.engine is not None:
-                    await self.engine.context.queue.settled()
+            async with asyncio.timeout(max(0.0, left)):
+                await self._settled.wait()
         except TimeoutError:
             return
 

@@ -1,0 +1,244 @@
+"""The keeper in simulated time: commands between two runs of the engine, rounds, outcomes, and the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from flatyard.base.errors import Failed
+from flatyard.base.world import SeededWorld
+from flatyard.clouds.sim.region import Region
+from flatyard.controller.control import Control
+from flatyard.controller.documents import load
+from flatyard.controller.events import Event, EventKind
+from flatyard.controller.health import view
+from flatyard.controller.keeper import Keeper
+from flatyard.controller.runfile import Run
+from flatyard.controller.state import State
+from flatyard.engine.context import Seams
+from flatyard.engine.plan import Observed, plan
+from flatyard.engine.wanted import cluster_object, deployment_object
+from flatyard.sim.disk import MemoryDisk
+from flatyard.sim.loop import VirtualLoop, run
+from flatyard.store import MemoryBucket, open_memory
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WANTED = load([str(ROOT / "examples/quickstart.yaml")]).wanted
+INTENT = {
+    "cluster": cluster_object(WANTED.cluster),
+    "deployments": [deployment_object(d, WANTED.name) for d in WANTED.deployments],
+}
+RUN = Run("quickstart", "aws", "us-east-1", 1.0, token="secret")
+
+
+class Stage:
+    """A region and its keeper; `again` is a new process on the same disk."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.world = SeededWorld(7, loop.time)
+        self.disk, self.bucket = MemoryDisk(), MemoryBucket()
+
+    @asynccontextmanager
+    async def process(self) -> AsyncIterator[Keeper]:
+        import asyncio
+
+        region = Region(WANTED.cluster, self.world, self.disk)
+        await region.start()
+        kubernetes = region.kubernetes
+        seams = Seams(
+            world=self.world,
+            cloud=region.cloud,
+            store=open_memory(self.world, self.bucket),
+            clients=region.clients,
+            feeds=region.feeds,
+            holder="test",
+        )
+        keeper = Keeper(
+            "quickstart", RUN, seams, lambda: "" if kubernetes.available else kubernetes.why_unavailable()
+        )
+        seams.on_step = keeper.on_step
+        task = asyncio.create_task(keeper.until_gone())
+        try:
+            yield keeper
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await region.stop()
+
+
+def played(act: Callable[[Stage], Awaitable[None]]) -> None:
+    loop = VirtualLoop()
+
+    async def perform() -> None:
+        await act(Stage(loop))
+
+    run(perform(), loop=loop)
+
+
+async def asked(keeper: Keeper, method: str, path: str, body: dict | None = None, **query: str) -> dict:
+    return json.loads(await keeper.answer(method, path, query, body or {}))
+
+
+async def ended(keeper: Keeper, round: int) -> tuple[list[Event], Event]:
+    steps = []
+    async for event in keeper.follow(round):
+        if event.kind is not EventKind.STEP:
+            return steps, event
+        steps.append(event)
+    raise AssertionError
+
+
+async def done(keeper: Keeper, path: str, body: dict) -> Event:
+    round = (await asked(keeper, "POST", path, body))["round"]
+    return (await ended(keeper, round))[1]
+
+
+def test_up_scale_and_down_are_rounds_with_outcomes():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            assert (await done(keeper, "intent", INTENT)).done
+            assert (await done(keeper, "scale", {"pool": "flatcar-workers", "replicas": 5})).done
+            assert len((await asked(keeper, "GET", "objects", kind="nodes"))["items"]) == 6
+            kinds = [
+                r["spec"]["kind"] for r in (await asked(keeper, "GET", "objects", kind="resources"))["items"]
+            ]
+            assert kinds.count("instance") == 6
+            gone = await done(keeper, "down", {})
+            assert (gone.kind, gone.left, gone.round) == (EventKind.GONE, 0, 3)
+            assert keeper.gone
+
+    played(act)
+
+
+def test_a_second_intent_has_no_changes_and_ends_at_once():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            await done(keeper, "intent", INTENT)
+            seen = Observed(**await asked(keeper, "GET", "observed"))
+            assert plan(WANTED, seen).changes == ()
+            assert (await done(keeper, "intent", INTENT)).done
+
+    played(act)
+
+
+def test_before_the_first_intent_there_is_nothing():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            assert not (await asked(keeper, "GET", "observed"))["exists"]
+            assert keeper.why_no_api() == "no control plane has been initialised"
+            assert await keeper.answer("GET", "nonsense", {}, {}) is None
+
+    played(act)
+
+
+def test_the_state_is_healthy_when_done_and_not_before():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            round = (await asked(keeper, "POST", "intent", INTENT))["round"]
+            early = view(State.decode(await keeper.answer("GET", "state", {}, {})))
+            assert not early.healthy
+            await ended(keeper, round)
+            assert view(State.decode(await keeper.answer("GET", "state", {}, {}))).healthy
+
+    played(act)
+
+
+def test_an_order_that_cannot_be_carried_out_is_an_answer_and_no_round():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            await done(keeper, "intent", INTENT)
+            with pytest.raises(Failed, match="has no pool 'nope'"):
+                await asked(keeper, "POST", "scale", {"pool": "nope", "replicas": 1})
+            assert keeper.round == 1
+            assert view(State.decode(await keeper.answer("GET", "state", {}, {}))).healthy
+
+    played(act)
+
+
+def test_a_new_process_goes_on_where_the_last_one_stopped():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            await asked(keeper, "POST", "intent", INTENT)
+        async with stage.process() as keeper:
+            assert (await done(keeper, "intent", INTENT)).done
+        async with stage.process() as keeper:
+            assert view(State.decode(await keeper.answer("GET", "state", {}, {}))).healthy
+
+    played(act)
+
+
+def test_down_of_a_cluster_that_was_forgotten_meanwhile_ends_the_process():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            assert (await done(keeper, "down", {})).kind is EventKind.GONE
+            assert keeper.gone
+
+    played(act)
+
+
+# ---- the routes as a client meets them
+
+
+async def called(app: Control, path: str, token: str = "secret", body: bytes = b"") -> tuple[int, dict]:
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    path, _, query = path.partition("?")
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    method = "POST" if body else "GET"
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": headers,
+    }
+    await app(scope, receive, send)
+    text = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], json.loads(text)
+
+
+async def kubernetes(scope: dict, receive: object, send: Callable[[dict], Awaitable[None]]) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'{"kind": "NodeList"}'})
+
+
+def test_the_routes_stand_before_the_kubernetes_api_and_want_the_token():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            app = Control(keeper, "secret", kubernetes)
+            assert (await called(app, "/flatyard/v1/healthz"))[0] == 200
+            assert (await called(app, "/flatyard/v1/healthz", token="wrong"))[0] == 401
+            assert (await called(app, "/flatyard/v1/nonsense"))[0] == 404
+            status, found = await called(app, "/api/v1/nodes")
+            assert (status, found["kind"], found["reason"]) == (503, "Status", "ServiceUnavailable")
+            await done(keeper, "intent", INTENT)
+            assert (await called(app, "/api/v1/nodes"))[1] == {"kind": "NodeList"}
+
+    played(act)
+
+
+def test_an_error_keeps_its_sentences_over_the_wire():
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            app = Control(keeper, "secret", kubernetes)
+            body = json.dumps({"pool": "general", "replicas": 1}).encode()
+            status, found = await called(app, "/flatyard/v1/scale", body=body)
+            assert status == 409
+            assert found["error"] == {
+                "kind": "Failed",
+                "what": "there is no cluster 'quickstart'",
+                "why": "known: none",
+                "next": "flatyard up FILE",
+            }
+
+    played(act)
