@@ -73,7 +73,12 @@ def empty_house(root: Path) -> None:
     shutil.rmtree(package / "__main__")
     for name in ("__init__.py", "__main__.py", "base/world.py"):
         shutil.copyfile(ROOT / PACKAGE / name, package / name)
-    for name in ("engine/plan.py", *(f"clouds/{cloud}/facts.py" for cloud in ("aws", "azure", "sim"))):
+    for name in (
+        "engine/plan.py",
+        "engine/changes.py",
+        "engine/rollout.py",
+        *(f"clouds/{cloud}/facts.py" for cloud in ("aws", "azure", "sim")),
+    ):
         (package / name).write_text("")
     (package / "cli/main.py").write_text(f"{CLEAN}\n\ndef main() -> int:\n    return 0\n")
 
