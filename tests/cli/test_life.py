@@ -72,6 +72,13 @@ def test_a_second_up_has_no_changes(up):
     assert up.run("up", FILE) == "No changes. Cluster quickstart matches the files.\n"
 
 
+def test_the_speed_is_that_of_the_first_up(up):
+    process = up.start("up", "--speed", "10", FILE)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "it goes on at the speed that it was made with, 300\n" in err
+
+
 def test_plan_compares_with_the_living_cluster(up):
     assert up.run("plan", FILE) == "No changes. Cluster quickstart matches the files.\n"
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flatyard.base.world import RealWorld
 from flatyard.cli import paint_plan
 from flatyard.cli.talk import Talk
 from flatyard.controller.documents import load
+from flatyard.engine import record as records
 from flatyard.engine.plan import Observed, plan
+from flatyard.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -88,6 +92,34 @@ def test_a_real_cloud_is_planned_and_can_be_rehearsed_but_not_made(flatyard):
     assert result.exit_code == 2
     assert "this release only simulates Amazon Web Services" in result.stderr
     assert result.stderr.endswith("  next: flatyard rehearse examples/aws.yaml\n")
+
+
+def test_a_real_cluster_is_compared_with_what_the_store_knows(flatyard):
+    wanted = load([str(ROOT / "examples/aws.yaml")]).wanted
+    applied = tuple(json.dumps(object) for object in wanted.objects().values())
+
+    async def remember() -> None:
+        world = RealWorld()
+        store = open_store(None, world)
+        record = await records.create(store, world, "web", "aws")
+        await records.save(store, replace(record, applied=applied))
+
+    asyncio.run(remember())
+    result = flatyard("plan", "examples/aws.yaml")
+    assert result.stdout.startswith(
+        "Plan for cluster web on aws eu-central-1, compared with what the store knows, not with the cloud\n"
+    )
+    found = json.loads(flatyard("plan", "-o", "json", "examples/aws.yaml").stdout)
+    assert found["comparedWith"] == "what the store knows, not with the cloud"
+    assert [change["object"] for change in found["changes"]] == ["Network/web", "Endpoint/web"]
+
+
+def test_documents_may_stand_in_several_files(flatyard, tmp_path):
+    cluster, deployment = (ROOT / QUICKSTART).read_text().split("\n---\n")
+    (tmp_path / "cluster.yaml").write_text(cluster)
+    (tmp_path / "workers.yaml").write_text(deployment)
+    result = flatyard("plan", str(tmp_path / "workers.yaml"), str(tmp_path / "cluster.yaml"))
+    assert (result.exit_code, result.stdout) == (4, NEW)
 
 
 # ---- changes to a living cluster

@@ -44,7 +44,7 @@ def command(files: tuple[str, ...], output: str) -> None:
         found = paint_plan.as_json(made, simulated=choice.simulated, compared_with=compared)
         talk.data(json.dumps(found, indent=2, sort_keys=True))
     else:
-        title = f"Plan for {_which(made.cluster, compared)} on {place(given)}"
+        title = _title(made.cluster, given, compared)
         talk.data("\n".join(paint_plan.lines(made, talk, title=title)))
     refuse(made)
     if made.changes:
@@ -52,10 +52,10 @@ def command(files: tuple[str, ...], output: str) -> None:
         raise click.exceptions.Exit(Exit.CHANGES_PENDING)
 
 
-def _which(name: str, compared: str) -> str:
+def _title(name: str, given: Given, compared: str) -> str:
     if compared == NEW:
-        return f"the new cluster {name}"
-    return f"cluster {name}, compared with {compared},"
+        return f"Plan for the new cluster {name} on {place(given)}"
+    return f"Plan for cluster {name} on {place(given)}, compared with {compared}"
 
 
 def place(given: Given) -> str:

@@ -80,7 +80,7 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
     from flatyard.controller.places import places_of
 
     wanted = given.wanted
-    order = _Order(talk, given)
+    order = _Order(talk, given, speed)
     follow = Follow(
         talk,
         places_of(wanted.name),
@@ -106,8 +106,9 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
 class _Order:
     """Compares, says what will be done, and writes the intent; given again to a process that replaces a dead one."""
 
-    def __init__(self, talk: Talk, given: Given) -> None:
+    def __init__(self, talk: Talk, given: Given, speed: float) -> None:
         self._talk = talk
+        self._speed = speed
         self._given = given
         self._told = False
         self.sentence = ""
@@ -121,6 +122,8 @@ class _Order:
         made = plan(self._given.wanted, await link.observed())
         if not self._told:
             self._told = True
+            if link.run.speed != self._speed:
+                self._talk.say(f"it goes on at the speed that it was made with, {link.run.speed:g}")
             if not made.changes:
                 self.sentence = paint_plan.last_line(made, made.cluster)
             title = f"Cluster {made.cluster} on {place(self._given)}"

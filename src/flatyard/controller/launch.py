@@ -62,7 +62,7 @@ async def link_to(places: Places, start: Start | None = None) -> Link:
             except Broken:
                 await link.__aexit__(None, None, None)
         elif not living and (child is None or child.poll() is not None):
-            if child is not None and child.returncode != 0:
+            if child is not None and child.returncode > 0:  # a killed one (below 0) is replaced
                 raise _stillborn(places, f"it ended with exit code {child.returncode}")
             if start is not None:
                 await prepare(places, start)
