@@ -111,9 +111,23 @@ def test_a_wrong_fault_is_a_located_error(flatyard):
     )
 
 
-def bytes_of(seed: int, hash_seed: str) -> bytes:
+def test_faults_at_every_call_still_end_in_a_report(flatyard):
+    """Found when the report's own last question to the simulated cloud was hit, too."""
+    found = rehearsed(flatyard, QUICKSTART, "--fault", "any:transient@p=0.2")
+    assert found["done"] and found["resources"]["instance"] == 4
+
+
+def test_a_hundred_machines_go_through_the_same_reconcilers_and_calls_as_ten(flatyard):
+    ten, hundred = (rehearsed(flatyard, QUICKSTART, "--replicas", n) for n in ("10", "100"))
+    assert ten["reconciled"].keys() == hundred["reconciled"].keys()
+    assert (ten["calls"]["instance.run"], hundred["calls"]["instance.run"]) == (11, 101)
+    once = {op for op, count in ten["calls"].items() if op.endswith((".create", ".put"))}
+    assert {op: hundred["calls"][op] for op in once} == {op: ten["calls"][op] for op in once}
+
+
+def bytes_of(seed: int, hash_seed: str, replicas: int = 20, fault: str = "create:transient@p=0.2") -> bytes:
     command = [sys.executable, "-m", "flatyard", "rehearse", "-q", QUICKSTART, "--seed", str(seed)]
-    command += ["--replicas", "20", "--fault", "create:transient@p=0.2", "-o", "json"]
+    command += ["--replicas", str(replicas), "--fault", fault, "-o", "json"]
     env = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=True).stdout
 
@@ -122,3 +136,10 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process():
     first = bytes_of(1, "1")
     assert bytes_of(1, "2") == first
     assert bytes_of(2, "1") != first
+
+
+@pytest.mark.long
+def test_a_thousand_machines_are_rehearsed_alike_in_two_processes():
+    first = bytes_of(1, "1", replicas=1000)
+    assert bytes_of(1, "2", replicas=1000) == first
+    assert json.loads(first)["done"]

@@ -116,4 +116,5 @@ def as_json(found: Rehearsal) -> Json:
     report["ready"] = found.ready
     report["resources"] = dict(found.resources)
     report["calls"] = dict(found.calls)
+    report["reconciled"] = dict(found.reconciled)
     return report

@@ -6,14 +6,15 @@ time in it. Everything in it is simulated, and whoever shows it says so.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flatyard.base.errors import Problem, Refused
 from flatyard.base.world import SIMULATED_EPOCH, SeededWorld
-from flatyard.clouds.cloud import Instance, Role
+from flatyard.clouds.cloud import CloudError, Instance, Role
 from flatyard.clouds.sim.faults import Fault
 from flatyard.clouds.sim.region import Region
 from flatyard.clouds.table import TWINS
@@ -32,6 +33,8 @@ from flatyard.store import open_memory
 
 T = TypeVar("T")
 HOUR = 3600.0
+TRIES = 20
+PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
