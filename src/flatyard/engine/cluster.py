@@ -20,7 +20,7 @@ from flatyard.engine.pod_network import node_mask
 from flatyard.engine.queue import Done, Key, Result, Waiting
 from flatyard.engine.record import Phase
 from flatyard.engine.teardown import tear_down
-from flatyard.kube.api import NotFound, Unreachable
+from flatyard.kube.api import ApiError, NotFound, Unreachable
 from flatyard.kube.resources import CLUSTERS, NAMESPACES
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
@@ -126,13 +126,18 @@ async def _answers(ctx: Context) -> Waiting | None:
         await api.get(NAMESPACES, "", NAMESPACE)
     except (Unreachable, NotFound) as error:
         final = control_plane.failed(ctx)
-        return Waiting(f"the Kubernetes API does not answer yet: {error.what}", again=PROBE, final=final)
+        return Waiting(_silence(error), again=PROBE, final=final)
     waiting = await take_lease(ctx, api)
     if waiting is not None:
         return waiting
     ctx.api = api
     await ctx.caches.watch_nodes(api, ctx.group)
     return None
+
+
+def _silence(error: ApiError) -> str:
+    said = "does not answer"
+    return error.what if said in error.what else f"the Kubernetes API {said} yet: {error.what}"
 
 
 async def _move_in(ctx: Context) -> Waiting | None:
