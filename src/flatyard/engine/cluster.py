@@ -7,6 +7,7 @@ where something is missing, so a pass may begin anywhere after a crash.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from flatyard.base.errors import InvalidInput, Refused, Severity
@@ -74,7 +75,11 @@ async def _preflight(ctx: Context) -> Waiting | None:
 
 def deployments(ctx: Context) -> tuple[MachineDeployment, ...]:
     """The MachineDeployments as typed values."""
-    return tuple(from_json(MachineDeployment, d.raw) for d in ctx.caches.deployments())
+    found = []
+    for deployment in ctx.caches.deployments():
+        with suppress(InvalidInput):  # its own reconciler tells
+            found.append(from_json(MachineDeployment, deployment.raw))
+    return tuple(found)
 
 
 async def _network(ctx: Context) -> Waiting | None:

@@ -96,6 +96,8 @@ class Context:
     """The Cluster object as last read."""
     cluster_generation: tuple[str, int] = ("", 0)
     """Uid and generation of the object that `cluster` was read from."""
+    read: dict[str, str] = field(default_factory=dict)
+    """Uid and version of objects that were found readable."""
     templates: dict[tuple[object, ...], NodeTemplate] = field(default_factory=dict)
     """Prepared node configs by what they were prepared from."""
     api: Api | None = None

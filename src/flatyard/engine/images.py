@@ -10,14 +10,16 @@ import hashlib
 import json
 from dataclasses import replace
 
-from flatyard.base.errors import Failed
-from flatyard.clouds.cloud import Image, ImageQuery
+from flatyard.base.errors import Failed, InvalidInput
+from flatyard.clouds.cloud import Image, ImageQuery, Role
 from flatyard.decode import encode, from_json
 from flatyard.engine.context import Context
 from flatyard.engine.control_plane import spec_of
+from flatyard.engine.identity import role_of
 from flatyard.engine.queue import Key, Waiting
 from flatyard.engine.record import Chosen, Images
 from flatyard.kube.api import Json, Object
+from flatyard.kube.resources import MACHINES
 from flatyard.model.machine import ProviderSpec
 from flatyard.model.machines import MachineSpec
 from flatyard.model.meant import as_meant, kubelet_version
@@ -78,11 +80,27 @@ async def _look_up(ctx: Context, spec: MachineSpec, kubernetes: str | None, know
 def _specs(ctx: Context) -> list[tuple[MachineSpec, str]]:
     version = ctx.wanted().spec.kubernetes.version
     specs = [(spec_of(ctx.wanted()), version)]
-    for owner in ctx.caches.deployments():
-        spec = provider_of(owner.spec["template"]["spec"]).cloud_provider_spec
+    for owner in (*ctx.caches.deployments(), *_alone(ctx)):
+        template = _machine_spec(owner)
+        try:
+            spec = provider_of(template).cloud_provider_spec
+        except InvalidInput:
+            continue  # its own reconciler tells
         if spec is not None:
-            specs.append((spec, kubelet_of(owner.spec["template"]["spec"], version)))
+            specs.append((spec, kubelet_of(template, version)))
     return specs
+
+
+def _machine_spec(owner: Object) -> Json:
+    if owner.kind == MACHINES.kind:
+        return owner.spec
+    template: Json = owner.spec.get("template") or {}
+    return template.get("spec") or {}
+
+
+def _alone(ctx: Context) -> list[Object]:
+    """Machines that belong to no set, such as one that somebody applied by itself."""
+    return [m for m in ctx.caches.machines() if m.controller is None and role_of(m) is Role.WORKER]
 
 
 def kubelet_of(machine_spec: Json, cluster_version: str) -> str:
@@ -92,7 +110,8 @@ def kubelet_of(machine_spec: Json, cluster_version: str) -> str:
 
 def provider_of(machine_spec: Json) -> ProviderSpec:
     """The typed provider spec in a Machine's (or a template's) `spec`."""
-    return as_meant(from_json(ProviderSpec, machine_spec["providerSpec"]["value"]))
+    source = machine_spec.get("providerSpec") or {}
+    return as_meant(from_json(ProviderSpec, source.get("value")))
 
 
 def provider_of_machine(machine: Object) -> ProviderSpec:

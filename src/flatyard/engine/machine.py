@@ -19,11 +19,13 @@ from flatyard.engine.labels import ATTEMPT, CREATE_SENT, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase
 from flatyard.engine.nodes import attend_node, forget_node, node_of
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
+from flatyard.engine.reading import unreadable
 from flatyard.engine.record import Phase as ClusterPhase
 from flatyard.engine.rendering import render_request
 from flatyard.kube.api import Object
 from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import INITIALIZERS
+from flatyard.model.machine import Machine
 
 POLL = 15.0
 EVIDENCE_AFTER = 90.0
@@ -43,6 +45,9 @@ async def reconcile_machine(ctx: Context, key: Key) -> Result:
         return Waiting("the cloud's list of instances is being read", again=POLL)
     if machine.deleting:
         return await delete_machine(ctx, machine)
+    waiting = await unreadable(ctx, machine, Machine)
+    if waiting is not None:
+        return waiting
     if machine.annotations.get(INITIALIZERS):
         return Done()
     return await _keep_alive(ctx, machine)

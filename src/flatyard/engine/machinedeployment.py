@@ -15,12 +15,14 @@ from flatyard.engine.context import Context
 from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.machine_status import hopeless
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
+from flatyard.engine.reading import unreadable
 from flatyard.engine.record import Phase
 from flatyard.engine.rollout import SetState, Strategy, next_sizes, strategy, surplus_share
 from flatyard.engine.template import template_hash
 from flatyard.kube.api import AlreadyExists, Json, NotFound, Object
 from flatyard.kube.resources import MACHINE_DEPLOYMENTS, MACHINE_SETS
 from flatyard.model.annotations import DESIRED_REPLICAS, MAX_REPLICAS, REVISION, TEMPLATE_HASH
+from flatyard.model.machine import MachineDeployment
 
 
 async def reconcile_machine_deployment(ctx: Context, key: Key) -> Result:
@@ -30,6 +32,9 @@ async def reconcile_machine_deployment(ctx: Context, key: Key) -> Result:
         return Gone()
     if deployment.deleting or ctx.record.phase is Phase.DELETING:
         return Done()
+    waiting = await unreadable(ctx, deployment, MachineDeployment)
+    if waiting is not None:
+        return waiting
     sets = _by_revision(ctx.caches.sets_by_owner.find(deployment.uid))
     new = await _ensure_new_set(ctx, deployment, sets)
     if new is None:

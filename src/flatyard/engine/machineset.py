@@ -15,10 +15,12 @@ from flatyard.engine.context import Context
 from flatyard.engine.labels import FINALIZER, NAMESPACE
 from flatyard.engine.machine_status import hopeless
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
+from flatyard.engine.reading import unreadable
 from flatyard.engine.record import Phase
 from flatyard.kube.api import Json, NotFound, Object
 from flatyard.kube.resources import MACHINE_SETS, MACHINES
 from flatyard.model.annotations import DELETE_MACHINE, MACHINE_ID
+from flatyard.model.machine import MachineSet
 
 SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 """Letters of generated names: no vowels, nothing that looks like something else (apimachinery rand)."""
@@ -31,6 +33,9 @@ async def reconcile_machine_set(ctx: Context, key: Key) -> Result:
         return Gone()
     if machine_set.deleting:
         return Done()
+    waiting = await unreadable(ctx, machine_set, MachineSet)
+    if waiting is not None:
+        return waiting
     owned = ctx.caches.machines_by_owner.find(machine_set.uid)
     wanted = int(machine_set.spec.get("replicas", 1))
     if len([m for m in owned if not m.deleting]) != wanted and ctx.record.phase is not Phase.DELETING:

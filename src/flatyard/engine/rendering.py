@@ -46,7 +46,10 @@ async def render_request(ctx: Context, machine: Object) -> CreateRequest | Waiti
     """The create request of the machine's current attempt, or what it must wait for first."""
     provider = provider_of_machine(machine)
     spec = provider.cloud_provider_spec
-    assert spec is not None
+    if spec is None or provider.cloud != ctx.wanted().spec.cloud.twin:
+        cloud = ctx.wanted().spec.cloud.twin
+        said = f"cloudProvider {provider.cloud_provider} with its cloudProviderSpec is not one of {cloud}'s machines"
+        return Waiting(said, again=600, final=True, next="name the cluster's own cloud in providerSpec.value")
     kubelet = kubelet_of(machine.spec, ctx.wanted().spec.kubernetes.version)
     baked = kubelet if ctx.wanted().spec.kubernetes.flavor == "image" else None
     chosen = ctx.record.images.by_spec.get(image_key(spec, baked))

@@ -22,12 +22,16 @@ from flatyard.kube.resources import CLUSTERS, SERVICES
 from flatyard.store import Store
 
 POLL = 10.0
+API_SILENCE = 60.0
+"""Seconds for which an API that should answer is given the chance to."""
 API_GRACE = 120.0
 """Seconds for which the API is asked to delete load balancers before tags alone are followed."""
 
 
 async def tear_down(ctx: Context) -> Result:
     """Take the next step of the deletion; Done when nothing of the cluster is left anywhere."""
+    if not ctx.instances.refreshed:
+        await ctx.instances.refresh(ctx.record.ref)
     waiting = await _release_load_balancers(ctx)
     if waiting is not None:
         return waiting
@@ -59,7 +63,9 @@ async def _release_load_balancers(ctx: Context) -> Waiting | None:
         for service in services:
             if not service.deleting:
                 await _delete_service(api, service)
-    except Unreachable:
+    except Unreachable as error:
+        if ctx.running_for() < API_SILENCE and any(i.role is Role.CONTROL_PLANE for i in ctx.instances.all()):
+            return Waiting(f"its Services of type LoadBalancer cannot be asked for: {error.what}", again=POLL)
         services = []
     if services and ctx.running_for() < API_GRACE:
         return Waiting(f"{len(services)} Services of type LoadBalancer are being deleted", again=POLL)
