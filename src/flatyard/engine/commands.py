@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from flatyard.base.errors import Failed, Refused
-from flatyard.base.world import rfc3339
+from flatyard.base.world import rfc3339_micro
 from flatyard.engine import record as records
 from flatyard.engine import secrets
 from flatyard.engine.apply import apply, observe
@@ -94,7 +94,7 @@ async def write_tombstone(seams: Seams, name: str, *, delete_volumes: bool = Fal
     record = await records.load(seams.store, name)
     if record is None or (record.phase is Phase.DELETING and record.delete_volumes >= delete_volumes):
         return record
-    since = record.deleting_since or rfc3339(seams.world.now())
+    since = record.deleting_since or rfc3339_micro(seams.world.now())
     marked = replace(record, phase=Phase.DELETING, deleting_since=since, delete_volumes=delete_volumes)
     return await records.save(seams.store, marked)
 

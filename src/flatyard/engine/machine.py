@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flatyard.base.world import parse_stamp, rfc3339
+from flatyard.base.world import parse_stamp, rfc3339_micro
 from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
 from flatyard.engine import events, machine_status, requests, tokens
 from flatyard.engine.context import Context
@@ -101,7 +101,9 @@ async def _note_create(ctx: Context, machine: Object, stash_key: str) -> Object:
     if CREATE_SENT in machine.annotations:
         return machine
     patch = {
-        "metadata": {"annotations": {CREATE_SENT: rfc3339(ctx.world.now()), STASHED: stash_key or None}},
+        "metadata": {
+            "annotations": {CREATE_SENT: rfc3339_micro(ctx.world.now()), STASHED: stash_key or None}
+        },
         "status": machine_status.status(ctx, machine, phase=Phase.PROVISIONING, operation=("create", "")),
     }
     return await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
