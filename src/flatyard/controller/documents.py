@@ -13,6 +13,8 @@ from flatyard.decode.types import Raw
 from flatyard.engine.wanted import Wanted, wanted_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.documents import Documents, read
+from flatyard.model.machine import MachineDeployment
+from flatyard.node.extras import extra_problems
 
 STDIN = "-"
 
@@ -24,14 +26,16 @@ class Given:
     wanted: Wanted
     documents: Documents
     texts: tuple[tuple[str, str], ...]
+    about_extras: tuple[Problem, ...] = ()
+    """Warnings about the user's own Butane and Ignition."""
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        return self.documents.warnings
+        return (*self.documents.warnings, *self.about_extras)
 
 
 def load(files: Sequence[str]) -> Given:
-    """Read every file (`-` is standard input), several documents each.
+    """Read every file (`-` is standard input), several documents each, and the configs that they name.
 
     Raises InvalidInput with every error in every file.
     """
@@ -39,8 +43,14 @@ def load(files: Sequence[str]) -> Given:
     documents = read(texts, need_cluster=True)
     cluster = documents.cluster
     assert cluster is not None
-    cluster = _with_files(cluster, documents.at_cluster)
-    return Given(wanted_of(cluster, documents.machine_deployments), documents, texts)
+    problems: list[Problem] = []
+    cluster = _with_files(cluster, documents.at_cluster, problems)
+    for deployment, at in zip(documents.machine_deployments, documents.at_deployments, strict=True):
+        problems += _inside(deployment, at)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise InvalidInput([*problems, *documents.warnings])
+    wanted = wanted_of(cluster, documents.machine_deployments)
+    return Given(wanted, documents, texts, tuple(problems))
 
 
 def _text(name: str) -> tuple[str, str]:
@@ -57,25 +67,49 @@ def _unreadable(position: Position | None, path: str, error: OSError | UnicodeDe
     return Problem(Severity.ERROR, position, path, f"the file cannot be read: {what}")
 
 
-def _with_files(cluster: Cluster, at: At) -> Cluster:
+def _with_files(cluster: Cluster, at: At, problems: list[Problem]) -> Cluster:
     """The Cluster with the text of each Butane or Ignition file that it names in place of the name."""
-    problems: list[Problem] = []
     extras = cluster.spec.ignition
     for role, field in (("all", "all"), ("control_plane", "controlPlane"), ("workers", "workers")):
         places = at("spec", "ignition", field)
         entries = tuple(_inlined(raw, places(i), problems) for i, raw in enumerate(getattr(extras, role)))
         extras = replace(extras, **{role: entries})
-    if problems:
-        raise InvalidInput(problems)
     return replace(cluster, spec=replace(cluster.spec, ignition=extras))
 
 
 def _inlined(raw: Raw, at: At, problems: list[Problem]) -> Raw:
     if not isinstance(raw.value, dict) or not isinstance(raw.value.get("file"), str):
+        problems += _about_inline(raw, at)
         return raw
     path = Path(at.file or "").parent / str(raw.value["file"])
     try:
-        return Raw(path.read_bytes().decode())
+        text = Raw(path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         problems.append(_unreadable(at("file").position, at("file").path, error))
         return raw
+    problems += extra_problems(text, str(path))
+    return text
+
+
+def _inside(deployment: MachineDeployment, at: At) -> list[Problem]:
+    """What is wrong with the configs that a MachineDeployment carries as text."""
+    value = at("spec", "template", "spec", "providerSpec", "value")
+    provider = deployment.spec.template.spec.provider_spec.value
+    carried = {
+        ("operatingSystemSpec", "cloudInit"): provider.operating_system_spec.cloud_init,
+        ("overwriteCloudConfig",): provider.overwrite_cloud_config,
+    }
+    return [p for keys, text in carried.items() if text for p in _about_inline(Raw(text), value(*keys))]
+
+
+def _about_inline(raw: Raw, at: At) -> list[Problem]:
+    """Findings in a config that stands inside another document: at its beginning, with the line inside it."""
+    found = []
+    for problem in extra_problems(raw, at.file or ""):
+        inside = (
+            f", line {problem.position.line} of the text" if problem.position and raw.node is None else ""
+        )
+        what = f"{problem.what}{inside}" if isinstance(raw.value, str) else problem.what
+        path = f"{at.path}: {problem.path}" if problem.path else at.path
+        found.append(Problem(problem.severity, at.position, path, what))
+    return found
