@@ -129,7 +129,15 @@ async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
 
 
 async def _try_again(ctx: Context, machine: Object, attempt: int, said: str) -> Result:
-    """A new attempt with a new request; the old attempt's node must not stand beside the new one's."""
+    """A new attempt with a new request; the old attempt's node must not stand beside the new one's.
+
+    Not for a control plane that had joined: a new one would start an etcd of its own, or wait for ever for a vote
+    of the member that is gone.
+    """
+    if role_of(machine) is Role.CONTROL_PLANE and machine.status.get("nodeRef"):
+        lost = f"{said}, and its etcd member with it"
+        await machine_status.fail(ctx, machine, "UnsupportedChange", lost)
+        return Waiting(lost, again=300, final=True, next="replacing control plane machines is not built yet")
     await requests.drop(ctx.book, machine_id_of(machine))
     await forget_node(ctx, machine)
     annotations = {ATTEMPT: str(attempt + 1), CREATE_SENT: None, STASHED: None}
