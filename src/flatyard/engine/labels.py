@@ -4,7 +4,6 @@ from __future__ import annotations
 
 NAMESPACE = "kube-system"
 
-CLUSTER_ID = "flatyard.dev/cluster-id"
 ATTEMPT = "flatyard.dev/attempt"
 BOOTSTRAP = "flatyard.dev/bootstrap"
 """`init` on the machine that runs `kubeadm init`; every other one joins."""
