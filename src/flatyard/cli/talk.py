@@ -6,6 +6,7 @@ Light: imported by `flatyard --help`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -16,6 +17,12 @@ from flatyard.base.errors import FlatyardError, InvalidInput, Problem, Severity
 
 F = TypeVar("F", bound=Callable[..., Any])
 COLORS = {"done": "green", "error": "red", "warning": "yellow", "hint": "cyan", "dim": "bright_black"}
+
+
+def as_called(text: str) -> str:
+    """Commands in the way that this one was called, so that they can be pasted: the launcher says `./flatyard`."""
+    program = os.environ.get("FLATYARD_PROGRAM", "flatyard")
+    return re.sub(r"(^|(?<=[\s`(]))flatyard (?=[a-z])", lambda _: f"{program} ", text)
 
 
 class Talk:
@@ -77,6 +84,7 @@ class Talk:
         """The commands that help now, with what each is for."""
         if not commands:
             return
+        commands = tuple((as_called(command), why) for command, why in commands)
         self.say("")
         self.say("next:")
         width = max(len(command) for command, _ in commands)
@@ -92,7 +100,7 @@ class Talk:
         if why:
             lines.append(f"  why: {why}")
         if next:
-            lines.append(f"  {self.style('next:', 'hint')} {next}")
+            lines.append(f"  {self.style('next:', 'hint')} {as_called(next)}")
         click.echo("\n".join(lines), err=True, color=self.paints(sys.stderr))
 
     def failure(self, error: FlatyardError) -> None:

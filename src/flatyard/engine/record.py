@@ -121,7 +121,7 @@ def _decode(text: bytes) -> ClusterRecord:
     if schema != SCHEMA:
         raise Refused(
             f"the record of this cluster has form {schema}, this flatyard reads form {SCHEMA}",
-            next="use the flatyard that wrote it, or a newer one",
+            next="use the release that wrote it, or a newer one",
         )
     network, endpoint = found.pop("network"), found.pop("endpoint")
     return ClusterRecord(
