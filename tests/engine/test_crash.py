@@ -128,3 +128,21 @@ def test_a_create_without_idempotency_would_be_noticed(simulate, example):
     lives(careless=False)
     with pytest.raises(AssertionError):
         lives(careless=True)
+
+
+@pytest.mark.long
+def test_three_control_planes_outlive_a_death_at_any_call(simulate, example):
+    """The same with further control planes and two pools, while `up` builds them."""
+
+    async def whole(life, point=None):
+        mortal = await life.survive(lambda seams: up(life, seams), point)
+        alive = [i for i in life.region.provider.account.instances if i.state is InstanceState.RUNNING]
+        owners = Counter(i.tags["flatyard-machine"] for i in alive)
+        nodes = (await life.region.kubernetes.client().list(NODES)).items
+        members = life.region.kubernetes.state.members
+        assert (len(alive), max(owners.values()), len(nodes), len(members)) == (7, 1, 7, 3), mortal.where
+        return mortal.points
+
+    with untraced():
+        for point in range(1, simulate(whole, example("aws.yaml")) + 1):
+            simulate(partial(whole, point=point), example("aws.yaml"))
