@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = ("quickstart", "plan-and-rehearse", "day-two", "ignition", "troubleshooting")
+PAGES = ("quickstart", "plan-and-rehearse", "day-two", "ignition", "troubleshooting", "butane")
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _EXIT = re.compile(r"\s+# exit (\d+)$")
 

@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "kubeconfig": Verb("kubeconfig", "Print the path of a kubeconfig file for kubectl."),
     "down": Verb("down", "Delete a cluster and everything that was made for it."),
     "ignition": Verb("ignition", "Validate, merge, fit and show Ignition configs."),
+    "butane": Verb("butane", "Turn Butane into Ignition."),
     "schema": Verb("schema", "Print the JSON Schema of a kind, for editors."),
     "completion": Verb("completion", "Print the completion script for bash, zsh or fish."),
     "version": Verb("version", "Print the version."),
