@@ -9,7 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flatyard import butane
+from flatyard.butane import syntax
 from flatyard.butane.mounts import escape_path
+from flatyard.decode import Limits
 from flatyard.ignition import encode
 from flatyard.ignition.apply import apply
 from flatyard.ignition.fetch import Fetched
@@ -114,3 +116,11 @@ def test_any_lines_give_a_config_or_a_reason(lines: list[tuple[int, str, str, st
     assert (result.config is None) == bool(result.error)
     if result.config is not None:
         assert encode(result.config)
+
+
+def test_a_limit_is_the_last_word_and_nothing_is_parsed_again(monkeypatch):
+    """Found with endless input: after the refusal the whole text was parsed once more to explain it."""
+    monkeypatch.setattr(syntax, "LIMITS", Limits(depth=100, nodes=1_000_000, bytes=1000))
+    monkeypatch.setattr(syntax.yaml, "parse", None)
+    made = butane.translate("variant: flatcar\n" * 1000)
+    assert "the text is longer than 1000 bytes" in str(made.error)

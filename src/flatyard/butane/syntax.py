@@ -15,6 +15,7 @@ from flatyard.decode.yaml_front import read
 LIMITS = Limits(depth=100, nodes=1_000_000, bytes=100 * 1024 * 1024)
 EMPTY = Node("scalar", 1, 1, plain=True)
 _DIRECTIVE = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n|%(?!YAML)[^\n]*\n)*%YAML[ \t]+(?!1\.1(?:\s|\Z))")
+_SYNTAX = ("not YAML", "control character")
 _UNKNOWN_ANCHOR = re.compile(r"no &(.*) stands before")
 _RECURSIVE_ANCHOR = re.compile(r"\*(.*) contains itself")
 
@@ -58,6 +59,8 @@ def _explain(text: str, what: str) -> str:
         return f"yaml: unknown anchor '{unknown[1]}' referenced"
     if recursive:
         return f"yaml: anchor '{recursive[1]}' value contains itself"
+    if not what.startswith(_SYNTAX):
+        return f"yaml: {what}"  # a limit: parsing on to the end is what it was there to avoid
     try:
         for _event in yaml.parse(text, Loader=yaml.CSafeLoader):
             pass
