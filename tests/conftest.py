@@ -173,3 +173,12 @@ class TierRan(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return ROOT / "tests", None, self.name
+
+
+@pytest.fixture(scope="session")
+def kubectl_path() -> str:
+    """A real kubectl: the one on PATH, else one that is built; a machine that has neither it nor Go fails the test."""
+    command = [sys.executable, str(ROOT / "tools/kubectl.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

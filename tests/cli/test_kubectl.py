@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,15 +13,6 @@ import pytest
 pytestmark = pytest.mark.emulated
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = "kube-system"
-
-
-@pytest.fixture(scope="module")
-def kubectl_path():
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools/kubectl.py"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")

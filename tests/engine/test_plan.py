@@ -10,10 +10,10 @@ import pytest
 
 from flatyard.base.errors import Refused
 from flatyard.engine.apply import refuse
-from flatyard.engine.changes import ChangeClass, differences, merge_patch
+from flatyard.engine.changes import ChangeClass, differences
 from flatyard.engine.plan import NOTHING, Observed, Sign, plan
 from flatyard.engine.wanted import wanted_of, with_replicas
-from flatyard.kube.merge import merge
+from flatyard.kube.merge import difference, merge
 from flatyard.model.annotations import AUTOSCALER_MIN
 from flatyard.model.documents import read
 
@@ -125,7 +125,7 @@ def test_only_what_up_made_is_pruned():
 )
 def test_a_merge_patch_turns_the_old_into_the_new(old, new):
     without_null = merge({}, new)
-    assert merge(copy.deepcopy(old), merge_patch(old, without_null)) == without_null
+    assert merge(copy.deepcopy(old), difference(old, without_null)) == without_null
 
 
 def test_differences_name_each_leaf_once():

@@ -105,17 +105,3 @@ def differences(old: object, new: object, path: str = "") -> Iterator[tuple[str,
         yield from differences({}, new, path)
     elif old != new:
         yield path, old, new
-
-
-def merge_patch(old: Json, new: Json) -> Json:
-    """The RFC 7386 patch that turns `old` into `new`."""
-    patch: Json = {}
-    for name in sorted({**old, **new}):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict):
-            inner = merge_patch(before, after)
-            if inner:
-                patch[name] = inner
-        elif before != after:
-            patch[name] = after
-    return patch

@@ -13,6 +13,7 @@ from flatyard.clouds.cloud import Instance
 from flatyard.engine.context import Context
 from flatyard.engine.labels import NAMESPACE
 from flatyard.kube.api import Json, Object
+from flatyard.kube.merge import effective
 from flatyard.kube.resources import MACHINES, NODES
 
 
@@ -50,7 +51,7 @@ def status(
         wanted["lastOperation"] = _operation(operation, now)
     elif phase.value != machine.status.get("phase"):
         wanted["lastOperation"] = _operation((phase.value.lower(), error[1] if error else ""), now)
-    if _differs(machine.status, wanted):
+    if effective(wanted, machine.status):
         wanted["lastUpdated"] = now
     return wanted
 
@@ -77,7 +78,7 @@ async def write(
     """Write the status and, once known, the providerID; no call when nothing differs."""
     wanted = status(ctx, machine, phase=phase, instance=instance, node=node, error=error)
     patch: Json = {}
-    if _differs(machine.status, wanted):
+    if effective(wanted, machine.status):
         patch["status"] = wanted
     provider_id = instance.provider_id if instance else ""
     if provider_id and machine.spec.get("providerID") != provider_id:
@@ -131,15 +132,3 @@ def _ready_since(node: Object) -> str | None:
         if condition.get("type") == "Ready":
             return str(condition.get("lastTransitionTime") or "") or None
     return None
-
-
-def _differs(present: Json, patch: Json) -> bool:
-    """Whether applying `patch` to `present` (RFC 7386) changes anything."""
-    for name, value in patch.items():
-        have = present.get(name)
-        if isinstance(value, dict) and isinstance(have, dict):
-            if _differs(have, value):
-                return True
-        elif have != value:
-            return True
-    return False

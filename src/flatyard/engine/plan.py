@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flatyard.engine.changes import ChangeClass, FieldChange, differences, field_changes, merge_patch
+from flatyard.engine.changes import ChangeClass, FieldChange, differences, field_changes
 from flatyard.engine.identity import control_plane_name
 from flatyard.engine.labels import APPLIED
 from flatyard.engine.wanted import Wanted
 from flatyard.kube.api import Json
+from flatyard.kube.merge import difference, effective
 from flatyard.model.annotations import AUTOSCALER_MAX, AUTOSCALER_MIN
 
 
@@ -142,7 +143,7 @@ def _compare(
         writes.append(Write(kind, name, object=object))
         return
     last = observed.applied.get(key, {})
-    patch = _effective(merge_patch(last, object), live)
+    patch = effective(difference(last, object), live)
     patch, kept = _without_autoscaled(patch, live)
     if kept:
         untouched.append(Untouched(key, "replicas belong to the cluster autoscaler"))
@@ -166,20 +167,6 @@ def _change(key: str, fields: tuple[FieldChange, ...], machines: int) -> Change:
     sign = Sign.REPLACE if replaces else Sign.CHANGE
     why = f"{machines} machines are replaced one after the other" if replaces else "the file changed"
     return Change(sign, key, why, fields, machines if replaces else 0)
-
-
-def _effective(patch: Json, live: Json) -> Json:
-    """The part of a patch that would change `live`."""
-    kept: Json = {}
-    for name, value in patch.items():
-        have = live.get(name)
-        if isinstance(value, dict):
-            inner = _effective(value, have if isinstance(have, dict) else {})
-            if inner or (value and not isinstance(have, dict)):
-                kept[name] = inner or value
-        elif have != value:
-            kept[name] = value
-    return kept
 
 
 def _without_autoscaled(patch: Json, live: Json) -> tuple[Json, bool]:

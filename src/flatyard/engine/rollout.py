@@ -42,18 +42,18 @@ class Strategy:
 
 def strategy(replicas: int, max_surge: IntOrString, max_unavailable: IntOrString) -> Strategy:
     """Resolve percentages: surge rounds up, unavailable down, and one of them is always at least 1."""
-    surge = _count(max_surge, replicas, math.ceil)
-    unavailable = _count(max_unavailable, replicas, math.floor)
+    surge = _count(max_surge, replicas, round_up=True)
+    unavailable = _count(max_unavailable, replicas, round_up=False)
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return Strategy(replicas, surge, min(unavailable, replicas))
 
 
-def _count(value: IntOrString, total: int, rounding: type[int] | object) -> int:
+def _count(value: IntOrString, total: int, *, round_up: bool) -> int:
     if isinstance(value, int):
         return value
     share = int(value.rstrip("%")) * total / 100
-    return math.ceil(share) if rounding is math.ceil else math.floor(share)
+    return math.ceil(share) if round_up else math.floor(share)
 
 
 def next_sizes(strategy: Strategy, new: SetState, old: Sequence[SetState]) -> dict[str, int]:

@@ -49,3 +49,17 @@ def difference(old: Json, new: Json) -> Json:
         elif key not in old or value != before:
             patch[key] = value
     return patch
+
+
+def effective(patch: Json, present: Json) -> Json:
+    """The part of a merge patch that would change `present`; empty when applying it changes nothing."""
+    kept: Json = {}
+    for name, value in patch.items():
+        have = present.get(name)
+        if isinstance(value, dict):
+            inner = effective(value, have if isinstance(have, dict) else {})
+            if inner or (value and not isinstance(have, dict)):
+                kept[name] = inner or value
+        elif have != value:
+            kept[name] = value
+    return kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -137,8 +136,7 @@ KUBECTL = (
 
 
 @pytest.mark.emulated
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on the PATH")
-def test_kubectl_finds_what_it_expects(tmp_path) -> None:
+def test_kubectl_finds_what_it_expects(tmp_path, kubectl_path) -> None:
     async def scenario(api, server, access) -> None:
         info = {"osImage": "Flatcar Container Linux (simulated)", "kubeletVersion": "v1.34.3"}
         ready = [{"type": "Ready", "status": "True"}]
@@ -148,7 +146,7 @@ def test_kubectl_finds_what_it_expects(tmp_path) -> None:
         for command, expected in KUBECTL:
             ran = await asyncio.to_thread(
                 subprocess.run,
-                ["kubectl", *command.split()],
+                [kubectl_path, *command.split()],
                 env=environment,
                 capture_output=True,
                 text=True,
