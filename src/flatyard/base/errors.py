@@ -12,9 +12,10 @@ Exit codes follow DESIGN §3 "Errors and exit codes".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import ClassVar
+
+from flatyard.base.values import dataclass
 
 
 class Exit(IntEnum):
