@@ -124,3 +124,35 @@ def test_a_limit_is_the_last_word_and_nothing_is_parsed_again(monkeypatch):
     monkeypatch.setattr(syntax.yaml, "parse", None)
     made = butane.translate("variant: flatcar\n" * 1000)
     assert "the text is longer than 1000 bytes" in str(made.error)
+
+
+def test_a_unit_that_is_written_and_generated_is_the_user_s_in_findings():
+    """Found beside the reference: two mount units of one name, and a unit of that name, were told as generated."""
+    text = (
+        "variant: flatcar\nversion: 1.1.0\nstorage:\n  filesystems:\n"
+        "    - {device: /dev/a, path: /x, format: ext4, with_mount_unit: true}\n"
+        "    - {device: /dev/b, path: /x, format: ext4, with_mount_unit: true}\n"
+    )
+    generated = butane.translate(text).report
+    written = butane.translate(text + "systemd:\n  units:\n    - {name: x.mount, enabled: false}\n").report
+    at = "error at $.storage.filesystems.1.with_mount_unit, line 6 col 65: duplicate entry defined"
+    assert [str(entry) for entry in generated] == [at]
+    assert [str(e) for e in written] == ["error at $.systemd.units.0, line 9 col 7: duplicate entry defined"]
+
+
+def test_findings_stand_in_the_reference_s_order():
+    text = (
+        "variant: flatcar\nversion: 1.1.0\n"
+        "ignition: {config: {replace: {inline: a, local: a}, merge: [{inline: a, local: a}]}}\n"
+        "storage:\n  files: [{path: /a, contents: {inline: a, local: a}, append: [{inline: a, source: b}]}]\n"
+        "  luks: [{name: a, key_file: {inline: a, local: a}}]\n"
+        "  filesystems: [{device: /dev/a, with_mount_unit: true}]\n"
+    )
+    assert [".".join(map(str, entry.path)) for entry in butane.translate(text).report] == [
+        "ignition.config.merge.0.inline",
+        "ignition.config.replace.inline",
+        "storage.files.0.append.0.source",
+        "storage.files.0.contents.inline",
+        "storage.filesystems.0.format",
+        "storage.luks.0.key_file.inline",
+    ]

@@ -143,7 +143,7 @@ def test_quiet_leaves_warnings_out_and_very_quiet_everything(ignition, write):
         option: [line.split()[0] for line in ignition("validate", *option.split(), both).stderr.splitlines()]
         for option in ("", "-q", "-qq")
     }
-    assert severities == {"": ["warning", "error"], "-q": ["error"], "-qq": []}
+    assert severities == {"": ["error", "warning"], "-q": ["error"], "-qq": []}
 
 
 def test_colours_and_what_a_key_cannot_do_to_a_terminal(ignition, write):

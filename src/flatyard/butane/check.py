@@ -32,9 +32,10 @@ def check(config: source.Config, version: Version) -> tuple[Entry, ...]:
 
 def _check_ignition(ignition: source.Ignition, version: Version, found: list[Entry]) -> None:
     at = ("ignition", "config")
-    references: dict[Path, source.Resource] = {(*at, "replace"): ignition.config.replace}
+    references: dict[Path, source.Resource] = {}
     for index, item in enumerate(ignition.config.merge):
         references[*at, "merge", index] = item
+    references[*at, "replace"] = ignition.config.replace
     for path, resource in references.items():
         if _check_resource(resource, path, found) and resource.inline is not None:
             _check_inline_config(resource.inline, path, version, found)
@@ -66,13 +67,13 @@ def _check_storage(storage: source.Storage, found: list[Entry]) -> None:
     for index, file in enumerate(storage.files):
         at = ("storage", "files", index)
         _check_mode(file.mode, (*at, "mode"), found, directory=False)
-        _check_resource(file.contents, (*at, "contents"), found)
         for position, resource in enumerate(file.append):
             _check_resource(resource, (*at, "append", position), found)
-    for index, volume in enumerate(storage.luks):
-        _check_resource(volume.key_file, ("storage", "luks", index, "key_file"), found)
+        _check_resource(file.contents, (*at, "contents"), found)
     for index, filesystem in enumerate(storage.filesystems):
         _check_filesystem(filesystem, ("storage", "filesystems", index), found)
+    for index, volume in enumerate(storage.luks):
+        _check_resource(volume.key_file, ("storage", "luks", index, "key_file"), found)
     for index, tree in enumerate(storage.trees):
         if not tree.local:
             found.append(error("local is required", ("storage", "trees", index)))

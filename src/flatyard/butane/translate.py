@@ -26,10 +26,11 @@ from flatyard.butane.unused import unused_keys
 from flatyard.butane.versions import VERSIONS, Version
 from flatyard.decode import Node
 from flatyard.ignition import encode, encode_pretty, spec, types
+from flatyard.ignition.duplicates import duplicates
 from flatyard.ignition.merge import merge
 from flatyard.ignition.report import Entry, Path, error, is_fatal
 from flatyard.ignition.types import Config, Systemd
-from flatyard.ignition.validate import validate
+from flatyard.ignition.validate import problems
 
 VARIANT = "flatcar"
 _SOURCE_INVALID = "source config is invalid"
@@ -104,7 +105,7 @@ def _translate(config: source.Config, root: Node, version: Version, files: Files
         report += _refused(config, version)
     if is_fatal(report):
         return Translation(None, placed(report, root), _SOURCE_INVALID)
-    report += origins.translate(validate(result), result)
+    report += origins.translate(duplicates(result) + problems(result), result)
     if is_fatal(report):
         return Translation(None, placed(report, root), _RESULT_INVALID)
     return Translation(result, placed(report, root))
@@ -297,19 +298,23 @@ class _Builder:
         self.origins.made = {p: o for p, o in before.items() if p[:2] != ("systemd", "units")}
         local = {p[2:]: o for p, o in before.items() if p[:2] == ("systemd", "units")}
         for position, (name, origin) in enumerate(generated):
-            self.origins.made["systemd", "units", position] = origin
             if name in last:
-                self.note_overlaid(position, last[name], units[last[name]], local)
+                self.note_overlaid(position, origin, last[name], units[last[name]], local)
+            else:
+                self.origins.made["systemd", "units", position] = origin
         rest = [index for index, unit in enumerate(units) if unit.name not in names]
         for position, index in enumerate(rest, len(generated)):
             self.origins.moved["systemd", "units", position] = ("systemd", "units", index)
             self.note_local(position, index, local)
 
-    def note_overlaid(self, position: int, index: int, unit: types.Unit, local: dict[Path, Path]) -> None:
-        """Fields that the user gives for a generated unit are the user's."""
+    def note_overlaid(
+        self, position: int, origin: Path, index: int, unit: types.Unit, local: dict[Path, Path]
+    ) -> None:
+        """A generated unit that the user writes about is the user's, but for the fields left to the generated."""
+        self.origins.moved["systemd", "units", position] = ("systemd", "units", index)
         for name in ("contents", "dropins", "enabled", "mask", "name"):
-            if getattr(unit, name) not in (None, ()):
-                self.origins.moved["systemd", "units", position, name] = ("systemd", "units", index, name)
+            if getattr(unit, name) in (None, ()):
+                self.origins.made["systemd", "units", position, name] = origin
         self.note_local(position, index, local)
 
     def note_local(self, position: int, index: int, local: dict[Path, Path]) -> None:

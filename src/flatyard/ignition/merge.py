@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import TypeVar, cast
 
 from flatyard.ignition import schema, types
+from flatyard.ignition.duplicates import partition_key
 from flatyard.ignition.schema import Field, Kind
 from flatyard.ignition.types import Config, HttpHeader, KernelArguments, Resource, Storage
-from flatyard.ignition.validate_storage import partition_key
 
 _T = TypeVar("_T")
 _Key = Callable[[object], str]

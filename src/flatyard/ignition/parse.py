@@ -42,7 +42,7 @@ def read(data: bytes, *, release: spec.Release = spec.NEWEST) -> Document:
     if document.config is None:
         return document
     found = validate(document.config)
-    return replace(document, report=document.report + _placed(found, data)) if found else document
+    return replace(document, report=_placed(found, data) + document.report) if found else document
 
 
 def parse(data: bytes, *, release: spec.Release = spec.NEWEST) -> Document:

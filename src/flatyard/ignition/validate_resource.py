@@ -1,8 +1,6 @@
-"""Rules for resources and for lists whose entries must differ."""
+"""Rules for resources."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from flatyard.ignition.report import Entry, Path, error
 from flatyard.ignition.types import HttpHeader, Resource, Verification
@@ -10,15 +8,6 @@ from flatyard.ignition.urls import UrlError, check_source, scheme
 
 _HEX_LENGTHS = {"sha512": 128, "sha256": 64}
 _EMPTY = Resource()
-
-
-def check_duplicates(keys: Iterable[str], at: Path, found: list[Entry], seen: set[str] | None = None) -> None:
-    """Every entry whose key came before; lists that share a namespace share `seen`."""
-    seen = set() if seen is None else seen
-    for index, key in enumerate(keys):
-        if key in seen:
-            found.append(error("duplicate entry defined", (*at, index)))
-        seen.add(key)
 
 
 def check_required_source(resource: Resource, minor: int, at: Path, found: list[Entry]) -> None:
@@ -45,27 +34,25 @@ def check_resource(resource: Resource, minor: int, at: Path, found: list[Entry])
         return
     if resource.compression not in (None, "", "gzip"):
         found.append(error("invalid compression method", (*at, "compression")))
-    _check_hash(resource, minor, (*at, "verification", "hash"), found)
+    verification = resource.verification
+    if verification.hash is not None and resource.source is None:
+        text = "source must be specified if verification is specified"
+        found.append(error(text, (*at, "verification", "hash")))
     problem = source_problem(resource.source, minor)
     if problem:
         found.append(error(problem, (*at, "source")))
     if resource.http_headers:
         _check_headers(resource, (*at, "httpHeaders"), found)
-
-
-def _check_hash(resource: Resource, minor: int, at: Path, found: list[Entry]) -> None:
-    if resource.verification.hash is None:
-        return
-    if resource.source is None:
-        found.append(error("source must be specified if verification is specified", at))
-    problem = hash_problem(resource.verification, minor)
+    problem = hash_problem(verification, minor)
     if problem:
-        found.append(error(problem, at))
+        found.append(error(problem, (*at, "verification", "hash")))
 
 
 def hash_problem(verification: Verification, minor: int) -> str | None:
-    """What is wrong with a hash; its digits are not looked at."""
-    function, dash, digits = (verification.hash or "").partition("-")
+    """What is wrong with a hash; an absent one is fine, and its digits are not looked at."""
+    if verification.hash is None:
+        return None
+    function, dash, digits = verification.hash.partition("-")
     if not dash:
         return "malformed hash specifier"
     if function not in _HEX_LENGTHS or (function == "sha256" and minor == 0):
@@ -76,7 +63,6 @@ def hash_problem(verification: Verification, minor: int) -> str | None:
 
 
 def _check_headers(resource: Resource, at: Path, found: list[Entry]) -> None:
-    check_duplicates((h.name for h in resource.http_headers), at, found)
     problem = _header_scheme_problem(resource.source)
     if problem:
         found.append(error(problem, at))

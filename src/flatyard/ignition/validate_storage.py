@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterable
 
 from flatyard.ignition import spec
 from flatyard.ignition.report import Entry, Path, error, warning
@@ -18,14 +17,13 @@ from flatyard.ignition.types import (
     Filesystem,
     Link,
     Luks,
-    Owner,
     Partition,
     Raid,
     Storage,
     Tang,
 )
 from flatyard.ignition.urls import UrlError, scheme
-from flatyard.ignition.validate_resource import check_duplicates, check_resource, source_problem
+from flatyard.ignition.validate_resource import check_resource, source_problem
 
 _CLEAN_PATH = re.compile(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
 _GUID = re.compile(r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?")
@@ -45,14 +43,18 @@ _SPECIAL_BITS_TEXT = (
 
 def check_storage(storage: Storage, minor: int, found: list[Entry]) -> None:
     """Everything below `storage`."""
-    _check_files(storage.files, minor, found)
+    if storage.links:
+        _check_against_links(storage, minor, found)
+    _check_wiped(storage, found)
     _check_directories(storage.directories, minor, found)
-    _check_links(storage, minor, found)
-    _check_node_paths(storage, found)
     _check_disks(storage.disks, found)
-    _check_raids(storage.raid, minor, found)
-    _check_filesystems(storage, minor, found)
+    _check_files(storage.files, minor, found)
+    for index, filesystem in enumerate(storage.filesystems):
+        _check_filesystem(filesystem, minor, ("storage", "filesystems", index), found)
+    for index, link in enumerate(storage.links):
+        _check_node(link, ("storage", "links", index), found)
     _check_luks_list(storage.luks, minor, found)
+    _check_raids(storage.raid, minor, found)
 
 
 def path_problem(path: str) -> str | None:
@@ -70,34 +72,40 @@ def path_problem(path: str) -> str | None:
 def _check_files(files: tuple[File, ...], minor: int, found: list[Entry]) -> None:
     for index, file in enumerate(files):
         at = ("storage", "files", index)
-        _check_node(file, at, found)
+        _check_path(file, at, found)
         _check_mode(file.mode, minor, (*at, "mode"), found)
-        check_resource(file.contents, minor, (*at, "contents"), found)
         if file.overwrite and file.contents.source is None:
             text = "overwrite must be false if source is unspecified"
             found.append(error(text, (*at, "overwrite")))
+        _check_owners(file, at, found)
         for position, resource in enumerate(file.append):
             check_resource(resource, minor, (*at, "append", position), found)
+        check_resource(file.contents, minor, (*at, "contents"), found)
 
 
 def _check_directories(directories: tuple[Directory, ...], minor: int, found: list[Entry]) -> None:
     for index, directory in enumerate(directories):
         at = ("storage", "directories", index)
-        _check_node(directory, at, found)
+        _check_path(directory, at, found)
         _check_mode(directory.mode, minor, (*at, "mode"), found)
+        _check_owners(directory, at, found)
 
 
 def _check_node(node: File | Directory | Link, at: Path, found: list[Entry]) -> None:
+    _check_path(node, at, found)
+    _check_owners(node, at, found)
+
+
+def _check_path(node: File | Directory | Link, at: Path, found: list[Entry]) -> None:
     problem = path_problem(node.path)
     if problem:
         found.append(error(problem, (*at, "path")))
-    _check_owner(node.user, (*at, "user"), found)
-    _check_owner(node.group, (*at, "group"), found)
 
 
-def _check_owner(owner: Owner, at: Path, found: list[Entry]) -> None:
-    if owner.id is not None and owner.name:
-        found.append(error("cannot set both id and name", at))
+def _check_owners(node: File | Directory | Link, at: Path, found: list[Entry]) -> None:
+    for name, owner in (("group", node.group), ("user", node.user)):
+        if owner.id is not None and owner.name:
+            found.append(error("cannot set both id and name", (*at, name)))
 
 
 def _check_mode(mode: int | None, minor: int, at: Path, found: list[Entry]) -> None:
@@ -109,11 +117,16 @@ def _check_mode(mode: int | None, minor: int, at: Path, found: list[Entry]) -> N
         found.append(warning(_SPECIAL_BITS_TEXT, at))
 
 
-def _check_links(storage: Storage, minor: int, found: list[Entry]) -> None:
+def _check_against_links(storage: Storage, minor: int, found: list[Entry]) -> None:
+    above = _Above(storage.links)
+    for index, directory in enumerate(storage.directories):
+        above.check(directory, "directory", ("storage", "directories", index), found)
+    for index, file in enumerate(storage.files):
+        above.check(file, "file", ("storage", "files", index), found)
     directories = {d.path for d in storage.directories}
     for index, link in enumerate(storage.links):
         at = ("storage", "links", index)
-        _check_node(link, at, found)
+        above.check(link, "link", at, found)
         if not link.target and minor >= 3:
             found.append(error("link target is required", (*at, "target")))
         elif link.hard:
@@ -138,51 +151,35 @@ def clean_path(path: str) -> str:
     return cleaned[1:] if cleaned.startswith("//") else cleaned
 
 
-def _check_node_paths(storage: Storage, found: list[Entry]) -> None:
-    links = {link.path for link in storage.links}
-    seen: set[str] = set()
-    lists: Iterable[tuple[str, str, tuple[Directory | File | Link, ...]]] = (
-        ("directories", "directory", storage.directories),
-        ("files", "file", storage.files),
-        ("links", "link", storage.links),
-    )
-    for name, word, nodes in lists:
-        check_duplicates((n.path for n in nodes), ("storage", name), found, seen)
-        if links:
-            for index, node in enumerate(nodes):
-                for _ in range(_links_above(node.path, storage.links, links)):
-                    found.append(error(f"{word} path includes link in config", ("storage", name, index)))
+class _Above:
+    """Which links of the config lie on the way to a path."""
 
+    def __init__(self, links: tuple[Link, ...]) -> None:
+        self.links = links
+        self.paths = {link.path for link in links}
 
-def _links_above(path: str, listed: tuple[Link, ...], links: set[str]) -> int:
-    """How many links of the config lie on the way to a path."""
-    position = path.find("/", 1)
-    while position > 0:
-        if path[:position] in links:
-            return sum(path.startswith(link.path + "/") for link in listed)
-        position = path.find("/", position + 1)
-    return 0
+    def check(self, node: File | Directory | Link, word: str, at: Path, found: list[Entry]) -> None:
+        for _ in range(self.count(node.path)):
+            found.append(error(f"{word} path includes link in config", at))
+
+    def count(self, path: str) -> int:
+        position = path.find("/", 1)
+        while position > 0:
+            if path[:position] in self.paths:
+                return sum(path.startswith(link.path + "/") for link in self.links)
+            position = path.find("/", position + 1)
+        return 0
 
 
 # Disks
 
 
 def _check_disks(disks: tuple[Disk, ...], found: list[Entry]) -> None:
-    check_duplicates((d.device for d in disks), ("storage", "disks"), found)
     for index, disk in enumerate(disks):
         at = ("storage", "disks", index)
+        _check_disk(disk, at, found)
         for position, partition in enumerate(disk.partitions):
             _check_partition(partition, (*at, "partitions", position), found)
-        keys = (partition_key(p) for p in disk.partitions)
-        check_duplicates(keys, (*at, "partitions"), found)
-        _check_disk(disk, at, found)
-
-
-def partition_key(partition: Partition) -> str:
-    """What makes two entries the same partition: the number, else the label."""
-    if partition.number:
-        return f"number:{partition.number}"
-    return "" if partition.label is None else f"label:{partition.label}"
 
 
 def _check_disk(disk: Disk, at: Path, found: list[Entry]) -> None:
@@ -255,7 +252,6 @@ def _check_partition_label(label: str, at: Path, found: list[Entry]) -> None:
 
 
 def _check_raids(raids: tuple[Raid, ...], minor: int, found: list[Entry]) -> None:
-    check_duplicates((r.name for r in raids), ("storage", "raid"), found)
     for index, raid in enumerate(raids):
         at = ("storage", "raid", index)
         problem = _level_problem(raid, minor)
@@ -263,7 +259,6 @@ def _check_raids(raids: tuple[Raid, ...], minor: int, found: list[Entry]) -> Non
             found.append(error(problem, (*at, "level")))
         if not raid.devices:
             found.append(error("raid devices required", (*at, "devices")))
-        check_duplicates(raid.devices, (*at, "devices"), found)
         for position, device in enumerate(raid.devices):
             problem = path_problem(device)
             if problem:
@@ -278,16 +273,13 @@ def _level_problem(raid: Raid, minor: int) -> str | None:
     return None if raid.level in _MIRRORED else "unrecognized raid level"
 
 
-def _check_filesystems(storage: Storage, minor: int, found: list[Entry]) -> None:
-    at = ("storage", "filesystems")
-    check_duplicates((f.device for f in storage.filesystems), at, found)
+def _check_wiped(storage: Storage, found: list[Entry]) -> None:
     disks = {disk.device: disk for disk in storage.disks}
     for index, filesystem in enumerate(storage.filesystems):
-        _check_filesystem(filesystem, minor, (*at, index), found)
         disk = disks.get(filesystem.device)
         text = _wiping(filesystem, disk) if disk else None
         if text:
-            found.append(warning(text, (*at, index, "device")))
+            found.append(warning(text, ("storage", "filesystems", index, "device")))
 
 
 def _wiping(filesystem: Filesystem, disk: Disk) -> str | None:
@@ -343,16 +335,13 @@ def _filesystem_label_problem(filesystem: Filesystem) -> str | None:
 
 
 def _check_luks_list(volumes: tuple[Luks, ...], minor: int, found: list[Entry]) -> None:
-    check_duplicates((v.name for v in volumes), ("storage", "luks"), found)
     for index, volume in enumerate(volumes):
         at = ("storage", "luks", index)
         _check_luks(volume, minor, at, found)
-        check_resource(volume.key_file, minor, (*at, "keyFile"), found)
-        check_duplicates(volume.open_options, (*at, "openOptions"), found)
         _check_custom(volume.clevis.custom, minor, (*at, "clevis", "custom"), found)
-        check_duplicates((t.url for t in volume.clevis.tang), (*at, "clevis", "tang"), found)
         for position, tang in enumerate(volume.clevis.tang):
             _check_tang(tang, (*at, "clevis", "tang", position), found)
+        check_resource(volume.key_file, minor, (*at, "keyFile"), found)
 
 
 def _check_luks(volume: Luks, minor: int, at: Path, found: list[Entry]) -> None:

@@ -8,7 +8,6 @@ import re
 from flatyard.ignition.report import Entry, Path, error, warning
 from flatyard.ignition.types import Dropin, Systemd, Unit
 from flatyard.ignition.unitfile import Option, UnitError, parse_unit
-from flatyard.ignition.validate_resource import check_duplicates
 
 UNIT_DIRECTORY = "/etc/systemd/system/"
 _SUFFIXES = (
@@ -25,62 +24,62 @@ _SUFFIXES = (
     "slice",
     "scope",
 )
+_Text = tuple[Option, ...] | UnitError | None
+"""What stands in a unit: its assignments, what is wrong with it, or nothing."""
 _INSTANCE = re.compile(r"(.+?)@(.+?)\.service")
 
 
 def check_systemd(systemd: Systemd, found: list[Entry]) -> None:
     """Everything below `systemd`."""
-    check_duplicates((u.name for u in systemd.units), ("systemd", "units"), found)
-    parsed = {}
-    for index, unit in enumerate(systemd.units):
+    texts = [_parsed(unit.contents) for unit in systemd.units]
+    _check_instances(systemd, texts, found)
+    for index, (unit, text) in enumerate(zip(systemd.units, texts, strict=True)):
         at = ("systemd", "units", index)
-        parsed[unit.name] = _check_unit(unit, at, found)
-        check_duplicates((d.name for d in unit.dropins), (*at, "dropins"), found)
+        _check_unit(unit, text, at, found)
         for position, dropin in enumerate(unit.dropins):
             _check_dropin(dropin, (*at, "dropins", position), found)
-    _check_instances(systemd, parsed, found)
 
 
-def _check_unit(unit: Unit, at: Path, found: list[Entry]) -> tuple[Option, ...] | None:
-    """The assignments of a unit that has a text which can be read."""
+def _check_unit(unit: Unit, text: _Text, at: Path, found: list[Entry]) -> None:
     if _extension(unit.name) not in _SUFFIXES:
         found.append(error("invalid systemd unit extension", (*at, "name")))
-    if not unit.contents:
-        return None
-    options = _parsed(unit.contents, (*at, "contents"), found)
-    if options is not None and unit.enabled and not _has_install(options):
+    if isinstance(text, UnitError):
+        found.append(_invalid(text, (*at, "contents")))
+    elif text is not None and unit.enabled and not _has_install(text):
         name = json.dumps(unit.name, ensure_ascii=False)
-        text = f"unit {name} is enabled, but has no install section so enable does nothing"
-        found.append(warning(text, (*at, "contents")))
-    return options
+        what = f"unit {name} is enabled, but has no install section so enable does nothing"
+        found.append(warning(what, (*at, "contents")))
 
 
 def _check_dropin(dropin: Dropin, at: Path, found: list[Entry]) -> None:
-    if dropin.contents:
-        _parsed(dropin.contents, (*at, "contents"), found)
+    text = _parsed(dropin.contents)
+    if isinstance(text, UnitError):
+        found.append(_invalid(text, (*at, "contents")))
     if _extension(dropin.name) != "conf":
         found.append(error("invalid systemd drop-in extension", (*at, "name")))
 
 
-def _parsed(text: str, at: Path, found: list[Entry]) -> tuple[Option, ...] | None:
+def _parsed(text: str | None) -> _Text:
     try:
-        return parse_unit(text)
+        return parse_unit(text) if text else None
     except UnitError as problem:
-        found.append(error(f"invalid unit content: {problem}", at))
-        return None
+        return problem
 
 
-def _check_instances(
-    systemd: Systemd, parsed: dict[str, tuple[Option, ...] | None], found: list[Entry]
-) -> None:
+def _invalid(problem: UnitError, at: Path) -> Entry:
+    return error(f"invalid unit content: {problem}", at)
+
+
+def _check_instances(systemd: Systemd, texts: list[_Text], found: list[Entry]) -> None:
+    parsed = {unit.name: text for unit, text in zip(systemd.units, texts, strict=True)}
     for index, unit in enumerate(systemd.units):
         match = _INSTANCE.fullmatch(unit.name) if unit.enabled else None
         template = f"{match[1]}@.service" if match else ""
-        options = parsed.get(template)
-        if options is not None and not _has_install(options):
+        text = parsed.get(template)
+        if isinstance(text, tuple) and not _has_install(text):
             names = [json.dumps(name, ensure_ascii=False) for name in (template, unit.name)]
-            text = f"template unit {names[0]} for {names[1]} doesn't have Install section"
-            found.append(warning(text, ("systemd", "units", index, "contents")))
+            what = f"template unit {names[0]} for {names[1]} doesn't have Install section"
+            found.append(warning(what, ("systemd", "units", index, "contents")))
 
 
 def _has_install(options: tuple[Option, ...]) -> bool:
