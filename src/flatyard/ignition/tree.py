@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
+
+from flatyard.base.values import dataclass, replace
 
 SYMLINK_LIMIT = 40
 _SETUID, _SETGID, _GROUP_EXEC = 0o4000, 0o2000, 0o010
@@ -24,6 +25,8 @@ class NodeKind(StrEnum):
     DIRECTORY = "dir"
     LINK = "link"
     FIFO = "fifo"
+    SOCKET = "socket"
+    DEVICE = "device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,16 @@ class Tree:
 
     def walk(self, path: str = "/") -> Iterator[tuple[str, Node]]:
         """Every path below and including one, parents first, siblings by name."""
-        node = self.lstat(path)
-        if node is None:
-            return
-        yield path, node
-        if node.kind is NodeKind.DIRECTORY:
-            for name in self.listdir(path):
-                yield from self.walk(posixpath.join(path, name))
+        pending = [path]
+        while pending:
+            path = pending.pop()
+            node = self.lstat(path)
+            if node is None:
+                continue
+            yield path, node
+            if node.kind is NodeKind.DIRECTORY:
+                prefix = path.rstrip("/")
+                pending += [f"{prefix}/{name}" for name in reversed(self.listdir(path))]
 
     def resolve(self, path: str) -> str:
         """The canonical path that a program on this machine would reach, links followed, the last too.
