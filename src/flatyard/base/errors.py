@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
-from typing import ClassVar
 
+from flatyard.base.typed import TYPE_CHECKING
 from flatyard.base.values import dataclass
+
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class Exit(IntEnum):

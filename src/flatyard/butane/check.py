@@ -5,7 +5,6 @@ from __future__ import annotations
 from flatyard.butane import source
 from flatyard.butane.quadlets import extension_problem, template_of
 from flatyard.butane.versions import Version
-from flatyard.ignition.parse import check_fragment
 from flatyard.ignition.report import Entry, Path, error, warning
 
 _DECIMAL_MODE = "unreasonable mode would be reasonable if specified in octal; remember to add a leading zero"
@@ -46,6 +45,8 @@ def _check_ignition(ignition: source.Ignition, version: Version, found: list[Ent
 
 
 def _check_inline_config(text: str, at: Path, version: Version, found: list[Entry]) -> None:
+    from flatyard.ignition.parse import check_fragment  # most configs have no other inside
+
     entries, is_read = check_fragment(text.encode("utf-8", "replace"), version.emits)
     found += entries
     if entries and not is_read:

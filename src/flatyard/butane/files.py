@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
-from typing import Protocol
+
+from flatyard.base.typed import Protocol
+from flatyard.base.values import dataclass
 
 NO_FILES_DIR = "local file paths are relative to a files directory that must be specified with -d/--files-dir"
 ESCAPES = "local file path traverses outside the files directory"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
+from flatyard.base.patterns import pattern
 from flatyard.butane import source
 from flatyard.ignition.types import Unit
 
-_UNESCAPED = re.compile(rb"[A-Za-z0-9:_.]")
+_UNESCAPED = pattern(rb"[A-Za-z0-9:_.]")
 
 
 def mount_unit(filesystem: source.Filesystem, volumes: tuple[source.Luks, ...]) -> Unit:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from flatyard.base.values import replace
 from flatyard.ignition.types import Config, Directory, File, Link, Resource
 
 NODE_EXISTS = "matching filesystem node has existing contents or different type"

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, replace
-
+from flatyard.base.patterns import pattern
+from flatyard.base.values import replace
 from flatyard.ignition import schema
 from flatyard.ignition.report import Entry, Path
 from flatyard.ignition.schema import Kind
 from flatyard.ignition.types import Config
 
-_CAMEL = re.compile(r"MiB|[A-Z]")
+_CAMEL = pattern(r"MiB|[A-Z]")
 
 
-@dataclass(slots=True)
 class Origins:
     """Exceptions to the rule that a path translates word by word.
 
     `moved`: a subtree that came from another subtree. `made`: a subtree that one YAML value brought about.
     """
 
-    moved: dict[Path, Path] = field(default_factory=dict)
-    made: dict[Path, Path] = field(default_factory=dict)
+    __slots__ = ("made", "moved")
+
+    def __init__(self) -> None:
+        self.moved: dict[Path, Path] = {}
+        self.made: dict[Path, Path] = {}
 
     def translate(self, entries: tuple[Entry, ...], config: Config) -> tuple[Entry, ...]:
         """Entries about the generated config as entries about the YAML. What the config does not have is

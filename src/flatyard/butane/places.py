@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from flatyard.decode import Node
+from flatyard.base.values import replace
+from flatyard.decode.node import Node
 from flatyard.ignition.report import Entry
 
 

@@ -5,12 +5,11 @@ The type of the field decides what a scalar means. Every type error is found; th
 
 from __future__ import annotations
 
-import base64
-import json
-import re
+import binascii
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
+from flatyard.base.patterns import pattern
+from flatyard.base.typed import TYPE_CHECKING
 from flatyard.butane import source
 from flatyard.butane.syntax import YamlError
 from flatyard.butane.versions import Version, keys
@@ -19,14 +18,18 @@ from flatyard.decode.dialects import Mismatch, integer, is_null, number
 from flatyard.ignition import types
 from flatyard.ignition.schema import Field, Kind
 
-_Scalar = TypeVar("_Scalar", str, int, bool)
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Scalar = TypeVar("_Scalar", str, int, bool)
+
 _LONG_VALUE = 10
 _SHOWN = 7
-_TIMESTAMP = re.compile(
+_TIMESTAMP = pattern(
     r"\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::?\d\d)?))?)?"
 )
-_SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_NUMBER_LIKE = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_SPECIAL_FLOAT = pattern(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_NUMBER_LIKE = pattern(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _TYPE_NAMES = {
     "ConfigRefs": "IgnitionConfig",
     "Tls": "TLS",
@@ -119,12 +122,14 @@ class _Reader:
         """go-yaml reports every pair of equal keys, the earlier key's pairs first."""
         if len({name.raw for name, _ in node.entries}) == len(node.entries):
             return
+        from json import dumps
+
         lines: dict[str, list[int]] = {}
         for name, _ in node.entries:
             lines.setdefault(name.raw, []).append(name.line)
         for key, places in lines.items():
             for index, first in enumerate(places):
-                quoted = json.dumps(key, ensure_ascii=False)
+                quoted = dumps(key, ensure_ascii=False)
                 text = f"mapping key {quoted} already defined at line {first}"
                 self.problems += [f"line {later}: {text}" for later in places[index + 1 :]]
 
@@ -212,7 +217,7 @@ def _check_tag(node: Node) -> None:
 
 def _is_base64(text: str) -> bool:
     try:
-        base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+        binascii.a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True)
     except ValueError:
         return False
     return True

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from flatyard.base.values import replace
 from flatyard.butane import source
 from flatyard.butane.files import FilesDir, LocalFileError, read_local
 from flatyard.butane.origins import Origins

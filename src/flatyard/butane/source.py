@@ -6,8 +6,7 @@ Attribute names are the YAML keys. Where Butane adds nothing, Ignition's own typ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from flatyard.base.values import dataclass
 from flatyard.ignition.types import (
     Cex,
     Clevis,

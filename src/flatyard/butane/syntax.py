@@ -5,19 +5,20 @@ go-yaml is a port of libyaml, so its findings are libyaml's; only the line it na
 
 from __future__ import annotations
 
-import re
+from yaml.error import MarkedYAMLError
+from yaml.reader import ReaderError
+from yaml.scanner import ScannerError
 
-import yaml
-
-from flatyard.decode import Limits, Node
-from flatyard.decode.yaml_front import read
+from flatyard.base.patterns import pattern
+from flatyard.decode.node import Limits, Node
+from flatyard.decode.yaml_front import events, read
 
 LIMITS = Limits(depth=100, nodes=1_000_000, bytes=100 * 1024 * 1024)
 EMPTY = Node("scalar", 1, 1, plain=True)
-_DIRECTIVE = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n|%(?!YAML)[^\n]*\n)*%YAML[ \t]+(?!1\.1(?:\s|\Z))")
+_DIRECTIVE = pattern(r"\A(?:[ \t]*(?:#[^\n]*)?\n|%(?!YAML)[^\n]*\n)*%YAML[ \t]+(?!1\.1(?:\s|\Z))")
 _SYNTAX = ("not YAML", "control character")
-_UNKNOWN_ANCHOR = re.compile(r"no &(.*) stands before")
-_RECURSIVE_ANCHOR = re.compile(r"\*(.*) contains itself")
+_UNKNOWN_ANCHOR = pattern(r"no &(.*) stands before")
+_RECURSIVE_ANCHOR = pattern(r"\*(.*) contains itself")
 
 
 class YamlError(ValueError):
@@ -62,21 +63,21 @@ def _explain(text: str, what: str) -> str:
     if not what.startswith(_SYNTAX):
         return f"yaml: {what}"  # a limit: parsing on to the end is what it was there to avoid
     try:
-        for _event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for _event in events(text):
             pass
-    except yaml.reader.ReaderError:
+    except ReaderError:
         return "yaml: control characters are not allowed"
-    except yaml.MarkedYAMLError as problem:
+    except MarkedYAMLError as problem:
         return _marked(problem)
     except UnicodeEncodeError:  # half a surrogate pair; what the decoder said stands
         pass
     return f"yaml: {what}"
 
 
-def _marked(problem: yaml.MarkedYAMLError) -> str:
+def _marked(problem: MarkedYAMLError) -> str:
     marks = (problem.context_mark, problem.problem_mark)
     line = next((mark.line for mark in marks if mark is not None and mark.line), 0)
-    if line and isinstance(problem, yaml.scanner.ScannerError):
+    if line and isinstance(problem, ScannerError):
         line += 1
     where = f"line {line}: " if line else ""
     return f"yaml: {where}{problem.problem or 'unknown problem parsing YAML content'}"

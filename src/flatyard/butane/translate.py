@@ -7,10 +7,9 @@ documentation, "Flatcar Specification", and the reference's answers.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-
 from flatyard.base.errors import Position, Problem, Severity
+from flatyard.base.patterns import pattern
+from flatyard.base.values import dataclass, replace
 from flatyard.butane import source
 from flatyard.butane.check import check
 from flatyard.butane.files import NO_FILES_DIR, FilesDir, LocalFileError, inside
@@ -24,7 +23,7 @@ from flatyard.butane.syntax import YamlError, parse
 from flatyard.butane.trees import add_trees
 from flatyard.butane.unused import unused_keys
 from flatyard.butane.versions import VERSIONS, Version
-from flatyard.decode import Node
+from flatyard.decode.node import Node
 from flatyard.ignition import encode, encode_pretty, spec, types
 from flatyard.ignition.duplicates import duplicates
 from flatyard.ignition.merge import merge
@@ -35,7 +34,7 @@ from flatyard.ignition.validate import problems
 VARIANT = "flatcar"
 _SOURCE_INVALID = "source config is invalid"
 _RESULT_INVALID = "config generated was invalid"
-_LINE_END = re.compile(r"\r?\n")
+_LINE_END = pattern(r"\r?\n")
 
 
 @dataclass(frozen=True, slots=True)

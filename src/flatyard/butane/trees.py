@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import replace
 
+from flatyard.base.values import replace
 from flatyard.butane import source
 from flatyard.butane.files import NO_FILES_DIR, FilesDir, LocalEntry, LocalFileError, inside
 from flatyard.butane.nodes import NODE_EXISTS, Nodes

@@ -6,11 +6,10 @@ items that vanished shift what is compared with what.
 
 from __future__ import annotations
 
-from typing import cast
-
+from flatyard.base.typed import cast
 from flatyard.butane import source
 from flatyard.butane.versions import Version, keys
-from flatyard.decode import Node
+from flatyard.decode.node import Node
 from flatyard.ignition.report import Entry, Path, dotted, warning
 from flatyard.ignition.schema import Kind
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
+from flatyard.base.values import dataclass
 from flatyard.butane import source
 from flatyard.ignition import schema, types
 from flatyard.ignition.schema import Field

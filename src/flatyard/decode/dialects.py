@@ -7,15 +7,18 @@ Every reader takes a scalar Node and returns the value, or raises Mismatch.
 
 from __future__ import annotations
 
-import base64
 import binascii
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
+from flatyard.base.patterns import pattern
+from flatyard.base.typed import TYPE_CHECKING
+from flatyard.base.values import dataclass
 from flatyard.decode.node import BINARY, BOOL, FLOAT, INT, NULL, NUMBER, Node
-from flatyard.decode.types import JSON
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from flatyard.decode.types import JSON
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = {word: True for word in ("true", "True", "TRUE")}
@@ -24,8 +27,8 @@ _CORE_BOOLS = _TRUE | _FALSE
 _OLD_BOOLS = {word: True for base in ("y", "yes", "on") for word in (base, base.title(), base.upper())} | {
     word: False for base in ("n", "no", "off") for word in (base, base.title(), base.upper())
 }
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,6})?", re.ASCII)
-_INT = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))", re.ASCII)
+_FLOAT = pattern(r"(?a)[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,6})?")
+_INT = pattern(r"(?a)([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _BASES = (16, 2, 8, 10)
 _DIGITS = 80
 
@@ -98,7 +101,7 @@ def _json_number(text: str) -> int | float:
 
 def _binary(node: Node) -> str:
     try:
-        return base64.b64decode(node.raw, validate=False).decode()
+        return binascii.a2b_base64(node.raw).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise Mismatch("!!binary that is not base64 of UTF-8 text") from error
 

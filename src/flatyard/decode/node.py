@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from flatyard.base.errors import Position, Problem, Severity
+from flatyard.base.typed import TYPE_CHECKING
+from flatyard.base.values import dataclass
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 STR = "tag:yaml.org,2002:str"
 INT = "tag:yaml.org,2002:int"

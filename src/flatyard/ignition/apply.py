@@ -10,8 +10,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from flatyard.base.values import dataclass
 from flatyard.ignition import paths
 from flatyard.ignition.accounts import AccountError, Accounts
 from flatyard.ignition.fetch import Blobs, Fetched, FetchError

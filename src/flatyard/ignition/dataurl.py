@@ -7,24 +7,24 @@ Butane does, so that what flatyard renders equals what a Butane user would get.
 
 from __future__ import annotations
 
-import base64
 import binascii
-import re
 import zlib
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from flatyard.base.patterns import pattern
 from flatyard.ignition.types import Resource
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
+_ESCAPED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
 _GZIP_PENALTY = len("gzip")
 _NEVER_COMPRESSIBLE = 40  # an empty gzip member alone takes 20 bytes, 28 in base64, 36 with the prefix
 _TOKEN = r"[!#-'*+\-.0-9A-Z^-~]"
-_DATA = re.compile(r"[!$-;=?-Z_a-z~]*")
-_BASE64 = re.compile(r"[A-Za-z0-9+/=\n]*")
+_DATA = pattern(r"[!$-;=?-Z_a-z~]*")
+_BASE64 = pattern(r"[A-Za-z0-9+/=\n]*")
 _TYPES = "text|image|audio|video|application|message|multipart"
-_MEDIA = re.compile(rf"(?:(?:{_TYPES}){_TOKEN}*|[xX]-{_TOKEN}*)/{_TOKEN}*")
-_PARAMETER = re.compile(rf'{_TOKEN}+=(?:"(?:[^"\\]|\\.)*"|{_TOKEN}+)', re.DOTALL)
-_ESCAPE_TAIL = re.compile(r"%(?![0-9A-Fa-f]{2})([0-9A-Fa-f]?)(.?)", re.DOTALL)
+_MEDIA = pattern(rf"(?:(?:{_TYPES}){_TOKEN}*|[xX]-{_TOKEN}*)/{_TOKEN}*")
+_TOKENS = pattern(f"{_TOKEN}+")
+_PARAMETER = pattern(rf'(?s){_TOKEN}+=(?:"(?:[^"\\]|\\.)*"|{_TOKEN}+)')
+_ESCAPE_TAIL = pattern(r"(?s)%(?![0-9A-Fa-f]{2})([0-9A-Fa-f]?)(.?)")
 
 
 class DataUrlError(ValueError):
@@ -33,7 +33,7 @@ class DataUrlError(ValueError):
 
 def escape(data: bytes) -> str:
     """Percent escapes: everything but ASCII letters, digits and ``-_.!~*'()``."""
-    return quote_from_bytes(data, safe="!*'()")
+    return "".join(map(_ESCAPED.__getitem__, data))
 
 
 def encode(data: bytes) -> str:
@@ -126,7 +126,7 @@ def _shortest_plain(data: bytes) -> str:
 
 
 def _base64_form(data: bytes) -> str:
-    return ";base64," + base64.b64encode(data).decode()
+    return ";base64," + binascii.b2a_base64(data, newline=False).decode()
 
 
 def _decode_with_header(url: str, position: int) -> bytes:
@@ -153,7 +153,7 @@ def _skip_media_type(url: str, position: int) -> int:
         return media.end()
     before_comma = url[position:].partition(",")[0]
     if "/" not in before_comma:
-        complete = re.fullmatch(f"{_TOKEN}+", url[position:])
+        complete = _TOKENS.fullmatch(url, position)
         raise DataUrlError("missing media type slash" if complete else "invalid character for media type")
     raise DataUrlError("invalid media type")
 
@@ -168,7 +168,12 @@ def _decode_escapes(payload: str) -> bytes:
         cut_short = bad.end() == len(payload) and not bad[2]
         reason = "unexpected end of" if cut_short else "invalid char 0x25 in"
         raise DataUrlError(f"rfc2396: {reason} unescape sequence")
-    return unquote_to_bytes(payload)
+    return _unescape(payload)
+
+
+def _unescape(payload: str) -> bytes:
+    head, *rest = payload.encode().split(b"%")
+    return head + b"".join(bytes((int(part[:2], 16),)) + part[2:] for part in rest)
 
 
 def _decode_base64(payload: str) -> bytes:
@@ -176,7 +181,7 @@ def _decode_base64(payload: str) -> bytes:
         raise DataUrlError("invalid data character")
     packed = payload.replace("\n", "")
     try:
-        return base64.b64decode(packed, validate=True)
+        return binascii.a2b_base64(packed, strict_mode=True)
     except binascii.Error:
         raise DataUrlError(f"illegal base64 data at input byte {_bad_offset(packed)}") from None
 

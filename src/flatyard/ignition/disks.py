@@ -4,8 +4,8 @@ afterwards, and where Ignition itself mounts them while it writes files."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from flatyard.base.values import dataclass
 from flatyard.ignition.apply import ApplyError
 from flatyard.ignition.types import Config, Disk, Filesystem, Partition
 

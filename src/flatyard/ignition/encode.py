@@ -6,19 +6,20 @@ Key order is that of its structs, absent and empty values are left out, and stri
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
-from json.encoder import encode_basestring
+from collections.abc import Callable, Iterator
 
+from flatyard.base.patterns import pattern
+from flatyard.base.typed import TYPE_CHECKING
 from flatyard.ignition import schema
 from flatyard.ignition.schema import Kind
 from flatyard.ignition.types import Config
 
-_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-_UNUSUAL = re.compile("[<>&\u2028\u2029]")
-_RARE = re.compile("[\b\f\ud800-\udfff]")
-_RARE_FORMS = {"\b": "\\u0008", "\f": "\\u000c"}
+if TYPE_CHECKING:
+    import re
+
+_UNUSUAL = pattern("[\x00-\x1f<>&\u2028\u2029\ud800-\udfff]")
+_TOKEN = pattern(r'"(?:[^"\\]|\\.)*"|\{\}|\[\]|[{}\[\],:]|[^"{}\[\],:]+')
+_SHORT_FORMS = {"\r": "\\r", "\t": "\\t"}
 
 
 def encode(config: Config, *, newline: bool = False) -> bytes:
@@ -34,24 +35,35 @@ def encode_entry(entry: object) -> bytes:
 
 def encode_pretty(config: Config) -> bytes:
     """The same document indented by two spaces, with a trailing newline."""
-    text = json.dumps(json.loads(encode(config)), indent=2, ensure_ascii=False)
-    return (_UNUSUAL.sub(lambda m: _HTML[m[0]], text) + "\n").encode()
+    return ("".join(_indented(encode(config).decode())) + "\n").encode()
+
+
+def _indented(text: str) -> Iterator[str]:
+    depth = 0
+    for token in _TOKEN.findall(text):
+        if token in ("}", "]"):
+            depth -= 1
+            yield "\n" + "  " * depth
+        yield token
+        if token in ("{", "["):
+            depth += 1
+        if token in ("{", "[", ","):
+            yield "\n" + "  " * depth
+        elif token == ":":
+            yield " "
 
 
 def encode_string(text: str) -> str:
     """A JSON string literal with Go's escapes."""
-    quoted = _quote_rare(text) if _RARE.search(text) else encode_basestring(text)
-    return _UNUSUAL.sub(lambda m: _HTML[m[0]], quoted) if _UNUSUAL.search(quoted) else quoted
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{_UNUSUAL.sub(_form, quoted) if _UNUSUAL.search(quoted) else quoted}"'
 
 
-def _quote_rare(text: str) -> str:
-    return '"' + "".join(map(_encode_character, text)) + '"'
-
-
-def _encode_character(character: str) -> str:
-    if "\ud800" <= character <= "\udfff":
-        return "\\ufffd"
-    return _RARE_FORMS.get(character) or encode_basestring(character)[1:-1]
+def _form(match: re.Match[str]) -> str:
+    """A character that Go escapes; half a surrogate pair becomes U+FFFD."""
+    character = match[0]
+    code = 0xFFFD if "\ud800" <= character <= "\udfff" else ord(character)
+    return _SHORT_FORMS.get(character) or f"\\u{code:04x}"
 
 
 _Writer = Callable[..., str]

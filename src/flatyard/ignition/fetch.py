@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from flatyard.base.values import dataclass
 from flatyard.ignition import dataurl
 from flatyard.ignition.types import Config, HttpHeader, Resource
 from flatyard.ignition.urls import UrlError, scheme

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 
+from flatyard.base.values import dataclass, replace
 from flatyard.ignition.dataurl import compress
 from flatyard.ignition.encode import encode, encode_entry
 from flatyard.ignition.types import Config, ConfigRefs, Ignition, Resource, Verification

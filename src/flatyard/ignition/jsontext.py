@@ -7,16 +7,16 @@ Offsets count bytes, as Go's do.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 
+from flatyard.base.patterns import pattern
 from flatyard.ignition.report import Path
 
 _MAX_DEPTH = 100
-_SPACE = re.compile(rb"[ \t\r\n]*")
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
-_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_HEX = re.compile(rb"[0-9a-fA-F]*")
+_SPACE = pattern(rb"[ \t\r\n]*")
+_PLAIN = pattern(rb'[^"\\\x00-\x1f]*')
+_NUMBER = pattern(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_HEX = pattern(rb"[0-9a-fA-F]*")
 _ESCAPES = b'"\\/bfnrt'
 
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from operator import attrgetter
-from typing import TypeVar, cast
 
+from flatyard.base.typed import TYPE_CHECKING, cast
 from flatyard.ignition import schema, types
 from flatyard.ignition.duplicates import partition_key
 from flatyard.ignition.schema import Field, Kind
 from flatyard.ignition.types import Config, HttpHeader, KernelArguments, Resource, Storage
 
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 _Key = Callable[[object], str]
 
 

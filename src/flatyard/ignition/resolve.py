@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from flatyard.base.values import dataclass, replace
 from flatyard.ignition import fetch, parse, spec
 from flatyard.ignition.fetch import Fetcher, FetchError
 from flatyard.ignition.merge import merge

@@ -5,12 +5,11 @@ Read off the dataclasses once, so that encoding, parsing and merging share one d
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+from flatyard.base.values import dataclass
 from flatyard.ignition import types
 
 
@@ -65,7 +64,7 @@ def json_key(attr: str) -> str:
 @cache
 def fields(cls: type) -> tuple[Field, ...]:
     """The fields of one class of `types` (or of a module built alike), in the reference's order."""
-    return tuple(_field(cls, f.name, str(f.type)) for f in dataclasses.fields(cls))
+    return tuple(_field(cls, name, hint) for name, hint in cls.__annotations__.items())
 
 
 @cache

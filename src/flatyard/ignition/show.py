@@ -9,8 +9,8 @@ A mode or owner is shown where it is certain; what is not named stays as it is o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from flatyard.base.values import dataclass
 from flatyard.ignition import dataurl
 from flatyard.ignition.fetch import is_inline
 from flatyard.ignition.types import (
@@ -70,6 +70,15 @@ def tree(config: Config) -> tuple[Branch, ...]:
         Branch("units", tuple(map(_unit, config.systemd.units))),
     )
     return (sections[0], *(section for section in sections[1:] if section.below))
+
+
+def listed(config: Config) -> list[dict[str, object]]:
+    """The same for programs: every line with its section, and the lines below it."""
+    return [
+        {"section": section.text, "text": branch.text, "below": [below.text for below in branch.below]}
+        for section in tree(config)
+        for branch in section.below
+    ]
 
 
 def printable(text: str) -> str:

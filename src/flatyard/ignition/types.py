@@ -12,7 +12,7 @@ relies on it. Source: coreos.github.io/ignition, "Configuration v3.5 specificati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from flatyard.base.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

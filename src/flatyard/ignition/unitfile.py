@@ -5,15 +5,15 @@ It is more lenient than systemd in places and stricter in others; what it refuse
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from flatyard.base.patterns import pattern
+from flatyard.base.values import dataclass
 
 LINE_MAX = 2048
 _BUFFER = 4096
-_LONG_LINE = re.compile(rb"[^\r\n]{%d}" % LINE_MAX)
-_START = re.compile(rb"[\[#;]")
-_BLANK = re.compile(rb"\s*")
-_NAME = re.compile(rb"[^=\r\n]*")
+_LONG_LINE = pattern(rb"[^\r\n]{%d}" % LINE_MAX)
+_START = pattern(rb"[\[#;]")
+_BLANK = pattern(rb"\s*")
+_NAME = pattern(rb"[^=\r\n]*")
 
 
 class UnitError(ValueError):

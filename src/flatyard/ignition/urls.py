@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import parse_qs
-
+from flatyard.base.patterns import pattern
 from flatyard.ignition import dataurl
 
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_HOST = re.compile(r"(?:[A-Za-z0-9\-_.~!$&'()*+,;=:<>\"\[\]]|[^\x00-\x7f]|%[89A-Fa-f][0-9A-Fa-f])*")
-_PORT = re.compile(r":[0-9]*")
+_CONTROL = pattern("[\x00-\x1f\x7f]")
+_SCHEME = pattern(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_BAD_ESCAPE = pattern(r"%(?![0-9A-Fa-f]{2})")
+_HOST = pattern(r"(?:[A-Za-z0-9\-_.~!$&'()*+,;=:<>\"\[\]]|[^\x00-\x7f]|%[89A-Fa-f][0-9A-Fa-f])*")
+_USERINFO = pattern(r"(?a)[\w\-.:~!$&'()*+,;=%@]*")
+_PORT = pattern(r":[0-9]*")
 _ARN_PARTS = 6
 
 
@@ -66,9 +65,7 @@ def _is_rest_valid(name: str, rest: str) -> bool:
 
 def _is_authority_valid(authority: str) -> bool:
     userinfo, _, host = authority.rpartition("@")
-    if userinfo and (
-        _BAD_ESCAPE.search(userinfo) or not re.fullmatch(r"[\w\-.:~!$&'()*+,;=%@]*", userinfo, re.A)
-    ):
+    if userinfo and (_BAD_ESCAPE.search(userinfo) or not _USERINFO.fullmatch(userinfo)):
         return False
     if host.startswith("["):
         bracket = host.rfind("]")
@@ -82,6 +79,8 @@ def _is_authority_valid(authority: str) -> bool:
 
 def _check_version_id(url: str) -> None:
     query = url.partition("#")[0].partition("?")[2]
+    from urllib.parse import parse_qs
+
     values = parse_qs(query, keep_blank_values=True).get("versionId")
     if values is not None and not values[0]:
         raise UrlError("invalid S3 object VersionId")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
-import re
 
+from flatyard.base.patterns import pattern
 from flatyard.ignition import spec
 from flatyard.ignition.report import Entry, Path, error, warning
 from flatyard.ignition.types import (
@@ -25,8 +24,8 @@ from flatyard.ignition.types import (
 from flatyard.ignition.urls import UrlError, scheme
 from flatyard.ignition.validate_resource import check_resource, source_problem
 
-_CLEAN_PATH = re.compile(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
-_GUID = re.compile(r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?")
+_CLEAN_PATH = pattern(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
+_GUID = pattern(r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?")
 _LABEL_LIMITS = {"ext4": 16, "btrfs": 256, "xfs": 12, "swap": 15, "vfat": 11}
 _FORMATS = (*_LABEL_LIMITS, "none")
 _STRIPED = ("linear", "raid0", "0", "stripe")
@@ -400,6 +399,8 @@ def _check_tang(tang: Tang, at: Path, found: list[Entry]) -> None:
 
 
 def _is_json(text: str) -> bool:
+    import json
+
     try:
         json.loads(text)
     except (ValueError, RecursionError):

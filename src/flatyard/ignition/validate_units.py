@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-
+from flatyard.base.patterns import pattern
 from flatyard.ignition.report import Entry, Path, error, warning
 from flatyard.ignition.types import Dropin, Systemd, Unit
 from flatyard.ignition.unitfile import Option, UnitError, parse_unit
@@ -26,7 +24,7 @@ _SUFFIXES = (
 )
 _Text = tuple[Option, ...] | UnitError | None
 """What stands in a unit: its assignments, what is wrong with it, or nothing."""
-_INSTANCE = re.compile(r"(.+?)@(.+?)\.service")
+_INSTANCE = pattern(r"(.+?)@(.+?)\.service")
 
 
 def check_systemd(systemd: Systemd, found: list[Entry]) -> None:
@@ -46,7 +44,7 @@ def _check_unit(unit: Unit, text: _Text, at: Path, found: list[Entry]) -> None:
     if isinstance(text, UnitError):
         found.append(_invalid(text, (*at, "contents")))
     elif text is not None and unit.enabled and not _has_install(text):
-        name = json.dumps(unit.name, ensure_ascii=False)
+        name = _quoted(unit.name)
         what = f"unit {name} is enabled, but has no install section so enable does nothing"
         found.append(warning(what, (*at, "contents")))
 
@@ -77,7 +75,7 @@ def _check_instances(systemd: Systemd, texts: list[_Text], found: list[Entry]) -
         template = f"{match[1]}@.service" if match else ""
         text = parsed.get(template)
         if isinstance(text, tuple) and not _has_install(text):
-            names = [json.dumps(name, ensure_ascii=False) for name in (template, unit.name)]
+            names = [_quoted(name) for name in (template, unit.name)]
             what = f"template unit {names[0]} for {names[1]} doesn't have Install section"
             found.append(warning(what, ("systemd", "units", index, "contents")))
 
@@ -90,3 +88,9 @@ def _extension(name: str) -> str:
     """What follows the last dot of the last component."""
     last = name.rpartition("/")[2]
     return last.rpartition(".")[2] if "." in last else ""
+
+
+def _quoted(name: str) -> str:
+    import json  # seldom needed, and a twentieth of a short command's time
+
+    return json.dumps(name, ensure_ascii=False)
