@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from flatyard.butane import translate
@@ -49,7 +51,28 @@ def test_what_a_config_says_does_not_steer_the_terminal():
     assert "␛[31m" in shown(text)[0]
 
 
-def test_long_lines_are_cut_and_a_place_behind_the_cut_has_the_raw_form():
-    first, second = shown(HEAD + b"storage: {bad: 1, links: [" + b" " * 9999 + b"{worse: 1}]}\n")[:2]
-    assert all(len(line) < WIDEST_LINE + 10 for line in first.split("\n"))
-    assert second.startswith("warning at $.storage.links.0.worse, line 3 col ")
+def columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+@pytest.mark.parametrize("filler", ["x" * 9999, "漢" * 9999, "😀 " * 5000, "\t" * 9999])
+@pytest.mark.parametrize("width", [40, 80, WIDEST_LINE])
+def test_long_lines_are_cut_around_the_carets(filler: str, width: int):
+    line = f'storage: {{bad: 1, links: [{{path: "{filler}", worse: 1}}, {{path: "{filler}"}}]}}\n'
+    text = HEAD + line.encode()
+    found = translate(text).report
+    for block, word in zip(excerpts(found, "x.bu", text, width=width), ("bad", "worse"), strict=False):
+        lines = block.split("\n")
+        at = next(number for number, line in enumerate(lines) if "^" in line)
+        source, carets = lines[at - 1 : at + 1]
+        assert columns(source) <= width
+        assert source.endswith("…")
+        before, _, rest = source.partition(word)
+        assert rest and columns(before) == carets.index("^")
+
+
+def test_of_the_end_of_a_long_line_as_much_as_fits_is_shown():
+    text = HEAD + b"storage: {links: [{path: " + b"x" * 9999 + b", worse: 1}]}\n"
+    (block,) = excerpts(translate(text).report[:1], "x.bu", text, width=60)
+    source = next(line for line in block.split("\n") if line.startswith(" 3 |"))
+    assert (len(source), source[:6], source[-13:]) == (59, " 3 | …", ", worse: 1}]}")

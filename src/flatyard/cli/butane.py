@@ -159,14 +159,15 @@ def _say(result: Translation, text: bytes, wanted: Wanted, talk: Talk) -> None:
 
 
 def _blocks(result: Translation, text: bytes, wanted: Wanted, talk: Talk) -> Iterator[str]:
-    from flatyard.ignition.report import excerpts
+    from flatyard.ignition.report import WIDEST_LINE, excerpts
 
     found = [entry for entry in result.report if not talk.quiet or entry.severity == "error"]
     if wanted.raw_errors:
         prefix = f"{result.file}: " if wanted.several else ""
         yield from (f"{prefix}{entry}" for entry in found)
         return
-    for index, block in enumerate(excerpts(found, result.file, text, talk.style)):
+    width = talk.width or WIDEST_LINE
+    for index, block in enumerate(excerpts(found, result.file, text, talk.style, width=width)):
         yield f"\n{block}" if index else block
 
 

@@ -44,6 +44,14 @@ class Talk:
         dumb = os.environ.get("TERM") == "dumb" or "FLATYARD_NO_PROGRESS" in os.environ
         return sys.stderr.isatty() and not (dumb or self.quiet or self.verbose)
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that stderr is; None where it is none, or does not say."""
+        try:
+            return os.get_terminal_size(sys.stderr.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
+
     def paints(self, stream: Any) -> bool:  # noqa: ANN401 - any text stream
         """Whether colours go to a stream: --color, then NO_COLOR, CLICOLOR_FORCE, TERM, then a terminal."""
         if self.color is not None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar, cast
 
+from flatyard.base.values import dataclass, replace
 from flatyard.ignition import jsontext, schema, spec
 from flatyard.ignition.report import Entry, Path, error, is_fatal, warning
 from flatyard.ignition.schema import Field, Kind
 from flatyard.ignition.types import Config, Directory, File, Owner
 from flatyard.ignition.validate import validate
 
+LARGEST = 16 << 20
+"""Bytes of a config that are looked at; platforms take far less, and a payload elsewhere is fetched by parts."""
 _INT_LIMIT = 1 << 63
 type_names = {"ConfigRefs": "IgnitionConfig", "Tls": "TLS", "User": "PasswdUser", "Group": "PasswdGroup"}
 
@@ -49,6 +51,8 @@ def parse(data: bytes, *, release: spec.Release = spec.NEWEST) -> Document:
     """Parses without validating; unused keys are warnings. Never raises for bad input."""
     if not data:
         return _refused("", error("not a config (empty)"))
+    if len(data) > LARGEST:
+        return _refused("", error(f"not a config (longer than {LARGEST} bytes)"))
     try:
         value = _load(data)
         version = _version(value)

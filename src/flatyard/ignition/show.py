@@ -73,11 +73,13 @@ def tree(config: Config) -> tuple[Branch, ...]:
 
 
 def listed(config: Config) -> list[dict[str, object]]:
-    """The same for programs: every line with its section, and the lines below it."""
+    """The same for programs: every line with its section (`ignition` for the first), and the lines below it."""
+    first, *rest = tree(config)
+    sections = {"ignition": first.below, **{section.text: section.below for section in rest}}
     return [
-        {"section": section.text, "text": branch.text, "below": [below.text for below in branch.below]}
-        for section in tree(config)
-        for branch in section.below
+        {"section": name, "text": branch.text, "below": [below.text for below in branch.below]}
+        for name, branches in sections.items()
+        for branch in branches
     ]
 
 
@@ -159,8 +161,10 @@ def _about(ignition: Ignition) -> Iterator[Branch]:
     yield from _leaves("proxy for https", filter(None, [proxy.https_proxy]))
     yield from _leaves("no proxy for", proxy.no_proxy)
     timeouts = ignition.timeouts
-    yield from _leaves("timeout, response headers, s:", filter(None, [timeouts.http_response_headers]))
-    yield from _leaves("timeout, whole request, s:", filter(None, [timeouts.http_total]))
+    if timeouts.http_response_headers:
+        yield Branch(f"waits {timeouts.http_response_headers} s for the headers of a response")
+    if timeouts.http_total:
+        yield Branch(f"waits {timeouts.http_total} s for a whole response")
 
 
 def _arguments(arguments: KernelArguments) -> Iterator[Branch]:
