@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from flatyard.cli.main import main
+    from flatyard.cli.start import main
 
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,23 @@ from click.testing import CliRunner, Result
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPEED = 300
+
+
+@pytest.fixture(scope="session")
+def files_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden files on disk, with the modes and links that a checkout does not keep."""
+    golden = ROOT / "tests/butane/golden"
+    folder = tmp_path_factory.mktemp("butane") / "files"
+    shutil.copytree(golden / "files", folder)
+    for name, mode in json.loads((golden / "FILES.json").read_text())["modes"].items():
+        path = folder / name
+        if mode.startswith("link:"):
+            path.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(mode.removeprefix("link:"))
+        else:
+            path.chmod(int(mode, 8))
+    return folder
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -35,22 +34,6 @@ GOOD = "variant: flatcar\nversion: 1.1.0\n"
 MINIMAL = '{"ignition":{"version":"3.4.0"}}\n'
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def files_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden files on disk, with the modes and links that a checkout does not keep."""
-    folder = tmp_path_factory.mktemp("butane") / "files"
-    shutil.copytree(GOLDEN / "files", folder)
-    for name, mode in json.loads((GOLDEN / "FILES.json").read_text())["modes"].items():
-        path = folder / name
-        if mode.startswith("link:"):
-            path.unlink(missing_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(mode.removeprefix("link:"))
-        else:
-            path.chmod(int(mode, 8))
-    return folder
 
 
 @pytest.fixture

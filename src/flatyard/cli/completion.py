@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
-from flatyard.cli.talk import common, talk_of
+from flatyard.cli.options import common, talk_of
 
 VARIABLE = "_FLATYARD_COMPLETE"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from flatyard.cli import names
-from flatyard.cli.talk import common, talk_of
+from flatyard.cli.options import common, talk_of
 
 
 @click.command("kubeconfig")

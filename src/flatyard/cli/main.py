@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
-from flatyard.base.errors import Exit, FlatyardError
-from flatyard.cli.talk import Talk, common, talk_of
+from flatyard.base.errors import Exit
+from flatyard.cli.edge import at_the_edge
+from flatyard.cli.options import common, talk_of
+from flatyard.cli.talk import Talk
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +78,21 @@ class Flatyard(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         talk = Talk()
         options["standalone_mode"] = False
+        sys.exit(at_the_edge(lambda: self._click(arguments, rest, options, talk), talk))
+
+    def _click(
+        self, arguments: list[str], rest: tuple[Any, ...], options: dict[str, Any], talk: Talk
+    ) -> object:
+        """What click does with a command line, its own errors told in its own words."""
         try:
-            code = super().main(arguments, *rest, obj=talk, **options)
+            return super().main(arguments, *rest, obj=talk, **options)
         except click.exceptions.Exit as done:
-            code = done.exit_code
+            return done.exit_code
         except click.ClickException as error:
             error.show()
-            code = Exit.USAGE
-        except (click.Abort, KeyboardInterrupt):
-            talk.error("interrupted")
-            code = Exit.INTERRUPTED
-        except FlatyardError as error:
-            talk.failure(error)
-            code = error.exit
-        except BrokenPipeError:
-            sys.stderr.close()
-            code = Exit.FAILED
-        except Exception as error:  # the program's edge: no traceback unless asked for
-            if talk.debug:
-                raise
-            talk.error(
-                f"flatyard met an error that it does not know: {type(error).__name__}: {error}",
-                next="the same command with --debug shows where; please report it",
-            )
-            code = Exit.FAILED
-        sys.exit(code if isinstance(code, int) else Exit.DONE)
+            return Exit.USAGE
+        except click.Abort:
+            raise KeyboardInterrupt from None
 
 
 @click.group(cls=Flatyard, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flatyard.cli import names
-from flatyard.cli.talk import common, output, talk_of
+from flatyard.cli.options import common, output, talk_of
 
 if TYPE_CHECKING:
     from flatyard.controller.documents import Given

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from flatyard.cli import durations, names
-from flatyard.cli.talk import Talk, common, talk_of
+from flatyard.cli.options import common, talk_of
+from flatyard.cli.talk import Talk
 
 if TYPE_CHECKING:
     from flatyard.controller.link import Link

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from flatyard.cli.talk import common, talk_of
+from flatyard.cli.options import common, talk_of
 
 
 @click.command("schema")

@@ -1,28 +1,32 @@
 """What a command says: data on stdout, talk on stderr, colours where they are wanted.
 
-Light: imported by `flatyard --help`.
+Light: imported by `flatyard --help` and `flatyard butane`, so nothing of click is here.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
-
-import click
+from collections.abc import Iterable
 
 from flatyard.base.errors import FlatyardError, InvalidInput, Problem, Severity
+from flatyard.base.patterns import pattern
+from flatyard.base.typed import TYPE_CHECKING
 
-F = TypeVar("F", bound=Callable[..., Any])
-COLORS = {"done": "green", "error": "red", "warning": "yellow", "hint": "cyan", "dim": "bright_black"}
+if TYPE_CHECKING:
+    from typing import TextIO
+
+COLORS = {"done": 32, "error": 31, "warning": 33, "hint": 36, "dim": 90}
+"""SGR codes (ECMA-48): green, red, yellow, cyan, and black made bright."""
+
+_OURS = pattern(r"(^|(?<=[\s`(]))flatyard (?=[a-z])")
+_ESCAPES = pattern(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 def as_called(text: str) -> str:
     """Commands in the way that this one was called, so that they can be pasted: the launcher says `./flatyard`."""
     program = os.environ.get("FLATYARD_PROGRAM", "flatyard")
-    return re.sub(r"(^|(?<=[\s`(]))flatyard (?=[a-z])", lambda _: f"{program} ", text)
+    return _OURS.sub(lambda _: f"{program} ", text)
 
 
 class Talk:
@@ -52,7 +56,7 @@ class Talk:
         except (OSError, ValueError):
             return None
 
-    def paints(self, stream: Any) -> bool:  # noqa: ANN401 - any text stream
+    def paints(self, stream: TextIO) -> bool:
         """Whether colours go to a stream: --color, then NO_COLOR, CLICOLOR_FORCE, TERM, then a terminal."""
         if self.color is not None:
             return self.color
@@ -65,18 +69,27 @@ class Talk:
     def style(self, text: str, what: str, *, err: bool = True) -> str:
         """A piece of text in the colour of its meaning."""
         stream = sys.stderr if err else sys.stdout
-        return click.style(text, fg=COLORS[what]) if self.paints(stream) else text
+        return f"\x1b[{COLORS[what]}m{text}\x1b[0m" if self.paints(stream) else text
 
     # ---- what
 
+    def line(self, text: str) -> None:
+        """A finding or a last word, on stderr, however quiet: whoever calls has decided."""
+        self._write(sys.stderr, text)
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        """One text and a line end; where nothing is painted, colours in it are taken out."""
+        stream.write(f"{text if self.paints(stream) else _ESCAPES.sub('', text)}\n")
+        stream.flush()
+
     def data(self, text: str) -> None:
         """The result, on stdout."""
-        click.echo(text, color=self.paints(sys.stdout))
+        self._write(sys.stdout, text)
 
     def say(self, text: str) -> None:
         """Talk, on stderr; silent with -q."""
         if not self.quiet:
-            click.echo(text, err=True, color=self.paints(sys.stderr))
+            self._write(sys.stderr, text)
 
     def detail(self, text: str) -> None:
         """Talk for -v."""
@@ -109,13 +122,13 @@ class Talk:
             lines.append(f"  why: {why}")
         if next:
             lines.append(f"  {self.style('next:', 'hint')} {as_called(next)}")
-        click.echo("\n".join(lines), err=True, color=self.paints(sys.stderr))
+        self._write(sys.stderr, "\n".join(lines))
 
     def failure(self, error: FlatyardError) -> None:
         """An error that ends the command."""
         if isinstance(error, InvalidInput) and self.quiet < 2:
             for problem in error.problems:
-                click.echo(self._problem(problem), err=True, color=self.paints(sys.stderr))
+                self._write(sys.stderr, self._problem(problem))
             self.error(error.what, next=error.next)
         else:
             self.error(error.what, why=error.why, next=error.next)
@@ -133,67 +146,3 @@ class Talk:
         margin = f"{place.line:5} | "
         line = lines[place.line - 1].expandtabs(1)[:160]
         return f"{text}\n{margin}{line}\n{' ' * (len(margin) - 2)}| {' ' * (place.column - 1)}^"
-
-
-def talk_of() -> Talk:
-    """The Talk of the running command."""
-    talk = click.get_current_context().find_object(Talk)
-    return talk if talk is not None else Talk()
-
-
-def _quiet(ctx: click.Context, _: click.Parameter, value: int) -> None:
-    ctx.ensure_object(Talk).quiet += value
-
-
-def _verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:
-    ctx.ensure_object(Talk).verbose += value
-
-
-def _color(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.ensure_object(Talk).color = {"auto": None, "always": True, "never": False}[value]
-
-
-def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    ctx.ensure_object(Talk).debug |= value
-
-
-_OPTIONS = (
-    click.option(
-        "-q", "--quiet", count=True, expose_value=False, callback=_quiet, help="Say less; -qq: nothing."
-    ),
-    click.option("-v", "--verbose", count=True, expose_value=False, callback=_verbose, help="Say more."),
-    click.option(
-        "--color",
-        type=click.Choice(["auto", "always", "never"]),
-        expose_value=False,
-        callback=_color,
-        help="Colours; auto: on a terminal.",
-    ),
-    click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        callback=_debug,
-        help="Show tracebacks of unknown errors.",
-    ),
-)
-
-
-def common(command: F) -> F:
-    """The options that every command has, so that they may stand before or after the verb."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def output(*forms: str) -> Callable[[F], F]:
-    """`-o`, with the forms that a command can print."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(forms),
-        default=forms[0],
-        show_default=True,
-        help="Form of the result on stdout.",
-    )

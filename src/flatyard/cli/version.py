@@ -8,7 +8,7 @@ import sys
 import click
 
 from flatyard import __version__
-from flatyard.cli.talk import common, output, talk_of
+from flatyard.cli.options import common, output, talk_of
 
 
 @click.command("version")
