@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from flatyard.base.errors import Exit, Failed, Severity
-from flatyard.cli.talk import Talk, common, output, talk_of
+from flatyard.cli.options import common, output, talk_of
+from flatyard.cli.talk import Talk
 from flatyard.ignition import spec
 from flatyard.ignition.parse import LARGEST, Document, parse, read, up_translate
 from flatyard.ignition.report import Entry, dotted, visible

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from flatyard.base.errors import Exit, Failed
-from flatyard.cli.talk import talk_of
+from flatyard.cli.options import talk_of
 from flatyard.ignition import spec
 from flatyard.ignition.encode import encode
 from flatyard.ignition.fit import Share, budget, inline, stub
