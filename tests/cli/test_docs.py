@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = ("quickstart", "plan-and-rehearse", "day-two", "ignition", "troubleshooting", "butane")
+PAGES = ("quickstart", "plan-and-rehearse", "day-two", "butane-ignition", "troubleshooting")
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _EXIT = re.compile(r"\s+# exit (\d+)$")
 
 
@@ -97,3 +99,17 @@ def test_a_refused_file_looks_as_the_page_says(shop, tmp_path):
             step.command, shell=True, check=False, env=shop, cwd=tmp_path, capture_output=True, text=True
         )
     assert done.stderr == shown[1]
+
+
+def test_the_python_of_the_page_prints_what_it_says(shop, tmp_path):
+    ((code, printed),) = _PYTHON.findall((ROOT / "docs/butane-ignition.md").read_text())
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, env=shop, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", printed)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_links_of_a_page_lead_somewhere(page):
+    for target in _LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
