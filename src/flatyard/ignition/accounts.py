@@ -34,6 +34,7 @@ _SUBUID, _SUBGID = "/etc/subuid", "/etc/subgid"
 
 _PASSWD_FIELDS, _GROUP_FIELDS, _SHADOW_FIELDS = 7, 4, 3
 _ID_DIGITS = 10
+_NO_ID = 0xFFFFFFFF
 
 Row = list[str]
 
@@ -58,10 +59,10 @@ class Accounts:
 
     def rows(self, file: str) -> list[Row]:
         """The records of one file, fields apart."""
-        try:
-            text = self.root.read(follow(self.root, file, last=True)).decode("utf-8", "replace")
-        except RootError:
+        path = follow(self.root, file, last=True)
+        if self.root.lstat(path) is None:
             return []
+        text = self.root.read(path).decode("utf-8", "surrogateescape")
         return [line.split(":") for line in text.split("\n") if line]
 
     def user(self, name: str) -> Row | None:
@@ -94,7 +95,10 @@ class Accounts:
             raise AccountError("groupadd", _NAME_TAKEN, f"group '{group.name}' already exists")
         if not _is_name(group.name):
             raise AccountError("groupadd", _BAD_ARGUMENT, f"'{group.name}' is not a valid group name")
+        _check_fields("groupadd", password=group.password_hash)
         gid = group.gid
+        if not _is_id(gid):
+            raise AccountError("groupadd", _BAD_ARGUMENT, f"invalid group ID '{gid}'")
         if gid is not None and any(_field(row, 2) == str(gid) for row in self.rows(_GROUP)):
             raise AccountError("groupadd", _ID_TAKEN, f"GID '{gid}' already exists")
         if gid is None:
@@ -122,7 +126,15 @@ class Accounts:
         if user.should_exist is False:
             if exists:
                 self._userdel(user.name)
-        elif exists:
+            return
+        _check_fields(
+            "usermod" if exists else "useradd",
+            comment=user.gecos,
+            home=user.home_dir,
+            shell=user.shell,
+            password=user.password_hash,
+        )
+        if exists:
             self._usermod(user)
         else:
             self._useradd(user)
@@ -151,6 +163,8 @@ class Accounts:
     def _chosen_uid(self, user: User) -> int:
         if user.uid is None:
             return self._free_id(_PASSWD, "UID", system=bool(user.system))
+        if not _is_id(user.uid):
+            raise AccountError("useradd", _BAD_ARGUMENT, f"invalid user ID '{user.uid}'")
         if any(_field(row, 2) == str(user.uid) for row in self.rows(_PASSWD)):
             raise AccountError("useradd", _ID_TAKEN, f"UID {user.uid} is not unique")
         return user.uid
@@ -225,6 +239,8 @@ class Accounts:
         assert row is not None
         gid = self._named_gid("usermod", user.primary_group)
         others = {_field(other, 2) for other in self.rows(_PASSWD) if other[0] != user.name}
+        if not _is_id(user.uid):
+            raise AccountError("usermod", _BAD_ARGUMENT, f"invalid user ID '{user.uid}'")
         if user.uid is not None and str(user.uid) in others:
             raise AccountError("usermod", _ID_TAKEN, f"UID '{user.uid}' already exists")
         changed = list(row)
@@ -281,10 +297,11 @@ class Accounts:
         self._remove_home(row)
 
     def _remove_home(self, row: Row) -> None:
-        node = self.root.lstat(row[5])
+        path = follow(self.root, row[5], last=False)
+        node = self.root.lstat(path)
         if node is None or node.kind is not NodeKind.DIRECTORY or str(node.uid) != row[2]:
             raise AccountError("userdel", _HOME_IN_USE, f"{row[5]} not owned by {row[0]}, not removing")
-        self.root.remove(row[5])
+        self.root.remove(path)
 
     def set_password(self, name: str, password: str) -> None:
         """`usermod --password`; an empty one locks the account."""
@@ -367,7 +384,7 @@ class Accounts:
 
     def _save(self, file: str, rows: list[Row]) -> None:
         path = follow(self.root, file, last=True)
-        content = "".join(":".join(row) + "\n" for row in rows).encode()
+        content = "".join(":".join(row) + "\n" for row in rows).encode("utf-8", "surrogateescape")
         node = self.root.lstat(path)
         if node is None:
             make_parents(self.root, path)
@@ -385,12 +402,26 @@ def _find(rows: list[Row], name: str, fields: int) -> Row | None:
 
 def _has_numbers(row: Row, fields: int) -> bool:
     numbers = [_field(row, 2)] if fields == _GROUP_FIELDS else row[2:4]
-    return all(number.isdecimal() and len(number) <= _ID_DIGITS for number in numbers)
+    return all(
+        number.isdecimal() and len(number) <= _ID_DIGITS and int(number) < _NO_ID for number in numbers
+    )
 
 
 def _field(row: Row, index: int) -> str:
     """A field; a config may have appended lines with too few."""
     return row[index] if index < len(row) else ""
+
+
+def _check_fields(tool: str, **fields: str | None) -> None:
+    """Nothing may end a field or a record of the account files."""
+    for name, value in fields.items():
+        if value is not None and not {":", "\n"}.isdisjoint(value):
+            raise AccountError(tool, _BAD_ARGUMENT, f"invalid {name} {value!a}")
+
+
+def _is_id(number: int | None) -> bool:
+    """Whether the kernel has such an id; all ones mean none there."""
+    return number is None or 0 <= number < _NO_ID
 
 
 def _is_name(name: str) -> bool:

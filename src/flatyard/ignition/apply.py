@@ -134,7 +134,8 @@ class _Stage:
                 self.entry(joined, entry)
 
     def joined(self, entry: _Entry) -> str:
-        return paths.join(self.root, entry.path)
+        with _about(entry.path):
+            return paths.join(self.root, entry.path)
 
     def check_distinct(self, placed: list[tuple[str, _Entry]]) -> None:
         seen: dict[str, str] = {}
@@ -223,7 +224,8 @@ class _Stage:
         target = paths.resolve(self.root, entry.target or "")
         node, there = self.root.lstat(path), self.root.lstat(target)
         if node is not None and not entry.overwrite:
-            if there is not None and there.inode and there.inode == node.inode:
+            is_same = path == target or (there is not None and there.inode != 0 and there.inode == node.inode)
+            if is_same:
                 return
             message = "a file already exists at that path but is not the target and overwrite is false"
             raise RootError(message)

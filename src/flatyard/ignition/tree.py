@@ -63,7 +63,7 @@ class Root(Protocol):
         """A new directory, owned as the kernel does it (group and setgid bit of a setgid parent)."""
 
     def write(self, path: str, content: bytes, mode: int) -> None:
-        """A new file, or one in place of what stands there (never through a link)."""
+        """A new file, or one in place of a file or link that stands there (never through the link)."""
 
     def append(self, path: str, content: bytes) -> None:
         """More bytes at the end of an existing file."""
@@ -84,7 +84,7 @@ class Root(Protocol):
         """Moves a file, link or whole directory."""
 
     def remove(self, path: str) -> None:
-        """Removes whatever stands there, whole directories too; nothing is fine."""
+        """Removes whatever stands there, whole directories too; nothing is fine, the root itself is not."""
 
 
 class Tree:
@@ -181,6 +181,9 @@ class Tree:
         self._put(path, Node(NodeKind.DIRECTORY, mode | inherited, 0, gid))
 
     def write(self, path: str, content: bytes, mode: int) -> None:
+        there = self.lstat(path)
+        if there is not None and there.kind is NodeKind.DIRECTORY:
+            raise RootError(f"write {path}: is a directory")
         self._put(path, Node(NodeKind.FILE, mode, 0, self._group_in(path), content))
 
     def append(self, path: str, content: bytes) -> None:
@@ -218,11 +221,15 @@ class Tree:
 
     def rename(self, path: str, to: str) -> None:
         self._parent(to)
+        if to.startswith(f"{path}/"):
+            raise RootError(f"rename {path}: invalid argument")
         for old, node in tuple(self.walk(path)):
             self._put(to + old[len(path) :], node)
         self.remove(path)
 
     def remove(self, path: str) -> None:
+        if path == "/":
+            raise RootError("remove /: the root itself is not removed")
         node = self.lstat(path)
         if node is None:
             return
