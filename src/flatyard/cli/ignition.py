@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from flatyard.base.errors import Exit, Failed, Severity
+from flatyard.cli.ignition_apply import apply_command
 from flatyard.cli.options import common, output, talk_of
 from flatyard.cli.talk import Talk
 from flatyard.ignition import spec
@@ -48,6 +49,9 @@ def command() -> None:
     FILE may be `-`, standard input. Findings go to standard error, each with its place in the JSON. Exit codes: 0
     fine, also with warnings; 1 errors; 2 a wrong command line, or a FILE that is not there.
     """
+
+
+command.add_command(apply_command)
 
 
 # ---- validate

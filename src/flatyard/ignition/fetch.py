@@ -95,6 +95,26 @@ async def fetch(resource: Resource, fetcher: Fetcher) -> bytes:
     return unpack(resource, await fetcher.fetch(source, resource.http_headers))
 
 
+def check_scheme(url: str) -> None:
+    """Raises FetchError for what Ignition reads on a machine, and what cannot be fetched from a desk."""
+    try:
+        name = scheme(url)
+    except UrlError as problem:
+        raise FetchError(f"{shown(url)}: {problem}") from None
+    if name not in ("http", "https"):
+        raise FetchError(
+            f"{shown(url)}: {name} sources are read by a booting machine only; here http and https are"
+        )
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password and the values of a query."""
+    start, question, _ = url.partition("?")
+    before, slashes, rest = start.partition("//")
+    host, slash, path = rest.partition("/")
+    return f"{before}{slashes}{host.rpartition('@')[2]}{slash}{path}{'?…' if question else ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """Resources from elsewhere, fetched before a config is applied; callable as `Blobs`.
@@ -116,16 +136,15 @@ class Fetched:
 
 
 def remote_resources(config: Config) -> tuple[Resource, ...]:
-    """What applying a config needs from elsewhere, in config order, each once."""
-    found: dict[Resource, None] = {}
-    for file in config.storage.files:
-        for resource in (file.contents, *file.append):
-            if not is_inline(resource):
-                found[resource] = None
-    for volume in config.storage.luks:
-        if not is_inline(volume.key_file):
-            found[volume.key_file] = None
-    return tuple(found)
+    """What applying a config to a machine needs from elsewhere, in config order, each once."""
+    keys = (volume.key_file for volume in config.storage.luks)
+    return tuple(dict.fromkeys((*remote_files(config), *(key for key in keys if not is_inline(key)))))
+
+
+def remote_files(config: Config) -> tuple[Resource, ...]:
+    """What the files stage alone needs from elsewhere, in config order, each once."""
+    contents = (resource for file in config.storage.files for resource in (file.contents, *file.append))
+    return tuple(dict.fromkeys(resource for resource in contents if not is_inline(resource)))
 
 
 async def fetch_all(resources: Iterable[Resource], fetcher: Fetcher) -> Fetched:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from flatyard.base.values import dataclass, replace
 from flatyard.ignition import fetch, parse, spec
 from flatyard.ignition.fetch import Fetcher, FetchError
 from flatyard.ignition.merge import merge
 from flatyard.ignition.report import Entry, is_fatal
-from flatyard.ignition.types import Config, ConfigRefs, Resource
+from flatyard.ignition.types import Config, ConfigRefs, Ignition, Resource
 from flatyard.ignition.validate import validate
 
 _DEPTH_LIMIT = 16
@@ -30,26 +32,39 @@ class Resolved:
     report: tuple[Entry, ...]
 
 
-async def resolve(data: bytes, fetcher: Fetcher, *, release: spec.Release = spec.FLATCAR) -> Resolved:
+Settle = Callable[[Ignition], Awaitable[None]]
+"""Told of the settings that the next fetches are made with: timeouts, proxies, authorities. Raises FetchError."""
+
+
+async def _keep(_: Ignition) -> None:
+    """For a fetcher that has no settings."""
+
+
+async def resolve(
+    data: bytes, fetcher: Fetcher, *, release: spec.Release = spec.FLATCAR, settle: Settle = _keep
+) -> Resolved:
     """User data → the final config, fetching what it refers to, recursively.
 
-    Empty user data is an empty config, as on a real machine. A reference to something empty is refused:
-    Ignition 2.24 would quietly apply nothing at all. Raises InvalidConfig, and FetchError for what cannot
-    be fetched.
+    `settle` is called with the settings of each config, those that it is merged into included, before what it
+    refers to is fetched; at last with those of the final config. Empty user data is an empty config, as on a real
+    machine. A reference to something empty is refused: Ignition 2.24 would quietly apply nothing at all. Raises
+    InvalidConfig, and FetchError for what cannot be fetched.
     """
-    resolver = _Resolver(fetcher, release)
+    resolver = _Resolver(fetcher, release, settle)
     if not data:
         return Resolved(resolver.empty(), ())
     config = await resolver.render(data, "", 0)
     report = validate(config)
     if is_fatal(report):
         raise InvalidConfig("merging configs resulted in an invalid config", report)
+    await settle(config.ignition)
     return Resolved(config, tuple(resolver.report))
 
 
 class _Resolver:
-    def __init__(self, fetcher: Fetcher, release: spec.Release) -> None:
+    def __init__(self, fetcher: Fetcher, release: spec.Release, settle: Settle) -> None:
         self.fetcher = fetcher
+        self.settle = settle
         self.release = release
         self.target = max(release.versions, key=spec.minor)
         self.report: list[Entry] = []
@@ -58,7 +73,8 @@ class _Resolver:
         config = Config()
         return replace(config, ignition=replace(config.ignition, version=self.target))
 
-    async def render(self, data: bytes, source: str, depth: int) -> Config:
+    async def render(self, data: bytes, source: str, depth: int, above: Config | None = None) -> Config:
+        """`above` is what was merged so far where this one is merged: its settings count too."""
         if depth > _DEPTH_LIMIT:
             raise InvalidConfig(f"configs refer to each other more than {_DEPTH_LIMIT} deep", source=source)
         document = parse.read(data, release=self.release)
@@ -66,20 +82,25 @@ class _Resolver:
         if document.config is None or not document.is_valid:
             raise InvalidConfig(_summary(document), document.report, source)
         config = parse.up_translate(document.config, self.target)
+        await self.settle((merge(above, config) if above else config).ignition)
         replacement = config.ignition.config.replace
         if replacement.source is not None:
-            return await self.child(replacement, depth)
+            return await self.child(replacement, depth, None)
         merged = config
         for resource in config.ignition.config.merge:
-            merged = merge(merged, _without_refs(await self.child(resource, depth)))
+            merged = merge(merged, _without_refs(await self.child(resource, depth, merged)))
         return merged
 
-    async def child(self, resource: Resource, depth: int) -> Config:
+    async def child(self, resource: Resource, depth: int, above: Config | None) -> Config:
         source = resource.source or ""
-        data = await fetch.fetch(resource, self.fetcher)
+        try:
+            data = await fetch.fetch(resource, self.fetcher)
+        except FetchError as problem:
+            message = f"ignition.config.{'merge' if above else 'replace'}: {problem}"
+            raise FetchError(message, is_final=problem.is_final) from None
         if not data:
             raise InvalidConfig("the config it refers to is empty", source=source)
-        return await self.render(data, source, depth + 1)
+        return await self.render(data, source, depth + 1, above)
 
 
 def _summary(document: parse.Document) -> str:
