@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatyard.ignition import encode
+from flatyard.ignition import encode, jsontext
 from flatyard.ignition.parse import parse, read, up_translate
 from flatyard.ignition.spec import FLATCAR
 
@@ -58,6 +58,14 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character():
     "text", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000, b"\x00", b"\xff\xfe", b'"\\u12', b"-", b"1e"]
 )
 def test_hostile_text_is_an_error_not_a_crash(text: bytes):
+    assert not read(text).is_valid
+
+
+def test_what_has_too_many_values_to_place_findings_in_is_refused(monkeypatch):
+    """Found with 15 MB of empty lists and one unknown key: the tree of places took 2 GB and 20 s."""
+    monkeypatch.setattr(jsontext, "MOST_VALUES", 50)
+    text = document(x=[[]] * 100)
+    assert [entry.message for entry in read(text).report] == ["unused key x", "more than 50 values"]
     assert not read(text).is_valid
 
 

@@ -1,4 +1,4 @@
-"""`flatyard ignition`: validate, merge, fit and show configs by themselves; nothing of the engine is needed.
+"""`flatyard ignition`: validate, merge, fit, show and apply configs by themselves; nothing of the engine is needed.
 
 Findings go to stderr with their source lines, or in the raw form of the reference implementation.
 """
@@ -44,7 +44,7 @@ def raw_errors(function: F) -> F:
 @click.group("ignition", context_settings={"help_option_names": ["-h", "--help"]})
 @common
 def command() -> None:
-    """Validate, merge, fit and show Ignition configs of the specs 3.0 to 3.6.
+    """Validate, merge, fit, show and apply Ignition configs of the specs 3.0 to 3.6.
 
     FILE may be `-`, standard input. Findings go to standard error, each with its place in the JSON. Exit codes: 0
     fine, also with warnings; 1 errors; 2 a wrong command line, or a FILE that is not there.
@@ -68,11 +68,11 @@ def validate_command(files: tuple[str, ...], raw_errors: bool, output: str) -> i
     The words and the order are those of ignition-validate 2.26. With `-o json` the findings are a list on standard
     output.
     """
-    inputs = [_Input(name) for name in _once(files)]
+    inputs = [Input(name) for name in _once(files)]
     if output == "json":
         talk_of().data(json.dumps([found for given in inputs for found in _as_json(given)], indent=2))
     else:
-        _tell_all(inputs, raw_errors)
+        tell(inputs, raw_errors)
     return _code(all(given.is_valid for given in inputs))
 
 
@@ -94,16 +94,16 @@ def merge_command(parent: str, children: tuple[str, ...], pretty: bool, raw_erro
     from flatyard.ignition.encode import encode, encode_pretty
     from flatyard.ignition.merge import merge_all
 
-    inputs = [_Input(name, parse) for name in _once((parent, *children))]
-    _tell_all(inputs, raw_errors)
+    inputs = [Input(name, parse) for name in _once((parent, *children))]
+    tell(inputs, raw_errors)
     configs = [given.config for given in inputs if given.config is not None]
     if len(configs) < len(inputs):
         return Exit.FAILED
     merged = merge_all(_of_one_version(configs))
     text = encode_pretty(merged) if pretty else encode(merged)
     click.echo(text)
-    result = _Input(MERGED, data=text)
-    _tell_all([result], raw_errors)
+    result = Input(MERGED, data=text)
+    tell([result], raw_errors)
     return _code(result.is_valid)
 
 
@@ -181,7 +181,7 @@ def show_command(file: str, raw_errors: bool, output: str) -> int:
 # ---- what is given
 
 
-class _Input:
+class Input:
     """A file that was named, and what was found in it. Ends the command where it cannot be read."""
 
     def __init__(
@@ -219,8 +219,8 @@ def _read(name: str) -> bytes:
 
 def _valid(file: str, raw_errors: bool) -> Config | None:
     """The config in a file; None, and its findings said, where Ignition would refuse it."""
-    given = _Input(file)
-    _tell_all([given], raw_errors)
+    given = Input(file)
+    tell([given], raw_errors)
     return given.config if given.is_valid else None
 
 
@@ -231,7 +231,7 @@ def _code(is_valid: bool) -> int:
 # ---- findings
 
 
-def _tell_all(inputs: Sequence[_Input], raw_errors: bool) -> None:
+def tell(inputs: Sequence[Input], raw_errors: bool) -> None:
     """Findings on stderr: -q leaves the warnings out, -qq all of them."""
     talk = talk_of()
     color = talk.paints(sys.stderr)
@@ -240,11 +240,11 @@ def _tell_all(inputs: Sequence[_Input], raw_errors: bool) -> None:
         click.echo(block if raw_errors or not index else f"\n{block}", err=True, color=color)
 
 
-def _told(given: _Input, talk: Talk) -> list[Entry]:
+def _told(given: Input, talk: Talk) -> list[Entry]:
     return [entry for entry in given.document.report if talk.quiet <= (entry.severity is Severity.ERROR)]
 
 
-def _excerpts(inputs: Sequence[_Input], talk: Talk) -> Iterator[str]:
+def _excerpts(inputs: Sequence[Input], talk: Talk) -> Iterator[str]:
     for given in inputs:
         found = _told(given, talk)
         if found:
@@ -254,7 +254,7 @@ def _excerpts(inputs: Sequence[_Input], talk: Talk) -> Iterator[str]:
             yield from json_excerpts(found, given.name, given.data, talk.style, width=width)
 
 
-def _raw(inputs: Sequence[_Input], talk: Talk) -> Iterator[str]:
+def _raw(inputs: Sequence[Input], talk: Talk) -> Iterator[str]:
     for given in inputs:
         before = f"{visible(given.name)}: " if len(inputs) > 1 else ""
         yield from (f"{before}{_line(talk, entry, given.document)}" for entry in _told(given, talk))
@@ -269,7 +269,7 @@ def _line(talk: Talk, entry: Entry, document: Document) -> str:
     return f"{text}\n  {talk.style('next:', 'hint')} {entry.hint}" if entry.hint else text
 
 
-def _as_json(given: _Input) -> list[dict[str, object]]:
+def _as_json(given: Input) -> list[dict[str, object]]:
     """Findings for programs; lines and columns count characters from 1 and are null where no place is known."""
     if not given.document.report:
         return []

@@ -66,8 +66,8 @@ def apply_command(
     from flatyard.ignition import spec
     from flatyard.ignition.parse import read
 
-    given = face._Input(file, lambda data: read(data, release=spec.FLATCAR))
-    face._tell_all([given], raw_errors)
+    given = face.Input(file, lambda data: read(data, release=spec.FLATCAR))
+    face.tell([given], raw_errors)
     if not given.is_valid:
         return Exit.FAILED
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from flatyard.base.patterns import pattern
 from flatyard.ignition.report import Path
 
 _MAX_DEPTH = 100
+MOST_VALUES = 1_000_000
 _SPACE = pattern(rb"[ \t\r\n]*")
 _PLAIN = pattern(rb'[^"\\\x00-\x1f]*')
 _NUMBER = pattern(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -47,7 +48,8 @@ class JsonSyntaxError(ValueError):
 def scan(data: bytes) -> JsonNode:
     """The tree of places in a document.
 
-    Raises JsonSyntaxError with Go's message where the text is not JSON, or nests deeper than 100 levels.
+    Raises JsonSyntaxError with Go's message where the text is not JSON, and where it nests deeper than 100 levels
+    or has more than a million values.
     """
     scanner = _Scanner(data)
     position = scanner.skip(0)
@@ -80,6 +82,7 @@ def line_column(data: bytes, offset: int) -> tuple[int, int]:
 class _Scanner:
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.values = 0
 
     def skip(self, position: int) -> int:
         match = _SPACE.match(self.data, position)
@@ -93,6 +96,9 @@ class _Scanner:
     def value(self, position: int, depth: int) -> JsonNode:
         if depth > _MAX_DEPTH:
             raise JsonSyntaxError("exceeded max depth", position)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise JsonSyntaxError(f"more than {MOST_VALUES} values", position)
         start = self.data[position : position + 1]
         if start == b"{":
             return self.object(position, depth)

@@ -127,7 +127,7 @@ def _at(entry: Entry, data: bytes, offset: int) -> Entry:
 def _placed(entries: tuple[Entry, ...], data: bytes) -> tuple[Entry, ...]:
     try:
         root = jsontext.scan(data)
-    except jsontext.JsonSyntaxError as problem:  # only for depth: the text was read before
+    except jsontext.JsonSyntaxError as problem:  # only for depth and size: the text was read before
         return (*entries, _at(error(str(problem)), data, problem.offset))
     return tuple(
         _at(e, data, jsontext.find(root, e.path, key=e.message.startswith("unused key "))) for e in entries
