@@ -18,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from flatyard.ignition.apply import Options
-from flatyard.ignition.directory import DirectoryRoot
+from flatyard.ignition.root_directory import DirectoryRoot
 from flatyard.ignition.tree import Node, NodeKind, Root, Tree
 
 

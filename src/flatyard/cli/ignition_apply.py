@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from flatyard.cli.talk import Talk
     from flatyard.ignition.apply import ApplyError
     from flatyard.ignition.changes import Change
-    from flatyard.ignition.directory import DirectoryRoot
     from flatyard.ignition.fetch import Blobs
     from flatyard.ignition.http import HttpFetcher
     from flatyard.ignition.resolve import InvalidConfig
+    from flatyard.ignition.root_directory import DirectoryRoot
     from flatyard.ignition.types import Config, HttpHeader, Ignition, Resource
 
 _DAY = 24 * 60 * 60
@@ -81,7 +81,7 @@ def apply_command(
 
 @contextmanager
 def _opened(root: str, *, this_machine: bool) -> Iterator[DirectoryRoot]:
-    from flatyard.ignition.directory import DirectoryRoot
+    from flatyard.ignition.root_directory import DirectoryRoot
     from flatyard.ignition.tree import RootError
 
     try:
