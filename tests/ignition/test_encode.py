@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,3 +61,23 @@ def test_inline_bytes_come_back(data: bytes):
 @given(st.binary(max_size=300))
 def test_data_url_round_trip(data: bytes):
     assert dataurl.decode(dataurl.encode(data)) == data
+
+
+@pytest.mark.parametrize("size", [1, 40, 511, 512, 1999, 2000, 2001])
+def test_less_memory_for_short_bytes_costs_no_byte(size: int):
+    for text in (
+        bytes(range(256)) * 8,
+        b"- name: app\n  image: registry.example/app:1\n" * 50,
+        sha512_chain(),
+    ):
+        most = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+        body = most.compress(text[:size]) + most.flush()
+        assert len(dataurl.compress(text[:size])) <= len(body) + 18
+
+
+def sha512_chain() -> bytes:
+    """2 KB in which nothing repeats."""
+    pieces = [b""]
+    for _ in range(32):
+        pieces.append(hashlib.sha512(pieces[-1]).digest())
+    return b"".join(pieces)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flatyard.ignition.unitfile import LINE_MAX, Option, UnitError, parse_unit
+from flatyard.ignition.unitfile import LINE_MAX, Option, UnitError, parse_unit, sections
 
 
 def test_assignments_keep_their_order_and_continued_lines():
@@ -46,3 +48,38 @@ def test_the_same_line_behind_most_of_a_read_buffer_goes_unnoticed():
 
 def test_comments_continue_with_a_backslash():
     assert parse_unit("[A]\n# x \\\nB=c\nD=e\n") == (Option("A", "D", "e"),)
+
+
+PIECES = (
+    "[A]",
+    "[B]\n",
+    " [C] ",
+    "[D",
+    "] x",
+    "\n",
+    "\n\n",
+    "a=b",
+    "\t=\n",
+    "x",
+    "# y=z",
+    ";",
+    "\\\n",
+    "\r\n",
+    "\v",
+    "\x1c",
+    "é=ü",
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from((*PIECES, "E=" + "x" * LINE_MAX)), max_size=12))
+def test_sections_are_those_of_the_assignments(pieces: list[str]):
+    text = "".join(pieces)
+    try:
+        wanted = {option.section for option in parse_unit(text)}
+    except UnitError as problem:
+        with pytest.raises(UnitError) as caught:
+            sections(text)
+        assert str(caught.value) == str(problem)
+    else:
+        assert sections(text) == wanted

@@ -10,6 +10,8 @@ from flatyard.base.values import dataclass
 
 LINE_MAX = 2048
 _BUFFER = 4096
+_SHORT = LINE_MAX // 4 - 1  # characters, of four bytes at most
+_BLANKS = " \t\v\f"
 _LONG_LINE = pattern(rb"[^\r\n]{%d}" % LINE_MAX)
 _START = pattern(rb"[\[#;]")
 _BLANK = pattern(rb"\s*")
@@ -36,6 +38,37 @@ def parse_unit(text: str) -> tuple[Option, ...]:
     one, a line that is no assignment, and lines of 2048 bytes and more.
     """
     return _Lexer(text.encode("utf-8", "replace")).run()
+
+
+def sections(text: str) -> frozenset[str]:
+    """Names of the sections that have assignments, which is all that most callers ask of a text.
+
+    Raises UnitError as `parse_unit` does.
+    """
+    found = _plain_sections(text)
+    return frozenset(option.section for option in parse_unit(text)) if found is None else found
+
+
+def _plain_sections(text: str) -> frozenset[str] | None:
+    """The same for a text of short and whole lines, each a header, a comment or an assignment; None for others,
+    which the lexer judges."""
+    if "\\" in text or "\r" in text:
+        return None
+    found = set()
+    section = None
+    for line in text.split("\n"):
+        bare = line.strip(_BLANKS)
+        if len(line) > _SHORT:
+            return None
+        if bare.startswith("["):
+            if bare.find("]") != len(bare) - 1:
+                return None
+            section = bare[1:-1]
+        elif bare and bare[0] not in "#;":
+            if section is None or "=" not in bare:
+                return None
+            found.add(section)
+    return frozenset(found)
 
 
 class _Lexer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flatyard.ignition.dataurl import is_base64
 from flatyard.ignition.report import Entry, Path, error
 from flatyard.ignition.types import HttpHeader, Resource, Verification
 from flatyard.ignition.urls import UrlError, check_source, scheme
@@ -19,7 +20,7 @@ def check_required_source(resource: Resource, minor: int, at: Path, found: list[
 
 def source_problem(source: str | None, minor: int) -> str | None:
     """What is wrong with a source; an absent or empty one is fine."""
-    if not source:
+    if not source or is_base64(source):
         return None
     try:
         check_source(source, minor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flatyard.base.patterns import pattern
 from flatyard.ignition.report import Entry, Path, error, warning
 from flatyard.ignition.types import Dropin, Systemd, Unit
-from flatyard.ignition.unitfile import Option, UnitError, parse_unit
+from flatyard.ignition.unitfile import UnitError, sections
 
 UNIT_DIRECTORY = "/etc/systemd/system/"
 _SUFFIXES = (
@@ -22,7 +22,7 @@ _SUFFIXES = (
     "slice",
     "scope",
 )
-_Text = tuple[Option, ...] | UnitError | None
+_Text = frozenset[str] | UnitError | None
 """What stands in a unit: its assignments, what is wrong with it, or nothing."""
 _INSTANCE = pattern(r"(.+?)@(.+?)\.service")
 
@@ -43,7 +43,7 @@ def _check_unit(unit: Unit, text: _Text, at: Path, found: list[Entry]) -> None:
         found.append(error("invalid systemd unit extension", (*at, "name")))
     if isinstance(text, UnitError):
         found.append(_invalid(text, (*at, "contents")))
-    elif text is not None and unit.enabled and not _has_install(text):
+    elif text is not None and unit.enabled and "Install" not in text:
         name = _quoted(unit.name)
         what = f"unit {name} is enabled, but has no install section so enable does nothing"
         found.append(warning(what, (*at, "contents")))
@@ -59,7 +59,7 @@ def _check_dropin(dropin: Dropin, at: Path, found: list[Entry]) -> None:
 
 def _parsed(text: str | None) -> _Text:
     try:
-        return parse_unit(text) if text else None
+        return sections(text) if text else None
     except UnitError as problem:
         return problem
 
@@ -74,14 +74,10 @@ def _check_instances(systemd: Systemd, texts: list[_Text], found: list[Entry]) -
         match = _INSTANCE.fullmatch(unit.name) if unit.enabled else None
         template = f"{match[1]}@.service" if match else ""
         text = parsed.get(template)
-        if isinstance(text, tuple) and not _has_install(text):
+        if isinstance(text, frozenset) and "Install" not in text:
             names = [_quoted(name) for name in (template, unit.name)]
             what = f"template unit {names[0]} for {names[1]} doesn't have Install section"
             found.append(warning(what, ("systemd", "units", index, "contents")))
-
-
-def _has_install(options: tuple[Option, ...]) -> bool:
-    return any(option.section == "Install" for option in options)
 
 
 def _extension(name: str) -> str:
