@@ -6,7 +6,7 @@ from flatyard.base.patterns import pattern
 from flatyard.butane import source
 from flatyard.ignition.types import Unit
 
-_UNESCAPED = pattern(rb"[A-Za-z0-9:_.]")
+_ESCAPED = pattern("[^A-Za-z0-9:_.]")
 
 
 def mount_unit(filesystem: source.Filesystem, volumes: tuple[source.Luks, ...]) -> Unit:
@@ -61,4 +61,4 @@ def escape_path(path: str) -> str:
 
 
 def _escape(part: bytes) -> str:
-    return "".join(chr(byte) if _UNESCAPED.match(bytes([byte])) else f"\\x{byte:02x}" for byte in part)
+    return _ESCAPED.sub(lambda found: f"\\x{ord(found[0]):02x}", part.decode("latin-1"))

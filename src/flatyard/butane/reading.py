@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Iterator
+from itertools import combinations, islice
 
 from flatyard.base.patterns import pattern
 from flatyard.base.typed import TYPE_CHECKING
 from flatyard.butane import source
 from flatyard.butane.syntax import YamlError
 from flatyard.butane.versions import Version, keys
-from flatyard.decode import BUTANE, Node
-from flatyard.decode.dialects import Mismatch, integer, is_null, number
+from flatyard.decode.dialects import BUTANE, Mismatch, integer, is_null, number
+from flatyard.decode.node import Node
 from flatyard.ignition import types
 from flatyard.ignition.schema import Field, Kind
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     _Scalar = TypeVar("_Scalar", str, int, bool)
 
 _LONG_VALUE = 10
+_REPEATS_SHOWN = 100
 _SHOWN = 7
 _TIMESTAMP = pattern(
     r"\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::?\d\d)?))?)?"
@@ -119,7 +121,8 @@ class _Reader:
             yield from self.merged(merged, seen)
 
     def check_repeated(self, node: Node) -> None:
-        """go-yaml reports every pair of equal keys, the earlier key's pairs first."""
+        """go-yaml reports every pair of equal keys, the earlier key's pairs first. A key that stands there n times
+        makes n² / 2 pairs, so that not all of them can be said."""
         if len({name.raw for name, _ in node.entries}) == len(node.entries):
             return
         from json import dumps
@@ -127,11 +130,12 @@ class _Reader:
         lines: dict[str, list[int]] = {}
         for name, _ in node.entries:
             lines.setdefault(name.raw, []).append(name.line)
-        for key, places in lines.items():
-            for index, first in enumerate(places):
-                quoted = dumps(key, ensure_ascii=False)
-                text = f"mapping key {quoted} already defined at line {first}"
-                self.problems += [f"line {later}: {text}" for later in places[index + 1 :]]
+        repeats = (
+            repeat
+            for key, places in lines.items()
+            for repeat in _repeats(dumps(key, ensure_ascii=False), places)
+        )
+        self.problems += islice(repeats, _REPEATS_SHOWN)
 
     def merged(self, node: Node, seen: dict[str, int]) -> Iterator[tuple[str, Node]]:
         for mapping in node.items if node.kind == "list" else (node,):
@@ -189,6 +193,11 @@ class _Reader:
                 value = value.encode()[:_SHOWN].decode("utf-8", "ignore") + "..."
             shown = f" `{value}`"
         self.problems.append(f"line {node.line}: cannot unmarshal {short_tag(node)}{shown} into {wanted}")
+
+
+def _repeats(quoted: str, lines: list[int]) -> Iterator[str]:
+    for first, later in combinations(lines, 2):
+        yield f"line {later}: mapping key {quoted} already defined at line {first}"
 
 
 _SHORT = "tag:yaml.org,2002:"

@@ -15,7 +15,8 @@ from flatyard.decode.yaml_front import events, read
 
 LIMITS = Limits(depth=100, nodes=1_000_000, bytes=100 * 1024 * 1024)
 EMPTY = Node("scalar", 1, 1, plain=True)
-_DIRECTIVE = pattern(r"\A(?:[ \t]*(?:#[^\n]*)?\n|%(?!YAML)[^\n]*\n)*%YAML[ \t]+(?!1\.1(?:\s|\Z))")
+_DIRECTIVE = pattern(r"\A(?:[ \t]*+(?:#[^\n]*+)?\n|%(?!YAML)[^\n]*+\n)*+%YAML[ \t]+(?!1\.1(?:\s|\Z))")
+_DIRECTIVE_WITHIN = 1 << 20  # a hundred megabytes of empty lines took 20 s and 1 GB to look through
 _SYNTAX = ("not YAML", "control character")
 _UNKNOWN_ANCHOR = pattern(r"no &(.*) stands before")
 _RECURSIVE_ANCHOR = pattern(r"\*(.*) contains itself")
@@ -36,7 +37,7 @@ def parse(text: bytes | str) -> Node:
         except UnicodeDecodeError as problem:
             raise YamlError(_encoding_problem(problem)) from None
     text = text.removeprefix("\ufeff")
-    if _DIRECTIVE.match(text):
+    if _DIRECTIVE.match(text, 0, _DIRECTIVE_WITHIN):
         raise YamlError("yaml: found incompatible YAML document")
     reading = read(text, "", LIMITS)
     if reading.documents:

@@ -295,16 +295,20 @@ class _Builder:
         last = {unit.name: index for index, unit in enumerate(units)}
         before = self.origins.made
         self.origins.made = {p: o for p, o in before.items() if p[:2] != ("systemd", "units")}
-        local = {p[2:]: o for p, o in before.items() if p[:2] == ("systemd", "units")}
+        local: dict[str | int, dict[Path, Path]] = {}
+        for path, origin in before.items():
+            if path[:2] == ("systemd", "units"):
+                local.setdefault(path[2], {})[path[3:]] = origin
         for position, (name, origin) in enumerate(generated):
             if name in last:
-                self.note_overlaid(position, origin, last[name], units[last[name]], local)
+                index = last[name]
+                self.note_overlaid(position, origin, index, units[index], local.get(index, {}))
             else:
                 self.origins.made["systemd", "units", position] = origin
         rest = [index for index, unit in enumerate(units) if unit.name not in names]
         for position, index in enumerate(rest, len(generated)):
             self.origins.moved["systemd", "units", position] = ("systemd", "units", index)
-            self.note_local(position, index, local)
+            self.note_local(position, local.get(index, {}))
 
     def note_overlaid(
         self, position: int, origin: Path, index: int, unit: types.Unit, local: dict[Path, Path]
@@ -314,12 +318,11 @@ class _Builder:
         for name in ("contents", "dropins", "enabled", "mask", "name"):
             if getattr(unit, name) in (None, ()):
                 self.origins.made["systemd", "units", position, name] = origin
-        self.note_local(position, index, local)
+        self.note_local(position, local)
 
-    def note_local(self, position: int, index: int, local: dict[Path, Path]) -> None:
+    def note_local(self, position: int, local: dict[Path, Path]) -> None:
         for path, origin in local.items():
-            if path[0] == index:
-                self.origins.made["systemd", "units", position, *path[1:]] = origin
+            self.origins.made["systemd", "units", position, *path] = origin
 
 
 def _filesystem(filesystem: source.Filesystem) -> types.Filesystem:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from flatyard.butane import LocalEntry, LocalFileError
 
+READ_LIMIT = 256 << 20
+"""Bytes of one local file, which becomes a part of the config; a sparse one may be larger than any memory."""
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
@@ -32,7 +34,11 @@ class DiskFiles:
                 raise LocalFileError(f"read {place}: is a directory")
             if not stat.S_ISREG(mode):
                 raise LocalFileError(f"read {place}: not a regular file")
-            return place.read_bytes()
+            with place.open("rb") as file:
+                data = file.read(READ_LIMIT + 1)
+            if len(data) > READ_LIMIT:
+                raise LocalFileError(f"read {place}: larger than {READ_LIMIT} bytes")
+            return data
 
     def stat(self, path: str) -> LocalEntry:
         """What is there, links followed."""

@@ -13,8 +13,12 @@ from yaml._yaml import CParser
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.reader import ReaderError
 
+from flatyard.base.patterns import pattern
 from flatyard.base.values import dataclass, replace
 from flatyard.decode.node import LIMITS, Limits, Node, Reading, Unreadable, place, text_of
+
+_TAG_DIRECTIVE = pattern("(?m)(?:^|[\r\x85\u2028\u2029])%TAG")
+_TAG_DIRECTIVES_MAX = 1000
 
 
 class _Open:
@@ -47,11 +51,18 @@ def read(data: bytes | str, file: str, limits: Limits = LIMITS) -> Reading:
     documents: list[Node] = []
     try:
         text = text_of(data, limits)
+        _check_directives(text)
         for document in _documents(text, limits):
             documents.append(document)
     except Unreadable as error:
         return Reading(file, tuple(documents), (error.problem(file),))
     return Reading(file, tuple(documents))
+
+
+def _check_directives(text: str) -> None:
+    """libyaml compares each %TAG with all before it: a megabyte of them takes minutes, and nothing can stop it."""
+    if text.count("%TAG") > _TAG_DIRECTIVES_MAX and len(_TAG_DIRECTIVE.findall(text)) > _TAG_DIRECTIVES_MAX:
+        raise Unreadable(f"more than {_TAG_DIRECTIVES_MAX} %TAG directives", 1, 1)
 
 
 def _documents(text: str, limits: Limits) -> Iterator[Node]:
