@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from flatyard.ignition.tree import NodeKind, Root, RootError, follow, make_parents
@@ -353,9 +353,9 @@ class Accounts:
         if system:
             below: int = min([high + 1, *used]) - 1
             numbers = chain([below], range(high, low - 1, -1))
-            return next(n for n in numbers if n >= low and n not in taken)
+            return _first((n for n in numbers if n >= low and n not in taken), kind)
         start: int = max([low - 1, *used]) + 1
-        return next(n for n in chain(range(start, high + 1), range(low, start)) if n not in taken)
+        return _first((n for n in chain(range(start, high + 1), range(low, start)) if n not in taken), kind)
 
     def _default_shell(self) -> str:
         return _settings(self.root, "/etc/default/useradd", "=").get("SHELL", "/bin/sh")
@@ -392,6 +392,14 @@ class Accounts:
         elif self.root.read(path) != content:
             self.root.write(path, content, node.mode)
             self.root.chown(path, node.uid, node.gid)
+
+
+def _first(numbers: Iterator[int], kind: str) -> int:
+    number = next(numbers, None)
+    if number is None:
+        tool = "useradd" if kind == "UID" else "groupadd"
+        raise AccountError(tool, _ID_TAKEN, f"no {kind} is free")
+    return number
 
 
 def _find(rows: list[Row], name: str, fields: int) -> Row | None:

@@ -14,6 +14,9 @@ from flatyard.ignition import dataurl
 from flatyard.ignition.types import Config, HttpHeader, Resource
 from flatyard.ignition.urls import UrlError, scheme
 
+FETCHED_LIMIT, INLINE_LIMIT = 1 << 30, 256 << 20
+"""Bytes that a compressed resource may hold, from elsewhere and in the config itself."""
+
 Blobs = Callable[[Resource], bytes]
 """Final bytes of a resource, decompressed and verified. Raises FetchError."""
 
@@ -54,14 +57,14 @@ def inline_bytes(resource: Resource) -> bytes:
         raw = dataurl.decode(resource.source)
     except dataurl.DataUrlError as problem:
         raise FetchError(str(problem)) from None
-    return unpack(resource, raw)
+    return unpack(resource, raw, limit=INLINE_LIMIT)
 
 
-def unpack(resource: Resource, raw: bytes) -> bytes:
-    """Fetched bytes, decompressed and verified. Raises FetchError."""
+def unpack(resource: Resource, raw: bytes, *, limit: int = FETCHED_LIMIT) -> bytes:
+    """Fetched bytes, decompressed (to at most `limit` bytes) and verified. Raises FetchError."""
     if resource.compression == "gzip":
         try:
-            raw = dataurl.decompress(raw)
+            raw = dataurl.decompress(raw, limit=limit)
         except dataurl.GzipError as problem:
             raise FetchError(str(problem)) from None
     _verify(resource, raw)

@@ -151,8 +151,9 @@ def _merge_storage(parent: object, child: object) -> dict[str, object]:
 def _merge_kernel_arguments(parent: object, child: object) -> dict[str, object]:
     """An argument that the child wants the other way round leaves the parent's list."""
     above, below = cast(KernelArguments, parent), cast(KernelArguments, child)
-    present = tuple(a for a in above.should_exist if a not in below.should_not_exist)
-    absent = tuple(a for a in above.should_not_exist if a not in below.should_exist)
+    removed, added = set(below.should_not_exist), set(below.should_exist)
+    present = tuple(a for a in above.should_exist if a not in removed)
+    absent = tuple(a for a in above.should_not_exist if a not in added)
     return {
         "should_exist": _union(present, below.should_exist),
         "should_not_exist": _union(absent, below.should_not_exist),

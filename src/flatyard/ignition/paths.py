@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import posixpath
 
-from flatyard.ignition.tree import SYMLINK_LIMIT, NodeKind, Root, RootError
+from flatyard.ignition.tree import SYMLINK_LIMIT, NodeKind, Root, RootError, check_path
 
 
 def join(root: Root, path: str) -> str:
-    """The path after Ignition's own look at its links: what entries are sorted and compared by."""
+    """The path after Ignition's own look at its links: what entries are sorted and compared by.
+
+    Raises RootError for a path that no system call takes.
+    """
+    check_path(path)
     parts = [part for part in path.split("/") if part]
     if not parts:
         return "/"
@@ -24,6 +28,8 @@ def join(root: Root, path: str) -> str:
         node = root.lstat(here)
         is_link = node is not None and node.kind is NodeKind.LINK
         real = _clean(posixpath.join(real, node.target)) if is_link and node else here
+        if is_link:
+            check_path(real)
     return posixpath.join(real, last)
 
 

@@ -13,6 +13,8 @@ from flatyard.ignition.types import Config, ConfigRefs, Ignition, Resource
 from flatyard.ignition.validate import validate
 
 _DEPTH_LIMIT = 16
+_COUNT_LIMIT = 1000
+"""Configs in all: inside `data:` URLs a few kilobytes may hold any number, each of them with more inside."""
 
 
 class InvalidConfig(Exception):
@@ -68,6 +70,7 @@ class _Resolver:
         self.release = release
         self.target = max(release.versions, key=spec.minor)
         self.report: list[Entry] = []
+        self.count = 0
 
     def empty(self) -> Config:
         config = Config()
@@ -77,6 +80,9 @@ class _Resolver:
         """`above` is what was merged so far where this one is merged: its settings count too."""
         if depth > _DEPTH_LIMIT:
             raise InvalidConfig(f"configs refer to each other more than {_DEPTH_LIMIT} deep", source=source)
+        self.count += 1
+        if self.count > _COUNT_LIMIT:
+            raise InvalidConfig(f"more than {_COUNT_LIMIT} configs refer to each other", source=source)
         document = parse.read(data, release=self.release)
         self.report += document.report
         if document.config is None or not document.is_valid:

@@ -15,6 +15,10 @@ from typing import Protocol
 from flatyard.base.values import dataclass, replace
 
 SYMLINK_LIMIT = 40
+PATH_MAX, NAME_MAX = 4096, 255
+"""Bytes that Linux takes: of a path with its final NUL, and of one component."""
+SPACE = 1 << 30
+"""Bytes of content that a tree takes before it is full: a config of a few kilobytes may unpack to any size."""
 _SETUID, _SETGID, _GROUP_EXEC = 0o4000, 0o2000, 0o010
 
 
@@ -90,13 +94,14 @@ class Root(Protocol):
 class Tree:
     """A root in memory. `overlay()` gives a copy that shares everything not written."""
 
-    __slots__ = ("_base", "_children", "_inodes", "_nodes")
+    __slots__ = ("_base", "_children", "_free", "_inodes", "_nodes")
 
     def __init__(self, nodes: Mapping[str, Node] | None = None, *, base: Tree | None = None) -> None:
         self._base = base
         self._nodes: dict[str, Node | None] = dict(nodes or {})
         self._children: dict[str, set[str]] = {}
         self._inodes: int = base._inodes if base else 0
+        self._free: int = base._free if base else SPACE
         if base is None:
             self._nodes.setdefault("/", Node(NodeKind.DIRECTORY, 0o755))
         for path, node in self._nodes.items():
@@ -184,15 +189,18 @@ class Tree:
         there = self.lstat(path)
         if there is not None and there.kind is NodeKind.DIRECTORY:
             raise RootError(f"write {path}: is a directory")
+        self._take(len(content))
         self._put(path, Node(NodeKind.FILE, mode, 0, self._group_in(path), content))
 
     def append(self, path: str, content: bytes) -> None:
         node = self._file(path)
+        self._take(len(content))
         self._change(path, replace(node, content=node.content + content))
 
     def symlink(self, path: str, target: str) -> None:
         if self.lstat(path) is not None:
             raise RootError(f"symlink {path}: file exists")
+        check_path(target)
         self._put(path, Node(NodeKind.LINK, 0o777, 0, self._group_in(path), target=target))
 
     def link(self, path: str, existing: str) -> None:
@@ -230,13 +238,13 @@ class Tree:
     def remove(self, path: str) -> None:
         if path == "/":
             raise RootError("remove /: the root itself is not removed")
-        node = self.lstat(path)
-        if node is None:
-            return
-        if node.kind is NodeKind.DIRECTORY:
-            for name in self.listdir(path):
-                self.remove(posixpath.join(path, name))
-        self._nodes[path] = None
+        for here, _ in tuple(self.walk(path)):
+            self._nodes[here] = None
+
+    def _take(self, size: int) -> None:
+        if size > self._free:
+            raise RootError("no space left on device")
+        self._free -= size
 
     def _existing(self, path: str) -> Node:
         node = self.lstat(path)
@@ -281,9 +289,19 @@ class Tree:
             self._children.setdefault(directory or "/", set()).add(name)
 
 
+def check_path(path: str) -> None:
+    """Raises RootError for a path that no system call takes."""
+    if "\0" in path:
+        raise RootError(f"{path[:NAME_MAX]!r}: invalid argument")
+    raw = path.encode("utf-8", "replace")
+    if len(raw) >= PATH_MAX or any(len(name) > NAME_MAX for name in raw.split(b"/")):
+        raise RootError(f"{path[:NAME_MAX]}…: file name too long")
+
+
 def follow(root: Root, path: str, *, last: bool) -> str:
     """A canonical path: links followed as a program inside the root would, the last component only if
     asked. Missing components are taken literally. Raises RootError for loops and for files on the way."""
+    check_path(path)
     pending = [part for part in path.split("/") if part][::-1]
     done: list[str] = []
     hops = 0

@@ -8,7 +8,7 @@ from flatyard.ignition import dataurl
 _CONTROL = pattern("[\x00-\x1f\x7f]")
 _SCHEME = pattern(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _BAD_ESCAPE = pattern(r"%(?![0-9A-Fa-f]{2})")
-_HOST = pattern(r"(?:[A-Za-z0-9\-_.~!$&'()*+,;=:<>\"\[\]]|[^\x00-\x7f]|%[89A-Fa-f][0-9A-Fa-f])*")
+_HOST = pattern(r"(?:[A-Za-z0-9\-_.~!$&'()*+,;=:<>\"\[\]]|[^\x00-\x7f]|%[89A-Fa-f][0-9A-Fa-f])*+")
 _USERINFO = pattern(r"(?a)[\w\-.:~!$&'()*+,;=%@]*")
 _PORT = pattern(r":[0-9]*")
 _ARN_PARTS = 6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
+from collections.abc import Iterator
 
 from flatyard.base.patterns import pattern
 from flatyard.ignition import spec
@@ -24,7 +26,7 @@ from flatyard.ignition.types import (
 from flatyard.ignition.urls import UrlError, scheme
 from flatyard.ignition.validate_resource import check_resource, source_problem
 
-_CLEAN_PATH = pattern(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+")
+_CLEAN_PATH = pattern(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]++)++")
 _GUID = pattern(r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?")
 _LABEL_LIMITS = {"ext4": 16, "btrfs": 256, "xfs": 12, "swap": 15, "vfat": 11}
 _FORMATS = (*_LABEL_LIMITS, "none")
@@ -33,6 +35,8 @@ _MIRRORED = ("raid1", "1", "mirror", "raid4", "4", "raid5", "5", "raid6", "6", "
 _PARTITION_LABEL_LIMIT = 36
 _LUKS_LABEL_LIMIT = 47
 _MODE_MAX = 0o7777
+_PATH_MAX = 4096
+_LINK_FINDINGS_MAX = 10_000
 _SPECIAL_BITS = 0o7000
 _CLEVIS_PINS = ("tpm2", "tang", "sss")
 _SPECIAL_BITS_TEXT = (
@@ -154,20 +158,22 @@ class _Above:
     """Which links of the config lie on the way to a path."""
 
     def __init__(self, links: tuple[Link, ...]) -> None:
-        self.links = links
-        self.paths = {link.path for link in links}
+        self.paths = Counter(link.path for link in links)
+        self.spare = _LINK_FINDINGS_MAX
 
     def check(self, node: File | Directory | Link, word: str, at: Path, found: list[Entry]) -> None:
-        for _ in range(self.count(node.path)):
-            found.append(error(f"{word} path includes link in config", at))
+        count = min(self.spare, self.count(node.path))
+        self.spare -= count
+        found += [error(f"{word} path includes link in config", at)] * count
 
     def count(self, path: str) -> int:
-        position = path.find("/", 1)
+        """As far as a path can be of use."""
+        count = 0
+        position = path.find("/", 1, _PATH_MAX)
         while position > 0:
-            if path[:position] in self.paths:
-                return sum(path.startswith(link.path + "/") for link in self.links)
-            position = path.find("/", position + 1)
-        return 0
+            count += self.paths[path[:position]]
+            position = path.find("/", position + 1, _PATH_MAX)
+        return count + (self.paths[""] if count and path.startswith("/") else 0)
 
 
 # Disks
@@ -219,14 +225,30 @@ def _extent(partition: Partition) -> tuple[int, int] | None:
 
 
 def _overlapping(partitions: tuple[Partition, ...]) -> int | None:
-    extents = [_extent(p) for p in partitions]
-    for first, extent in enumerate(extents):
-        for second, other in enumerate(extents):
-            if first == second or extent is None or other is None:
-                continue
-            if extent[0] <= other[1] and other[0] <= extent[1]:
+    """The other of the first two that overlap."""
+    extents = {index: extent for index, p in enumerate(partitions) if (extent := _extent(p))}
+    for first in _clashing(extents):
+        start, end = extents[first]
+        for second, other in extents.items():
+            if first != second and start <= other[1] and other[0] <= end:
                 return second
     return None
+
+
+def _clashing(extents: dict[int, tuple[int, int]]) -> Iterator[int]:
+    """Those that overlap with another, in their order, without comparing each two of very many."""
+    from bisect import bisect_right
+
+    ordered = sorted(extents, key=extents.__getitem__)
+    starts = [extents[index][0] for index in ordered]
+    two_latest: list[tuple[int, ...]] = [()]
+    for index in ordered:
+        known = sorted((*two_latest[-1], index), key=lambda i: extents[i][1])
+        two_latest.append(tuple(known[-2:]))
+    for index, (start, end) in extents.items():
+        others = (i for i in two_latest[bisect_right(starts, end)] if i != index)
+        if any(extents[other][1] >= start for other in others):
+            yield index
 
 
 def _check_partition(partition: Partition, at: Path, found: list[Entry]) -> None:
