@@ -7,13 +7,17 @@ Offsets count bytes, as Go's do.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from flatyard.base.patterns import pattern
 from flatyard.ignition.report import Path
 
-_MAX_DEPTH = 100
+MAX_BYTES = 100 * 1024 * 1024
 MOST_VALUES = 1_000_000
+_MAX_DEPTH = 100
+_STRUCTURE = pattern(rb'(?s)"(?:[^"\\]++|\\.)*+"|([\[{,])')
+_STRING = pattern(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
 _SPACE = pattern(rb"[ \t\r\n]*")
 _PLAIN = pattern(rb'[^"\\\x00-\x1f]*')
 _NUMBER = pattern(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -45,11 +49,26 @@ class JsonSyntaxError(ValueError):
         self.offset = offset
 
 
+def check_size(data: bytes) -> None:
+    """Refuses what would take more memory than a config is worth.
+
+    Raises JsonSyntaxError for a text of more than 100 MiB, or of more than a million values.
+    """
+    if len(data) > MAX_BYTES:
+        raise JsonSyntaxError(f"the text is longer than {MAX_BYTES} bytes", 0)
+    if sum(map(data.count, (b"[", b"{", b","))) <= MOST_VALUES:
+        return
+    count = 0
+    for match in _STRUCTURE.finditer(data):
+        count += match[1] is not None
+        if count > MOST_VALUES:
+            raise JsonSyntaxError(f"more than {MOST_VALUES} values", match.start())
+
+
 def scan(data: bytes) -> JsonNode:
     """The tree of places in a document.
 
-    Raises JsonSyntaxError with Go's message where the text is not JSON, and where it nests deeper than 100 levels
-    or has more than a million values.
+    Raises JsonSyntaxError with Go's message where the text is not JSON, or nests deeper than 100 levels.
     """
     scanner = _Scanner(data)
     position = scanner.skip(0)
@@ -79,10 +98,24 @@ def line_column(data: bytes, offset: int) -> tuple[int, int]:
     return data.count(b"\n", 0, offset) + 1, offset - (data.rfind(b"\n", 0, offset) + 1) + 1
 
 
+def lines_columns(data: bytes, offsets: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """`line_column` of many offsets, in one pass over the text."""
+    found: dict[int, tuple[int, int]] = {}
+    line, start, before = 1, 0, 0
+    for offset in sorted(set(offsets)):
+        if offset >= len(data):
+            found[offset] = 0, 0
+            continue
+        line += data.count(b"\n", before, offset)
+        start = max(start, data.rfind(b"\n", before, offset) + 1)
+        found[offset] = line, offset - start + 1
+        before = offset
+    return found
+
+
 class _Scanner:
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.values = 0
 
     def skip(self, position: int) -> int:
         match = _SPACE.match(self.data, position)
@@ -96,9 +129,6 @@ class _Scanner:
     def value(self, position: int, depth: int) -> JsonNode:
         if depth > _MAX_DEPTH:
             raise JsonSyntaxError("exceeded max depth", position)
-        self.values += 1
-        if self.values > MOST_VALUES:
-            raise JsonSyntaxError(f"more than {MOST_VALUES} values", position)
         start = self.data[position : position + 1]
         if start == b"{":
             return self.object(position, depth)
@@ -156,6 +186,9 @@ class _Scanner:
             position = self.skip(position + 1)
 
     def string(self, start: int) -> int:
+        whole = _STRING.match(self.data, start)
+        if whole:
+            return whole.end()
         position = start + 1
         while True:
             plain = _PLAIN.match(self.data, position)

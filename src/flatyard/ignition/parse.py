@@ -127,10 +127,13 @@ def _at(entry: Entry, data: bytes, offset: int) -> Entry:
 def _placed(entries: tuple[Entry, ...], data: bytes) -> tuple[Entry, ...]:
     try:
         root = jsontext.scan(data)
-    except jsontext.JsonSyntaxError as problem:  # only for depth and size: the text was read before
+    except jsontext.JsonSyntaxError as problem:  # only for depth: the text was read before
         return (*entries, _at(error(str(problem)), data, problem.offset))
+    offsets = [jsontext.find(root, e.path, key=e.message.startswith("unused key ")) for e in entries]
+    places = jsontext.lines_columns(data, offsets)
     return tuple(
-        _at(e, data, jsontext.find(root, e.path, key=e.message.startswith("unused key "))) for e in entries
+        replace(entry, line=places[offset][0], column=places[offset][1])
+        for entry, offset in zip(entries, offsets, strict=True)
     )
 
 
@@ -144,6 +147,7 @@ class _WrongType(ValueError):
 
 
 def _load(data: bytes) -> object:
+    jsontext.check_size(data)
     text = data.decode("utf-8", "replace")
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
@@ -348,7 +352,10 @@ def _embedded(cls: type, key: str) -> str:
 
 
 def _explain(problem: _WrongType, data: bytes) -> Entry:
-    root = jsontext.scan(data)
+    try:
+        root = jsontext.scan(data)
+    except jsontext.JsonSyntaxError as syntax:  # only for depth: the text was read before
+        return _at(error(str(syntax)), data, syntax.offset)
     node = root
     for step in problem.path:
         node = node.children.get(step, node)
