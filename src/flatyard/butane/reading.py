@@ -6,7 +6,7 @@ The type of the field decides what a scalar means. Every type error is found; th
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, islice
 
 from flatyard.base.patterns import pattern
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     _Scalar = TypeVar("_Scalar", str, int, bool)
 
+_STRING, _BOOLEAN, _STRUCT = Kind.STRING, Kind.BOOLEAN, Kind.STRUCT
+_STRINGS, _STRUCTS = Kind.STRINGS, Kind.STRUCTS
+_UNUSUAL = ("<<", "")
+"""The text of a key that merges, and of one that is a list or a mapping."""
 _LONG_VALUE = 10
 _REPEATS_SHOWN = 100
 _SHOWN = 7
@@ -83,29 +87,43 @@ class _Reader:
         self.level = level
         self.package = package
         self.problems: list[str] = []
-        self.readers: dict[Kind, Callable[[Field, Node], object]] = {
-            Kind.STRING: lambda _field, node: self.scalar(node, BUTANE.text, "string"),
-            Kind.INTEGER: lambda _field, node: self.scalar(node, BUTANE.whole, "int"),
-            Kind.BOOLEAN: lambda _field, node: self.scalar(node, BUTANE.truth, "bool"),
-            Kind.STRUCT: self.nested,
-            Kind.STRINGS: self.strings,
-            Kind.STRUCTS: self.structs,
-        }
 
     def struct(self, cls: type, node: Node) -> object:
         known = keys(cls, self.level)
         values: dict[str, object] = {}
         for key, value in self.entries(node):
             field = known.get(key)
-            if field is None or is_null(value):
+            if field is None or (value.kind == "scalar" and is_null(value)):
                 continue
-            read = self.readers[field.kind](field, value)
+            read = self.value(field, value)
             if read is not None:
                 values[key] = read
         return cls(**values)
 
-    def entries(self, node: Node) -> Iterator[tuple[str, Node]]:
+    def value(self, field: Field, node: Node) -> object:
+        kind = field.kind
+        if kind is _STRING:
+            return self.text(node)
+        if kind is _STRUCT:
+            return self.nested(field, node)
+        if kind is _STRUCTS:
+            return self.structs(field, node)
+        if kind is _STRINGS:
+            return self.strings(node)
+        if kind is _BOOLEAN:
+            return self.scalar(node, BUTANE.truth, "bool")
+        return self.scalar(node, BUTANE.whole, "int")
+
+    def entries(self, node: Node) -> Iterable[tuple[str, Node]]:
         """Keys and values; merged ones follow where no explicit key stands against them."""
+        raws = [name.raw for name, _ in node.entries]
+        different = set(raws)
+        if len(different) == len(raws) and different.isdisjoint(_UNUSUAL):
+            return zip(raws, [value for _, value in node.entries], strict=True)
+        return self.unusual_entries(node)
+
+    def unusual_entries(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """The same for mappings with repeated keys, merges, or keys that are no text."""
         seen: dict[str, int] = {}
         merges = []
         self.check_repeated(node)
@@ -163,20 +181,25 @@ class _Reader:
             return None
         return self.struct(field.struct, node)
 
-    def strings(self, field: Field, node: Node) -> tuple[str, ...] | None:
+    def text(self, node: Node) -> str | None:
+        if node.kind == "scalar" and not node.tag:
+            return node.raw  # what the dialect says, without asking it
+        return self.scalar(node, BUTANE.text, "string")
+
+    def strings(self, node: Node) -> tuple[str, ...] | None:
         if node.kind != "list":
             self.wrong(node, "[]string")
             return None
-        read = (self.scalar(item, BUTANE.text, "string") for item in node.items if not is_null(item))
-        return tuple(text for text in read if text is not None)
+        read = [self.text(item) for item in node.items if not is_null(item)]
+        return tuple([text for text in read if text is not None])
 
     def structs(self, field: Field, node: Node) -> tuple[object, ...] | None:
         if node.kind != "list":
             named = field.struct is types.HttpHeader
             self.wrong(node, f"{self.package}.HTTPHeaders" if named else f"[]{self.type_name(field)}")
             return None
-        read = (self.nested(field, item) for item in node.items if not is_null(item))
-        return tuple(value for value in read if value is not None)
+        read = [self.nested(field, item) for item in node.items if not is_null(item)]
+        return tuple([value for value in read if value is not None])
 
     def type_name(self, field: Field) -> str:
         assert field.struct is not None

@@ -59,7 +59,7 @@ class _Copier:
             if depth > _TREE_DEPTH_LIMIT:
                 raise LocalFileError(f"{path}: nested deeper than {_TREE_DEPTH_LIMIT} levels")
             for name in sorted(self.files.listdir(path), key=lambda name: name.encode("utf-8", "replace")):
-                yield from self.walk(posixpath.normpath(posixpath.join(path, name)), depth + 1)
+                yield from self.walk(name if path == "." else f"{path}/{name}", depth + 1)
 
     def add(self, tree: source.Tree, path: str, entry: LocalEntry, place: str, at: Path) -> None:
         try:
@@ -118,6 +118,6 @@ class _Copier:
 
 
 def _destination(tree: source.Tree, base: str, path: str) -> str:
-    relative = posixpath.relpath(path, base)
+    relative = path if base == "." else path[len(base) + 1 :]
     place = posixpath.normpath(posixpath.join(tree.path or "/", relative))
     return place[1:] if place.startswith("//") else place
