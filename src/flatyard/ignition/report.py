@@ -69,6 +69,8 @@ Style = Callable[[str, str], str]
 CONTEXT_LINES = 2
 WIDEST_LINE = 500
 """Columns of a source line that are shown where nobody says how wide the terminal is."""
+_EXCERPTED_MAX = 16 << 20
+_EXCERPTS_MAX = 1000
 _ROOM_MIN = 20
 _TAB = 8
 
@@ -107,11 +109,14 @@ def excerpts(
 
     `text` is the YAML document that the places count in; lines end where YAML says that they do. What is wider
     than `width` columns is cut around the carets. A finding whose place shows no word (none is known, or it is
-    the end of a line) has the raw form. No trailing line ends.
+    the end of a line) has the raw form; so has every one after the first thousand, and in a text of more than
+    16 MiB, whose lines would take many times its memory. No trailing line ends.
     """
-    lines = [line.decode("utf-8", "replace") for line in _LINE_BREAK.split(text.removeprefix(_BOM))]
-    for entry in entries:
-        spot = _word(entry, lines)
+    entries = tuple(entries)
+    split = _LINE_BREAK.split(text.removeprefix(_BOM)) if entries and len(text) <= _EXCERPTED_MAX else ()
+    lines = [line.decode("utf-8", "replace") for line in split]
+    for number, entry in enumerate(entries):
+        spot = _word(entry, lines) if number < _EXCERPTS_MAX else None
         yield excerpt(entry, spot, file, lines, style, width) if spot else visible(str(entry))
 
 

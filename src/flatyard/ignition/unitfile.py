@@ -13,6 +13,7 @@ _BUFFER = 4096
 _SHORT = LINE_MAX // 4 - 1  # characters, of four bytes at most
 _BLANKS = " \t\v\f"
 _LONG_LINE = pattern(rb"[^\r\n]{%d}" % LINE_MAX)
+_LINE_BREAK = pattern(rb"[\r\n]")
 _START = pattern(rb"[\[#;]")
 _BLANK = pattern(rb"\s*")
 _NAME = pattern(rb"[^=\r\n]*")
@@ -76,7 +77,7 @@ class _Lexer:
         self.data = data
         self.position = 0
         self.loaded = 0
-        self.guarded = _LONG_LINE.search(data) is not None
+        self.guarded = len(data) >= LINE_MAX and max(map(len, _LINE_BREAK.split(data))) >= LINE_MAX
         self.options: list[Option] = []
 
     def run(self) -> tuple[Option, ...]:

@@ -24,7 +24,7 @@ _SUFFIXES = (
 )
 _Text = frozenset[str] | UnitError | None
 """What stands in a unit: its assignments, what is wrong with it, or nothing."""
-_INSTANCE = pattern(r"(.+?)@(.+?)\.service")
+_INSTANCE = pattern(r"(.[^@\n]*+)@(.+)\.service")
 
 
 def check_systemd(systemd: Systemd, found: list[Entry]) -> None:

@@ -1,0 +1,351 @@
+"""Any bytes at all as a config: findings with places, never a traceback, never a wait without end, never all memory.
+
+What once took time or memory without bound is here at a size where it would run into the watchdog again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from base64 import b64encode
+from dataclasses import replace
+
+import pytest
+
+from flatyard import ignition
+from flatyard.butane import translate
+from flatyard.ignition import dataurl, fetch, resolve, tree
+from flatyard.ignition.apply import ApplyError, apply
+from flatyard.ignition.merge import merge
+from flatyard.ignition.parse import Document, read
+from flatyard.ignition.report import error, excerpts
+from flatyard.ignition.show import show
+from flatyard.ignition.tree import Node, NodeKind, Tree
+from flatyard.ignition.types import Config, HttpHeader, KernelArguments, Partition, Resource
+from flatyard.ignition.unitfile import parse_unit
+from flatyard.ignition.validate import validate
+
+MB = 1 << 20
+VERSION = '"ignition":{"version":"3.4.0"}'
+
+
+def document(rest: str) -> bytes:
+    """A config with what follows its version."""
+    return f"{{{VERSION},{rest}}}".encode()
+
+
+def outcome(data: bytes) -> Document:
+    """The reading, after a look at what every one keeps to."""
+    found = read(data)
+    assert found.config is not None or found.report
+    for entry in found.report:
+        assert entry.message and str(entry)
+        assert entry.line is None or (entry.line >= 0 and entry.column is not None and entry.column >= 0)
+    return found
+
+
+# ---- what is no JSON
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "error: not a config (empty)"),
+        (b" ", "error at line 0 col 0: unexpected end of JSON input"),
+        (b"\0", "error at line 0 col 0: invalid character '\\x00' looking for beginning of value"),
+        (b"\xff\xfe{\0}\0", "error at line 1 col 2: invalid character 'ÿ' looking for beginning of value"),
+        (b"\xef\xbb\xbf{}", "error at line 1 col 2: invalid character 'ï' looking for beginning of value"),
+        (
+            '{"a":1}'.encode("utf-32"),
+            "error at line 1 col 2: invalid character 'ÿ' looking for beginning of value",
+        ),
+        (b'{"a":"\t"}', "error at line 1 col 8: invalid character '\\x09' in string literal"),
+        (b'{"a":01}', "error at line 1 col 8: invalid character '1' after object key:value pair"),
+        (b'{"a":NaN}', "error at line 1 col 7: invalid character 'N' looking for beginning of value"),
+        (b'{"a":"\\ud800"}', "error: invalid config version (couldn't parse)"),
+        (b"[" * 100_000, "error at line 1 col 102: exceeded max depth"),
+        (b'{"a":' * 100_000, "error at line 1 col 506: exceeded max depth"),
+        (b"[" * 10 * MB, "error at line 1 col 1000001: more than 1000000 values"),
+    ],
+)
+def test_what_is_no_json_is_one_finding_with_its_place(data, said):
+    found = outcome(data)
+    assert [str(entry) for entry in found.report] == [said]
+    assert not found.is_valid
+
+
+def test_a_wrong_type_far_down_is_a_finding():
+    """The place of a value below 100 levels cannot be said: this was a traceback."""
+    found = outcome(document('"storage":' + "[" * 300 + "]" * 300))
+    assert [str(entry) for entry in found.report] == ["error at line 1 col 143: exceeded max depth"]
+
+
+def test_an_unknown_key_far_down_is_a_finding():
+    found = outcome(document('"x":' + "[" * 300 + "]" * 300))
+    assert [entry.message for entry in found.report] == ["unused key x", "exceeded max depth"]
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "-" + "1" * 5000, "1e999999", "1." + "1" * 5000, "-0", "1e2"])
+def test_numbers_of_any_size_are_refused_where_a_mode_is_wanted(number):
+    assert (
+        not outcome(document(f'"storage":{{"files":[{{"path":"/a","mode":{number}}}]}}')).is_valid
+        or number == "-0"
+    )
+
+
+def test_half_a_surrogate_pair_reads_as_go_reads_it():
+    found = outcome(document('"storage":{"files":[{"path":"/\\ud800x\\udc00\\ud83d\\ude00"}]}'))
+    assert found.config is not None
+    assert found.config.storage.files[0].path == "/\ufffdx\ufffd😀"
+    assert ignition.encode(found.config)
+
+
+def test_half_a_surrogate_pair_in_a_key_is_named():
+    (entry,) = outcome(document('"\\ud800":1')).report
+    assert entry.message == "unused key \ud800"
+
+
+# ---- as long as the text is long, not its square
+
+
+@pytest.mark.parametrize("break_", ["", "\n"])
+def test_very_many_findings_each_find_their_line(break_):
+    """For each, the text was counted from its beginning, and in one long line searched back to it."""
+    count = 100_000
+    found = outcome(document(f",{break_}".join(f'"k{n}":1' for n in range(count))))
+    assert len(found.report) == count
+    last = found.report[-1]
+    assert (last.line, last.message) == (count if break_ else 1, f"unused key k{count - 1}")
+
+
+def test_very_many_findings_in_one_long_line_are_shown_in_time():
+    """Each decoded the line anew; after the first thousand nobody reads excerpts."""
+    line = ", ".join(f"k{n}: 1" for n in range(50_000)).encode()
+    found = [
+        replace(error(f"no k{n}"), line=1, column=1 + line.index(b"k%d:" % n)) for n in range(0, 50_000, 10)
+    ]
+    shown = list(excerpts(found, "x", line))
+    assert "-->" in shown[999] and shown[1000] == f"error at line 1 col {found[1000].column}: no k10000"
+
+
+def test_a_text_of_many_megabytes_is_not_cut_into_lines():
+    (shown,) = excerpts([replace(error("no"), line=3, column=1)], "x", b"a\n" * (9 * MB))
+    assert shown == "error at line 3 col 1: no"
+
+
+@pytest.mark.parametrize(
+    "name", ["a@" * MB + ".service", "@" * MB, "a" * MB + "@b.service", "a@" * MB, "a@b.service\n" * 100_000]
+)
+def test_a_unit_s_long_name_is_looked_at_once(name):
+    """Each @ was tried as the one before the instance."""
+    config = ignition.config(
+        units=[ignition.unit(name, enabled=True), ignition.unit("a@.service", "[Unit]\nA=b\n")]
+    )
+    assert isinstance(validate(config), tuple)
+
+
+def test_an_instance_is_found_behind_the_first_at_sign():
+    def warned(name: str) -> bool:
+        units = [ignition.unit(name, enabled=True), ignition.unit("a@.service", "[Unit]\nA=b\n")]
+        return any("template unit" in entry.message for entry in validate(ignition.config(units=units)))
+
+    assert [
+        warned(name) for name in ("a@b.service", "a@b@c.service", "a@@.service", "a@.service", "a.service")
+    ] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_lines_just_short_of_the_limit_are_read_in_time():
+    """Each place in such a line was tried as the beginning of a line that is too long."""
+    text = ("A=" + "x" * 2045 + "\n") * 10_000
+    assert len(parse_unit(f"[Unit]\n{text}")) == 10_000
+
+
+def test_partitions_are_compared_in_time():
+    apart = tuple(Partition(number=n + 1, start_mib=10 * n + 1, size_mib=5) for n in range(50_000))
+    disk = ignition.Disk("/dev/a", apart)
+
+    def findings(*partitions: Partition) -> list[str]:
+        storage = ignition.Storage(disks=(replace(disk, partitions=partitions),))
+        config = replace(ignition.config(), storage=storage)
+        return [str(entry) for entry in validate(config)]
+
+    assert findings(*apart) == []
+    last = Partition(number=60_000, start_mib=7, size_mib=2)
+    assert findings(*apart, replace(last, size_mib=500_000)) == [
+        "error at $.storage.disks.0.partitions.50000: partitions overlap"
+    ]
+    assert findings(*apart, last) == []
+
+
+def test_nodes_under_very_many_links_are_told_in_time_and_not_all():
+    links = ",".join('{"path":"/a","target":"b"}' for _ in range(20_000))
+    files = ",".join(f'{{"path":"/a/{n}"}}' for n in range(20_000))
+    found = outcome(document(f'"storage":{{"links":[{links}],"files":[{files}]}}'))
+    words = [entry.message for entry in found.report]
+    assert words.count("file path includes link in config") == 10_000
+    assert words.count("duplicate entry defined") == 19_999
+
+
+def test_kernel_arguments_that_change_sides_are_merged_in_time():
+    names = tuple(f"a{n}" for n in range(100_000))
+    above, below = (
+        replace(ignition.config(), kernel_arguments=arguments)
+        for arguments in (KernelArguments(should_exist=names), KernelArguments(should_not_exist=names))
+    )
+    assert merge(above, below).kernel_arguments == KernelArguments(should_not_exist=names)
+
+
+URLS = {
+    "host": "https://" + "a%80" * (2 * MB),
+    "user": "https://" + "a@" * (2 * MB),
+    "path": "https://a/" + "%41" * (2 * MB),
+    "parameters": "data:text/plain" + ";a=b" * MB,
+    "quoted parameter": 'data:text/plain;a="' + "\\x" * (2 * MB),
+    "escapes": "data:," + "%41" * (2 * MB),
+    "base64": "data:;base64," + "QUFB\n" * MB,
+    "query": "s3://a/b?" + "versionId=&" * MB,
+    "arn": "arn:" + ":" * MB,
+}
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_a_url_of_megabytes_is_judged(name):
+    source = json.dumps(URLS[name])
+    outcome(document(f'"storage":{{"files":[{{"path":"/a","contents":{{"source":{source}}}}}]}}'))
+
+
+def test_a_hundred_megabytes_are_no_config():
+    assert outcome(b" " * (100 * MB)).report[0].message == "not a config (longer than 16777216 bytes)"
+
+
+def test_lists_of_nothing_are_counted_before_they_are_made():
+    """15 MB of empty lists would be 300 of Python's, and 2 GB of places."""
+    (entry,) = outcome(document('"x":[' + "[]," * (5 * MB) + "[]]")).report
+    assert entry.message == "more than 1000000 values"
+
+
+def test_commas_in_a_string_are_no_values():
+    found = outcome(
+        document('"storage":{"files":[{"path":"/a","contents":{"source":"data:,%s"}}]}' % ("," * 2 * MB))
+    )
+    assert found.is_valid
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"[]", b'"', b"{", b"1,", b'"a":1,', b"null,", b"\xff"])
+def test_as_much_of_anything_as_is_read(piece):
+    for data in (
+        piece * (16 * MB // len(piece)),
+        document('"x":[' + (piece * (15 * MB // len(piece))).decode("latin-1")),
+    ):
+        assert not outcome(data).is_valid
+
+
+# ---- what unpacks
+
+
+def bomb(size: int) -> Resource:
+    packed = gzip.compress(b"\0" * size, mtime=0)
+    return Resource("gzip", (), "data:;base64," + b64encode(packed).decode())
+
+
+def test_a_gzip_bomb_is_neither_shown_nor_applied():
+    config = ignition.config(files=[replace(ignition.file("/a", ""), contents=bomb(300 * MB))])
+    text = ignition.encode(config)
+    assert len(text) < MB and outcome(text).is_valid
+    assert any("cannot be read: gzip: more data than allowed" in line for line in show(config))
+    with pytest.raises(ApplyError, match="/a: gzip: more data than allowed"):
+        apply(config, Tree())
+
+
+def test_many_small_bombs_fill_a_tree_and_no_more(monkeypatch):
+    monkeypatch.setattr(tree, "SPACE", 3 * MB)
+    files = [replace(ignition.file(f"/{n}", ""), contents=bomb(MB)) for n in range(4)]
+    root = Tree()
+    with pytest.raises(ApplyError, match="/3: no space left on device"):
+        apply(ignition.config(files=files), root)
+    appended = replace(ignition.file("/a", ""), append=(bomb(MB), bomb(MB), bomb(MB), bomb(MB)))
+    with pytest.raises(ApplyError, match="/a: no space left on device"):
+        apply(ignition.config(files=[appended]), Tree())
+
+
+def test_butane_takes_what_is_called_gzip_as_it_is():
+    source = bomb(50 * MB).source
+    contents = f"{{compression: gzip, source: '{source}'}}"
+    made = translate(
+        f"variant: flatcar\nversion: 1.1.0\nstorage: {{files: [{{path: /a, contents: {contents}}}]}}\n"
+    )
+    assert made.config is not None and made.config.storage.files[0].contents.source == source
+
+
+class Nowhere:
+    async def fetch(self, url: str, headers: tuple[HttpHeader, ...]) -> bytes:
+        raise fetch.FetchError("resource not found")
+
+
+def merging(inner: bytes, count: int) -> bytes:
+    """A config that merges so many like the inner one, each in a `data:` URL."""
+    merged = tuple(Resource(source=dataurl.encode(inner + b"\n" * n)) for n in range(count))
+    about = replace(ignition.config().ignition, config=ignition.ConfigRefs(merged))
+    return ignition.encode(Config(ignition=about))
+
+
+def test_configs_inside_configs_are_counted():
+    """Inside each other and compressed, a few kilobytes of them were read a million million times."""
+    some, many = (merging(merging(ignition.encode(ignition.config()), n), n) for n in (10, 40))
+    assert asyncio.run(resolve.resolve(some, Nowhere())).report == ()
+    with pytest.raises(resolve.InvalidConfig, match="more than 1000 configs refer to each other"):
+        asyncio.run(resolve.resolve(many, Nowhere()))
+
+
+# ---- a root
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/" + "a/" * 5000 + "b", "file name too long"),
+        ("/" + "a" * 256, "file name too long"),
+        ("/a\0b", "invalid argument"),
+    ],
+)
+def test_paths_that_no_system_call_takes_are_refused(path, why):
+    for config in (
+        ignition.config(files=[ignition.file(path, "x")]),
+        ignition.config(directories=[ignition.directory(path)]),
+        ignition.config(links=[ignition.link(path, "x")]),
+        ignition.config(links=[ignition.link("/l", path)]),
+        ignition.config(links=[ignition.link("/l", path, hard=True)]),
+    ):
+        with pytest.raises(ApplyError, match=why):
+            apply(config, Tree())
+
+
+def test_a_tree_may_be_deeper_than_python_s_stack():
+    path = "/a" * 2000
+    root = Tree()
+    apply(ignition.config(files=[ignition.file(path, "x")]), root)
+    assert root.text(path) == "x"
+    root.remove("/a")
+    assert root.listdir("/") == ("etc",)
+
+
+def test_users_without_a_free_number_are_refused():
+    """This was a StopIteration."""
+    root = Tree(
+        {
+            "/etc": Node(NodeKind.DIRECTORY, 0o755),
+            "/etc/login.defs": Node(
+                NodeKind.FILE, content=b"UID_MIN 1000\nUID_MAX 1001\nGID_MIN 1000\nGID_MAX 1001\n"
+            ),
+        }
+    )
+    users = [ignition.user(name) for name in ("a", "b", "c")]
+    with pytest.raises(ApplyError, match=r"c: useradd: no UID is free \(exit status 4\)"):
+        apply(ignition.config(users=users), root)
