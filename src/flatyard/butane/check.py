@@ -13,6 +13,7 @@ _CONTENTS = "only one of the following can be set: contents, contents_local"
 # The reference's spelling of "unknown".
 _UNKNOWN_VERSION = "skipping validation for the merge/replace ignition config due to an unkown version"
 _DECIMAL_DIGITS_MAX = 7777
+_EVERYDAY = (0o644, 0o600, 0o755, 0o700)
 
 
 def check(config: source.Config, version: Version) -> tuple[Entry, ...]:
@@ -56,10 +57,12 @@ def _check_inline_config(text: str, at: Path, version: Version, found: list[Entr
 
 
 def _check_resource(resource: source.Resource, at: Path, found: list[Entry]) -> bool:
+    absent = (resource.local is None) + (resource.inline is None) + (resource.source is None)
+    if absent >= 2:
+        return True
     given = [name for name in ("local", "inline", "source") if getattr(resource, name) is not None]
-    if len(given) > 1:
-        found.append(error(_SOURCES, (*at, given[-1])))
-    return len(given) <= 1
+    found.append(error(_SOURCES, (*at, given[-1])))
+    return False
 
 
 def _check_storage(storage: source.Storage, found: list[Entry]) -> None:
@@ -115,7 +118,12 @@ def _check_quadlet(quadlet: source.Quadlet, at: Path, found: list[Entry]) -> Non
 
 
 def _check_mode(mode: int | None, at: Path, found: list[Entry], *, directory: bool) -> None:
-    if mode is None or not 0 <= mode <= _DECIMAL_DIGITS_MAX or set(str(mode)) & set("89"):
+    if (
+        mode is None
+        or mode in _EVERYDAY
+        or not 0 <= mode <= _DECIMAL_DIGITS_MAX
+        or set(str(mode)) & set("89")
+    ):
         return
     if not _is_typical(mode, directory=directory) and _is_typical(int(str(mode), 8), directory=directory):
         found.append(warning(_DECIMAL_MODE, at))

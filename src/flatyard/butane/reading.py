@@ -116,10 +116,9 @@ class _Reader:
 
     def entries(self, node: Node) -> Iterable[tuple[str, Node]]:
         """Keys and values; merged ones follow where no explicit key stands against them."""
-        raws = [name.raw for name, _ in node.entries]
-        different = set(raws)
-        if len(different) == len(raws) and different.isdisjoint(_UNUSUAL):
-            return zip(raws, [value for _, value in node.entries], strict=True)
+        written = {name.raw: value for name, value in node.entries}
+        if len(written) == len(node.entries) and written.keys().isdisjoint(_UNUSUAL):
+            return written.items()
         return self.unusual_entries(node)
 
     def unusual_entries(self, node: Node) -> Iterator[tuple[str, Node]]:

@@ -53,4 +53,4 @@ def embed(data: bytes, resource: Resource) -> Resource:
     if resource.compression:
         return replace(resource, source=dataurl.encode(data))
     packed = dataurl.inline(data)
-    return replace(resource, source=packed.source, compression=packed.compression)
+    return Resource(packed.compression, resource.http_headers, packed.source, resource.verification)

@@ -34,6 +34,7 @@ from flatyard.ignition.validate import problems
 VARIANT = "flatcar"
 _SOURCE_INVALID = "source config is invalid"
 _RESULT_INVALID = "config generated was invalid"
+_UNWRITTEN, _EMPTY = source.Config(), Config()
 _LINE_END = pattern(r"\r?\n")
 
 
@@ -138,9 +139,9 @@ class _Builder:
         config = Config(
             ignition=self.ignition(),
             kernel_arguments=self.written.kernel_arguments,
-            passwd=self.passwd(),
-            storage=self.storage(),
-            systemd=self.systemd(),
+            passwd=_EMPTY.passwd if self.written.passwd is _UNWRITTEN.passwd else self.passwd(),
+            storage=_EMPTY.storage if self.written.storage is _UNWRITTEN.storage else self.storage(),
+            systemd=_EMPTY.systemd if self.written.systemd is _UNWRITTEN.systemd else self.systemd(),
         )
         config = self.with_mount_units(config)
         config, tree_findings = add_trees(config, self.written.storage.trees, self.files, self.origins)
@@ -150,7 +151,10 @@ class _Builder:
         return config, (*self.resources.found, *tree_findings, *quadlet_findings)
 
     def ignition(self) -> types.Ignition:
+        self.origins.made["ignition", "version"] = ("version",)
         written = self.written.ignition
+        if written is _UNWRITTEN.ignition:
+            return types.Ignition(version=self.version.emits)
         at = ("ignition", "config")
         merged = tuple(
             self.resources.translate(item, (*at, "merge", index), (*at, "merge", index))
@@ -164,7 +168,6 @@ class _Builder:
             )
             for index, item in enumerate(written.security.tls.certificate_authorities)
         )
-        self.origins.made["ignition", "version"] = ("version",)
         return types.Ignition(
             types.ConfigRefs(merged, replaced),
             written.proxy,
@@ -225,7 +228,7 @@ class _Builder:
         return types.Storage(
             directories=written.directories,
             disks=written.disks,
-            files=tuple(self.file(file, index) for index, file in enumerate(written.files)),
+            files=tuple([self.file(file, index) for index, file in enumerate(written.files)]),
             filesystems=tuple(map(_filesystem, written.filesystems)),
             links=written.links,
             luks=tuple(self.luks(volume, index) for index, volume in enumerate(written.luks)),
@@ -235,11 +238,14 @@ class _Builder:
     def file(self, file: source.File, index: int) -> types.File:
         at = ("storage", "files", index)
         append = tuple(
-            self.resources.translate(item, (*at, "append", position), (*at, "append", position))
-            for position, item in enumerate(file.append)
+            [self.resource(item, (*at, "append", place)) for place, item in enumerate(file.append)]
         )
-        contents = self.resources.translate(file.contents, (*at, "contents"), (*at, "contents"))
+        contents = self.resource(file.contents, (*at, "contents"))
         return types.File(file.group, file.overwrite, file.path, file.user, append, contents, file.mode)
+
+    def resource(self, written: source.Resource, at: Path) -> types.Resource:
+        """One whose path is the same on both sides."""
+        return self.resources.translate(written, at, at)
 
     def luks(self, volume: source.Luks, index: int) -> types.Luks:
         at = ("storage", "luks", index)
@@ -261,13 +267,15 @@ class _Builder:
     # systemd
 
     def systemd(self) -> Systemd:
-        return Systemd(tuple(self.unit(unit, index) for index, unit in enumerate(self.written.systemd.units)))
+        return Systemd(
+            tuple([self.unit(unit, index) for index, unit in enumerate(self.written.systemd.units)])
+        )
 
     def unit(self, unit: source.Unit, index: int) -> types.Unit:
         at = ("systemd", "units", index)
         contents = self.resources.text(unit.contents, unit.contents_local, at, at)
         dropins = tuple(
-            self.dropin(dropin, (*at, "dropins", position)) for position, dropin in enumerate(unit.dropins)
+            [self.dropin(dropin, (*at, "dropins", place)) for place, dropin in enumerate(unit.dropins)]
         )
         return types.Unit(contents, dropins, unit.enabled, unit.mask, unit.name)
 
