@@ -29,13 +29,16 @@ class DiskFiles:
         """A file's bytes. A pipe or a device is refused, because reading one may never end."""
         place = self.root / path
         with _said("open", place):
-            mode = place.stat().st_mode
+            found = place.stat()
+            mode = found.st_mode
             if stat.S_ISDIR(mode):
                 raise LocalFileError(f"read {place}: is a directory")
             if not stat.S_ISREG(mode):
                 raise LocalFileError(f"read {place}: not a regular file")
             with place.open("rb") as file:
-                data = file.read(READ_LIMIT + 1)
+                data = file.read(min(found.st_size, READ_LIMIT) + 1)  # not the limit: it is allocated whole
+                if len(data) > found.st_size:
+                    data += file.read(READ_LIMIT + 1 - len(data))
             if len(data) > READ_LIMIT:
                 raise LocalFileError(f"read {place}: larger than {READ_LIMIT} bytes")
             return data
