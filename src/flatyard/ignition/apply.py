@@ -221,7 +221,7 @@ class _Stage:
         return (node.uid, node.gid) if node else (0, 0)
 
     def hard_link(self, path: str, entry: Link) -> None:
-        target = paths.resolve(self.root, entry.target or "")
+        target = paths.resolve(self.root, posixpath.normpath(posixpath.join("/", entry.target or "")))
         node, there = self.root.lstat(path), self.root.lstat(target)
         if node is not None and not entry.overwrite:
             is_same = path == target or (there is not None and there.inode != 0 and there.inode == node.inode)

@@ -60,7 +60,9 @@ def is_enabled(root: Root, name: str) -> bool:
 
 
 def find_unit(root: Root, name: str) -> str | None:
-    """The canonical path of the unit file that systemd would take."""
+    """The canonical path of the unit file that systemd would take; a path is no unit name to it."""
+    if "/" in name:
+        return None
     for directory in _SEARCH:
         try:
             path = posixpath.join(follow(root, directory, last=True), name)

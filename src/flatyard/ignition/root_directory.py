@@ -337,7 +337,7 @@ class DirectoryRoot:
         """What the kernel does to a file that gets another owner."""
         mode = stat.S_IMODE(there.st_mode)
         kept = mode & ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))
-        if stat.S_ISREG(there.st_mode) and kept != mode:
+        if stat.S_IFMT(there.st_mode) not in (stat.S_IFDIR, stat.S_IFLNK) and kept != mode:
             _chmod(fd, name, kept)
 
     def _lend(self, path: str) -> bool:

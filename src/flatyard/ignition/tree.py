@@ -223,7 +223,7 @@ class Tree:
     def chown(self, path: str, uid: int, gid: int) -> None:
         node = self._existing(path)
         mode = node.mode
-        if node.kind is NodeKind.FILE:
+        if node.kind is not NodeKind.DIRECTORY:
             mode &= ~(_SETUID | (_SETGID if mode & _GROUP_EXEC else 0))
         self._change(path, replace(node, uid=uid, gid=gid, mode=mode))
 
