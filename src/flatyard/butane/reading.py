@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _STRING, _BOOLEAN, _STRUCT = Kind.STRING, Kind.BOOLEAN, Kind.STRUCT
 _STRINGS, _STRUCTS = Kind.STRINGS, Kind.STRUCTS
+_USUAL_TRUTHS = {"true": True, "false": False}
+_USUAL_MODES = {f"0{mode:o}": mode for mode in (0o644, 0o600, 0o755, 0o700)}
 _UNUSUAL = ("<<", "")
 """The text of a key that merges, and of one that is a list or a mapping."""
 _LONG_VALUE = 10
@@ -72,14 +74,17 @@ def read_common(root: Node) -> tuple[str, str]:
     return values["variant"], values["version"]
 
 
-def read_config(root: Node, version: Version) -> source.Config:
-    """The whole config. Raises DecodeError with every type error."""
+def read_config(root: Node, version: Version) -> tuple[source.Config, bool]:
+    """The whole config, and whether all that is written is in it: no unknown keys, nulls, aliases or merges.
+
+    Raises DecodeError with every type error.
+    """
     reader = _Reader(version.level, version.package)
     config = reader.struct(source.Config, root)
     if reader.problems:
         raise DecodeError(reader.problems)
     assert isinstance(config, source.Config)
-    return config
+    return config, reader.is_whole
 
 
 class _Reader:
@@ -87,6 +92,7 @@ class _Reader:
         self.level = level
         self.package = package
         self.problems: list[str] = []
+        self.is_whole = True
 
     def struct(self, cls: type, node: Node) -> object:
         known = keys(cls, self.level)
@@ -94,6 +100,7 @@ class _Reader:
         for key, value in self.entries(node):
             field = known.get(key)
             if field is None or (value.kind == "scalar" and is_null(value)):
+                self.is_whole = False
                 continue
             read = self.value(field, value)
             if read is not None:
@@ -111,8 +118,10 @@ class _Reader:
         if kind is _STRINGS:
             return self.strings(node)
         if kind is _BOOLEAN:
-            return self.scalar(node, BUTANE.truth, "bool")
-        return self.scalar(node, BUTANE.whole, "int")
+            truth = _USUAL_TRUTHS.get(node.raw) if node.plain else None
+            return self.scalar(node, BUTANE.truth, "bool") if truth is None else truth
+        mode = _USUAL_MODES.get(node.raw) if node.plain else None
+        return self.scalar(node, BUTANE.whole, "int") if mode is None else mode
 
     def entries(self, node: Node) -> Iterable[tuple[str, Node]]:
         """Keys and values; merged ones follow where no explicit key stands against them."""
@@ -123,6 +132,7 @@ class _Reader:
 
     def unusual_entries(self, node: Node) -> Iterator[tuple[str, Node]]:
         """The same for mappings with repeated keys, merges, or keys that are no text."""
+        self.is_whole = False
         seen: dict[str, int] = {}
         merges = []
         self.check_repeated(node)
@@ -178,6 +188,8 @@ class _Reader:
         if node.kind != "map":
             self.wrong(node, self.type_name(field))
             return None
+        if node.alias:
+            self.is_whole = False
         return self.struct(field.struct, node)
 
     def text(self, node: Node) -> str | None:
@@ -197,8 +209,10 @@ class _Reader:
             named = field.struct is types.HttpHeader
             self.wrong(node, f"{self.package}.HTTPHeaders" if named else f"[]{self.type_name(field)}")
             return None
-        read = [self.nested(field, item) for item in node.items if not is_null(item)]
-        return tuple([value for value in read if value is not None])
+        items = [item for item in node.items if not is_null(item)]
+        if len(items) < len(node.items):
+            self.is_whole = False
+        return tuple([value for item in items if (value := self.nested(field, item)) is not None])
 
     def type_name(self, field: Field) -> str:
         assert field.struct is not None

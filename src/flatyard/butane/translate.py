@@ -87,15 +87,17 @@ def _translate_text(text: bytes | str, files: FilesDir | None) -> Translation:
         what = f"No translator exists for variant {variant} with version {name}"
         return Translation(None, error=what)
     try:
-        config = read_config(root, version)
+        config, is_whole = read_config(root, version)
     except YamlError as problem:
         return Translation(None, error=str(problem))
-    return _translate(config, root, version, files)
+    unused = () if is_whole else unused_keys(config, root, version)
+    return _translate(config, unused, root, version, files)
 
 
-def _translate(config: source.Config, root: Node, version: Version, files: FilesDir | None) -> Translation:
-    report = unused_keys(config, root, version)
-    report += check(config, version)
+def _translate(
+    config: source.Config, unused: tuple[Entry, ...], root: Node, version: Version, files: FilesDir | None
+) -> Translation:
+    report = unused + check(config, version)
     if is_fatal(report):
         return Translation(None, placed(report, root), _SOURCE_INVALID)
     origins = Origins()

@@ -76,21 +76,20 @@ _Writer = Callable[..., str]
 
 
 _Values = tuple[object, ...]
-_Row = tuple[object, str, _Writer, bool]
-_Table = tuple[Callable[[object], _Values], _Values, tuple[_Row, ...]]
+_Row = tuple[str, _Writer, bool]
+_Table = tuple[Callable[[object], _Values], bool, _Values, tuple[_Row, ...]]
 _tables: dict[type, _Table] = {}
 
 
 def _table(cls: type) -> _Table:
-    """What reads all fields of a class at once; their defaults, which are left out in every class, where comparing
-    with them is cheap; and for each field its default, JSON key, writer, and whether an empty value counts."""
+    """What reads all fields of a class at once; whether none of them is a struct, so that comparing all of them is
+    cheap; their defaults, which are left out in every class; and for each its JSON key, writer, and whether an empty
+    value counts."""
     known = schema.fields(cls)
     getter = _getter([f.attr for f in known])
-    absent = getter(cls())
-    rows = zip(absent, known, strict=True)
-    table = tuple((default, f'"{f.key}":', _WRITERS[f.kind], f.nullable) for default, f in rows)
     is_leaf = all(f.struct is None for f in known)
-    return _tables.setdefault(cls, (getter, absent if is_leaf else (), table))
+    rows = tuple((f'"{f.key}":', _WRITERS[f.kind], f.nullable) for f in known)
+    return _tables.setdefault(cls, (getter, is_leaf, getter(cls()), rows))
 
 
 def _getter(names: list[str]) -> Callable[[object], _Values]:
@@ -102,13 +101,16 @@ def _getter(names: list[str]) -> Callable[[object], _Values]:
 
 def _encode_struct(value: object) -> str:
     cls = value.__class__
-    getter, absent, rows = _tables.get(cls) or _table(cls)
+    getter, is_leaf, absent, rows = _tables.get(cls) or _table(cls)
     values = getter(value)
-    if values == absent:
+    if is_leaf and values == absent:
         return ""
     parts = []
-    for item, (default, prefix, write, nullable) in zip(values, rows, strict=True):
-        if item is default or (not item and not nullable):
+    for item, default, row in zip(values, absent, rows, strict=True):
+        if item is default:
+            continue
+        prefix, write, nullable = row
+        if not item and not nullable:
             continue
         text = write(item)
         if text:
