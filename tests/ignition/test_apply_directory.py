@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatyard.ignition.apply import ApplyError, Options, apply
+from flatyard.ignition.changes import Noting
 from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.root_directory import DirectoryRoot
-from flatyard.ignition.tree import Node, NodeKind, Root, Tree
+from flatyard.ignition.tree import Node, NodeKind, Root, RootError, Tree
 from flatyard.ignition.types import (
     Config,
     Directory,
@@ -440,3 +441,36 @@ def test_a_path_too_long_for_the_kernel_is_an_error_of_its_entry(tmp_path):
     path = "/" + "x" * 300 + "/y"
     with DirectoryRoot(tmp_path) as root:
         assert refusal(root, storage=Storage(files=(File(path=path),))).startswith(f"{path}: ")
+
+
+def test_what_was_done_is_told_by_path(small):
+    small.mkdir("/var/d", 0o755)
+    small.write("/var/d/f", b"1", 0o644)
+    noting = Noting(small)
+    entries = Storage(
+        directories=(Directory(path="/var/d", overwrite=True), Directory(path="/var", mode=0o700)),
+        files=(File(path="/a", append=(Resource(source="data:,b"),)), File(path="/n/f")),
+    )
+    users = Passwd(users=(User(name="op", should_exist=True),))
+    assert outcome(Config(passwd=users, storage=entries), noting) == "done"
+    told = {change.path: change.action.value for change in noting.changes()}
+    assert told == {
+        "/var": "changed",
+        "/a": "changed",
+        "/n": "created",
+        "/n/f": "created",
+        "/var/d": "replaced",
+        "/etc/.ignition-result.json": "created",
+    }
+
+
+def test_a_removal_that_fails_is_told_as_a_change(small, monkeypatch):
+    small.mkdir("/var/d", 0o755)
+    noting = Noting(small)
+
+    def busy(path: str) -> None:
+        raise RootError(f"remove {path}: a filesystem is mounted there")
+
+    monkeypatch.setattr(type(small), "remove", lambda _, path: busy(path))
+    refusal(noting, storage=Storage(directories=(Directory(path="/var/d", overwrite=True),)))
+    assert [(change.path, change.action.value) for change in noting.changes()] == [("/var/d", "changed")]

@@ -316,6 +316,19 @@ def test_a_proxy_of_the_config_is_asked():
     assert (body, head.split("\r\n")[0]) == (b"by proxy", "GET http://a.example/x HTTP/1.1")
 
 
+def test_without_proxies_in_the_config_the_environment_s_are_asked_but_not_for_this_machine(monkeypatch):
+    async def run() -> tuple[bytes, bytes, int]:
+        async with server(here=page(b"direct")) as proxy, fetcher(seconds=5) as web:
+            proxy.pages["http://a.example/x"] = page(b"by proxy")
+            monkeypatch.setenv("HTTP_PROXY", proxy.url(""))
+            monkeypatch.delenv("NO_PROXY", raising=False)
+            monkeypatch.delenv("no_proxy", raising=False)
+            there = await web.fetch("http://a.example/x", ())
+            return there, await web.fetch(proxy.url("/here"), ()), len(proxy.seen)
+
+    assert asyncio.run(run()) == (b"by proxy", b"direct", 2)
+
+
 @pytest.mark.parametrize(
     ("url", "no_proxy", "is_direct"),
     [

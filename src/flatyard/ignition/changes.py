@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from flatyard.base.values import dataclass
-from flatyard.ignition.tree import Node, NodeKind, Root
+from flatyard.ignition.tree import Node, NodeKind, Root, RootError
 
 
 class Action(StrEnum):
@@ -128,9 +128,15 @@ class Noting:
         self._rewritten.add(to)
 
     def remove(self, path: str) -> None:
-        """As `Root`. What a failed removal has taken away of a directory is noted as a change of it."""
+        """As `Root`. A directory that could not be removed whole counts as changed: entries of it may be gone."""
         self._touch(path)
-        if self._before[path] is not None:
+        before = self._root.lstat(path)
+        try:
+            self._root.remove(path)
+        except RootError:
+            if before is not None and before.kind is NodeKind.DIRECTORY:
+                self._rewritten.add(path)
+            raise
+        if before is not None:
             self._removed.add(path)
             self._rewritten.add(path)
-        self._root.remove(path)

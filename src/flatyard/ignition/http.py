@@ -29,6 +29,7 @@ REDIRECT_LIMIT = 10
 _PAUSES = (0.1, 5.0)  # seconds after the first attempt; doubled up to the second
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NOT_FOUND, _SERVER_ERROR = 404, 500
+_ENVIRONMENT = "environment"  # the client that goes by HTTP_PROXY and its like
 _PORTS = {"http": 80, "https": 443}
 _FIRST = {"User-Agent": "flatyard (Ignition 2.24)", "Accept": "*/*", "Accept-Encoding": "identity"}
 
@@ -168,13 +169,18 @@ class HttpFetcher:
         return self._authorities[resource]
 
     def _client(self, url: str) -> httpx2.AsyncClient:
-        """The client for a URL: the config's proxies where it has any, else those of the environment."""
-        proxy = proxy_for(url, self._proxy)
+        """The client for a URL: by the config's proxies where it has any, else by the environment's.
+
+        Never by a proxy to this machine itself.
+        """
+        by_environment = self._proxy == Proxy() and not _is_here(url)
+        proxy = _ENVIRONMENT if by_environment else proxy_for(url, self._proxy)
         if proxy not in self._clients:
             trust = httpx2.create_ssl_context()
             for pem in self._trusted:
                 trust.load_verify_locations(cadata=pem)
-            client = httpx2.AsyncClient(verify=trust, proxy=proxy, trust_env=self._proxy == Proxy())
+            given = None if by_environment else proxy
+            client = httpx2.AsyncClient(verify=trust, proxy=given, trust_env=by_environment)
             client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
             self._clients[proxy] = client
         return self._clients[proxy]
@@ -194,15 +200,19 @@ def proxy_for(url: str, proxy: Proxy) -> str | None:
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme, 0)
     found = proxy.https_proxy if parts.scheme == "https" else proxy.http_proxy
-    if not found or host == "localhost" or _is_direct(host, port, proxy.no_proxy):
+    if not found or _is_here(url) or _is_direct(host, port, proxy.no_proxy):
         return None
     return found
 
 
+def _is_here(url: str) -> bool:
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
 def _is_direct(host: str, port: int, patterns: Iterable[str]) -> bool:
     address = _address(host)
-    if address is not None and address.is_loopback:
-        return True
     entries = [entry.strip().lower() for pattern in patterns for entry in pattern.split(",")]
     return any(_matches(entry, host, address, port) for entry in entries if entry)
 

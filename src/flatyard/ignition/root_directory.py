@@ -84,6 +84,8 @@ class DirectoryRoot:
     @property
     def is_writable(self) -> bool:
         """Whether this user may make entries in it, or may change its mode so."""
+        if os.fstatvfs(self._fd).f_flag & os.ST_RDONLY:
+            return False
         return os.access(_proc(self._fd), os.W_OK | os.X_OK) or os.fstat(self._fd).st_uid == self._user
 
     def has_owner(self, path: str) -> bool:
