@@ -1,7 +1,8 @@
 """Ignition configs: types, parse, validate, merge, fit to a size, apply to a tree.
 
-`types` is the model, `build` the short constructors, `encode` the JSON form. No module here does I/O;
-whatever must be fetched comes through an injected `fetch.Fetcher`.
+`types` is the model, `build` the short constructors, `encode` the JSON form. Only `root_directory` (a directory on
+disk) and `http` do I/O, and commands alone import them; elsewhere whatever must be fetched comes through an
+injected `fetch.Fetcher`.
 """
 
 from __future__ import annotations
