@@ -83,7 +83,13 @@ def test_values_look_alike():
 
 @pytest.mark.parametrize(
     ("args", "given"),
-    [((), {}), (("a", 1, (), 4), {}), (("a",), {"file": "b"}), (("a",), {"other": 1}), ((), {"line": 1, "z": 2})],
+    [
+        ((), {}),
+        (("a", 1, (), 4), {}),
+        (("a",), {"file": "b"}),
+        (("a",), {"other": 1}),
+        ((), {"line": 1, "z": 2}),
+    ],
 )
 def test_wrong_arguments_have_pythons_words(args, given):
     light, standard = both()
@@ -157,6 +163,8 @@ def test_patterns_match():
 
 
 def test_it_imports_nothing():
-    probe = "import sys, flatyard.base.values; print({'dataclasses', 'inspect', 're', 'typing'} & {*sys.modules})"
+    probe = (
+        "import sys, flatyard.base.values; print({'dataclasses', 'inspect', 're', 'typing'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -37,7 +37,7 @@ Commands:
   scale       Change the number of machines of a pool.
   kubeconfig  Print the path of a kubeconfig file for kubectl.
   down        Delete a cluster and everything that was made for it.
-  ignition    Validate, merge, fit and show Ignition configs.
+  ignition    Validate, merge, fit, show and apply Ignition configs.
   butane      Turn Butane into Ignition.
   schema      Print the JSON Schema of a kind, for editors.
   completion  Print the completion script for bash, zsh or fish.

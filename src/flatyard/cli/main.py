@@ -36,7 +36,7 @@ VERBS: dict[str, Verb] = {
     "scale": Verb("scale", "Change the number of machines of a pool."),
     "kubeconfig": Verb("kubeconfig", "Print the path of a kubeconfig file for kubectl."),
     "down": Verb("down", "Delete a cluster and everything that was made for it."),
-    "ignition": Verb("ignition", "Validate, merge, fit and show Ignition configs."),
+    "ignition": Verb("ignition", "Validate, merge, fit, show and apply Ignition configs."),
     "butane": Verb("butane", "Turn Butane into Ignition."),
     "schema": Verb("schema", "Print the JSON Schema of a kind, for editors."),
     "completion": Verb("completion", "Print the completion script for bash, zsh or fish."),

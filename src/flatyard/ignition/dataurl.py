@@ -20,6 +20,7 @@ _NEVER_COMPRESSIBLE = 40  # an empty gzip member alone takes 20 bytes, 28 in bas
 _SECOND_WORTH = 1024  # bytes; shorter configuration is larger than the reference's no more often without it
 _SMALL = 2000  # bytes; for so many, zlib's memory level 5 has room for every symbol, so nothing gets larger
 _BASE64_PREFIX = "data:;base64,"
+_FIRST_PIECE, _LARGEST_PIECE = 1 << 10, 1 << 20
 _TOKEN = r"[!#-'*+\-.0-9A-Z^-~]"
 _DATA = pattern(r"[!$-;=?-Z_a-z~]*")
 _BASE64 = pattern(r"[A-Za-z0-9+/=\n]*")
@@ -89,27 +90,37 @@ def decompress(data: bytes, *, limit: int = 1 << 30) -> bytes:
     """
     if not data:
         raise GzipError("EOF")
-    pieces = []
-    while data:
-        if not data.startswith(b"\x1f\x8b"):
+    rest, pieces = memoryview(data), []
+    while rest:
+        if rest[:2] != b"\x1f\x8b":
             raise GzipError("gzip: invalid header")
-        data, piece = _decompress_member(data, limit)
+        size, piece = _decompress_member(rest, limit)
+        rest = rest[size:]
         limit -= len(piece)
         pieces.append(piece)
     return b"".join(pieces)
 
 
-def _decompress_member(data: bytes, limit: int) -> tuple[bytes, bytes]:
+def _decompress_member(data: memoryview, limit: int) -> tuple[int, bytes]:
+    """The first member: how many bytes of `data` it takes, and what is in it.
+
+    Fed by pieces that grow, because what a piece has beyond the member is copied: a million empty members in
+    one piece would be copied a million times.
+    """
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        piece = unpacker.decompress(data, limit + 1)
-    except zlib.error as problem:
-        raise GzipError(f"gzip: invalid data ({problem})") from None
-    if len(piece) > limit:
-        raise GzipError("gzip: more data than allowed")
+    found, position, size = bytearray(), 0, _FIRST_PIECE
+    while not unpacker.eof and position < len(data):
+        try:
+            found += unpacker.decompress(data[position : position + size], limit + 1 - len(found))
+        except zlib.error as problem:
+            raise GzipError(f"gzip: invalid data ({problem})") from None
+        if len(found) > limit:
+            raise GzipError("gzip: more data than allowed")
+        position += size
+        size = min(2 * size, _LARGEST_PIECE)
     if not unpacker.eof:
         raise GzipError("unexpected EOF")
-    return unpacker.unused_data, piece
+    return min(position, len(data)) - len(unpacker.unused_data), bytes(found)
 
 
 def decode(url: str) -> bytes:
