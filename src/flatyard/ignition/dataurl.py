@@ -92,7 +92,7 @@ def decompress(data: bytes, *, limit: int = 1 << 30) -> bytes:
         raise GzipError("EOF")
     rest, pieces = memoryview(data), []
     while rest:
-        if rest[:2] != b"\x1f\x8b":
+        if bytes(rest[:2]) != b"\x1f\x8b":
             raise GzipError("gzip: invalid header")
         size, piece = _decompress_member(rest, limit)
         rest = rest[size:]
