@@ -82,6 +82,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tiers")
     group.addoption("--tier", action="append", choices=ORDER, help="run this tier; default: fast")
     group.addoption(
+        "--fuzz-seconds",
+        type=int,
+        default=0,
+        help="guided fuzzing for so long in all, in the fast tier (tests/fuzz); default: only its corpus",
+    )
+    group.addoption(
         "--every-tier-runs",
         action="store_true",
         help="fail when a tier has tests, its preflight says that it can run, and none of them ran",
