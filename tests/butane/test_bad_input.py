@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
+from resource import RLIMIT_AS, setrlimit
 
 import pytest
+from click.testing import CliRunner
 
 from flatyard.butane import LocalEntry, LocalFileError, Translation, translate
 from flatyard.butane.files import FilesDir
 from flatyard.cli.files_dir import DiskFiles
+from flatyard.cli.main import cli
 
 HEAD = "variant: flatcar\nversion: 1.1.0\n"
 MB = 1 << 20
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def outcome(text: str | bytes, files: FilesDir | None = None) -> Translation:
@@ -295,10 +302,10 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_an_error_at_the_tre
     )
 
 
-def test_what_is_no_file_in_a_tree_is_an_error_and_is_never_opened(tmp_path):
+def test_what_is_no_file_in_a_tree_is_an_error_and_is_never_opened(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         listener.bind("socket")
     made = outcome(f"{HEAD}storage: {{trees: [{{local: .}}]}}\n", DiskFiles(tmp_path))
     assert [e.message for e in made.report] == ["trees may only contain files, directories, and symlinks"] * 2
@@ -342,3 +349,34 @@ def test_a_local_path_with_characters_that_no_path_has(tmp_path):
     for local in ('"a\\0b"', "x" * 5000, '"' + "../" * 2000 + '"'):
         made = outcome(file_with(local, "local"), DiskFiles(tmp_path))
         assert len(made.report) == 1
+
+
+# ---- as a command
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff", b"\0", b"a: \x1b", b"- " * 1000, b'"\\e[31m": 1', b'version: "\\e[2J"']
+)
+@pytest.mark.parametrize("options", [[], ["--raw-errors"], ["--check", "--strict", "--pretty"]])
+def test_the_command_ends_in_a_sentence_that_steers_no_terminal(text, options):
+    done = CliRunner().invoke(cli, ["butane", *options], input=text, prog_name="flatyard")
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1
+    assert done.stderr.strip()
+    assert "\x1b" not in done.output
+
+
+@pytest.mark.parametrize("args", [["/dev/zero"], ["-"]])
+def test_the_command_keeps_to_its_memory(args):
+    """Of an endless file it reads 100 MB, and of as many lines it makes no list."""
+    command = [sys.executable, "-m", "flatyard", "butane", *args]
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        command,
+        input=b"\n" * 100 * MB,
+        capture_output=True,
+        check=False,
+        env=env,
+        preexec_fn=lambda: setrlimit(RLIMIT_AS, (800 * MB, 800 * MB)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error translating config: ")

@@ -8,13 +8,20 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
+import subprocess
+import sys
 from base64 import b64encode
 from dataclasses import replace
+from pathlib import Path
+from resource import RLIMIT_AS, setrlimit
 
 import pytest
+from click.testing import CliRunner
 
 from flatyard import ignition
 from flatyard.butane import translate
+from flatyard.cli.main import cli
 from flatyard.ignition import dataurl, fetch, resolve, tree
 from flatyard.ignition.apply import ApplyError, apply
 from flatyard.ignition.merge import merge
@@ -26,6 +33,7 @@ from flatyard.ignition.types import Config, HttpHeader, KernelArguments, Partiti
 from flatyard.ignition.unitfile import parse_unit
 from flatyard.ignition.validate import validate
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 MB = 1 << 20
 VERSION = '"ignition":{"version":"3.4.0"}'
 
@@ -349,3 +357,93 @@ def test_users_without_a_free_number_are_refused():
     users = [ignition.user(name) for name in ("a", "b", "c")]
     with pytest.raises(ApplyError, match=r"c: useradd: no UID is free \(exit status 4\)"):
         apply(ignition.config(users=users), root)
+
+
+# ---- as commands
+
+
+HOSTILE: dict[str, bytes] = {
+    "nothing": b"",
+    "NULs": b"\0" * 1000,
+    "UTF-16": f"{{{VERSION}}}".encode("utf-16"),
+    "no UTF-8": document('"x":"') + b"\xff",
+    "deep lists": b"[" * 100_000,
+    "deep unknown": document('"x":' + "[" * 300 + "]" * 300),
+    "deep wrong": document('"storage":' + "[" * 300 + "]" * 300),
+    "escapes for a terminal": document(
+        '"\\u001b[31m\\u009b1m":"\\u001b]0;x\\u0007","storage":{"files":[{"path":"\\u001b[2J"}]}'
+    ),
+    "half a surrogate pair": document('"\\ud800":1,"passwd":{"users":[{"name":"\\ud800"}]}'),
+    "many findings": document(",".join(f'"k{n}":1' for n in range(3000))),
+    "a wrong base64": document('"storage":{"files":[{"path":"/a","contents":{"source":"data:;base64,a"}}]}'),
+    "a wrong gzip": document(
+        '"storage":{"files":[{"path":"/a","contents":{"source":"data:,a","compression":"gzip"}}]}'
+    ),
+    "a long path": document(json.dumps({"storage": {"files": [{"path": "/a" * 5000}]}})[1:-1]),
+    "a NUL in a path": document(
+        '"storage":{"files":[{"path":"/a\\u0000"}],"links":[{"path":"/b","target":"\\u0000"}]}'
+    ),
+    "an odd user": document('"passwd":{"users":[{"name":"a:b\\nroot","groups":["x"]}]}'),
+    "out of the root": document(
+        '"storage":{"links":[{"path":"/a","target":"/b"},{"path":"/b/c","target":"../../../.."}]}'
+    ),
+}
+COMMANDS = (["validate"], ["show"], ["fit", "--limit", "100"], ["merge", "FILE"], ["apply"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_command_ends_in_a_sentence(tmp_path, name, command):
+    file, root = tmp_path / "x.ign", tmp_path / "root"
+    file.write_bytes(HOSTILE[name])
+    root.mkdir()
+    verb, *rest = [str(file) if word == "FILE" else word for word in command]
+    more = [str(root)] if verb == "apply" else []
+    done = CliRunner().invoke(cli, ["ignition", verb, *rest, str(file), *more], prog_name="flatyard")
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    assert done.exit_code in (0, 1)
+    assert done.exit_code == 0 or done.output.strip()
+    assert "\x1b" not in done.output and "\x9b" not in done.output
+    assert [path.name for path in tmp_path.iterdir() if path not in (file, root)] == []
+
+
+def run(*args: str, text: bytes, megabytes: int) -> subprocess.CompletedProcess[bytes]:
+    """The command as a process that gets no more address space than this."""
+
+    def confine() -> None:
+        setrlimit(RLIMIT_AS, (megabytes * MB, megabytes * MB))
+
+    command = [sys.executable, "-m", "flatyard", *args]
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, input=text, capture_output=True, check=False, env=env, preexec_fn=confine)
+
+
+def packed(count: int) -> bytes:
+    files = [replace(ignition.file(f"/{n}", ""), contents=bomb(200 * MB)) for n in range(count)]
+    return ignition.encode(ignition.config(files=files))
+
+
+@pytest.mark.parametrize(
+    ("args", "text", "code"),
+    [
+        (["validate", "-"], packed(9), 0),
+        (["show", "-"], packed(9), 0),
+        (["validate", "-"], document('"x":[' + "[]," * (5 * MB) + "[]]"), 1),
+        (["validate", "/dev/zero"], b"", 1),
+        (["show", "-"], document('"x":"' + "\\n" * (7 * MB) + '"'), 0),
+    ],
+)
+def test_commands_keep_to_their_memory(args, text, code):
+    done = run("ignition", *args, text=text, megabytes=512)
+    assert done.returncode == code, done.stderr[-2000:]
+    assert b"Traceback" not in done.stderr
+
+
+def test_apply_keeps_to_its_memory(tmp_path):
+    """A file of 300 MB is refused, one of 200 is written."""
+    done = run("ignition", "apply", "-", str(tmp_path), text=packed(1), megabytes=1024)
+    assert (done.returncode, (tmp_path / "0").stat().st_size) == (0, 200 * MB)
+    large = ignition.config(files=[replace(ignition.file("/1", ""), contents=bomb(300 * MB))])
+    done = run("ignition", "apply", "-", str(tmp_path), text=ignition.encode(large), megabytes=1024)
+    assert done.returncode == 1
+    assert b"more data than allowed" in done.stderr and b"Traceback" not in done.stderr
