@@ -22,6 +22,8 @@ class Minor:
     """Tag of the sandbox image."""
     containerd: str
     """The oldest containerd minor that its kubelet works with."""
+    cni: str
+    """The release of the CNI plugins in its image."""
 
     @property
     def newest(self) -> str:
@@ -29,11 +31,16 @@ class Minor:
         return self.patches[-1]
 
 
+# Kubernetes' own build/dependencies.yaml tests with 1.6.2, 1.7.1, 1.8.0 and 1.9.1, in this order. 1.6.0 to 1.8.0 have
+# CVE-2025-67499 (portmap's nftables rules match any destination address), and the plugins' interface is containerd's
+# matter, not the kubelet's: so all four bring the newest of these.
+_CNI = "v1.9.1"
+
 MINORS = (
-    Minor("v1.33", ("v1.33.6", "v1.33.13"), "3.10", "1.6"),
-    Minor("v1.34", ("v1.34.0", "v1.34.2", "v1.34.3", "v1.34.4"), "3.10.1", "1.6"),
-    Minor("v1.35", ("v1.35.4",), "3.10.1", "1.7"),
-    Minor("v1.36", ("v1.36.1", "v1.36.3"), "3.10.2", "2.0"),
+    Minor("v1.33", ("v1.33.6", "v1.33.13"), "3.10", "1.6", _CNI),
+    Minor("v1.34", ("v1.34.0", "v1.34.2", "v1.34.3", "v1.34.4"), "3.10.1", "1.6", _CNI),
+    Minor("v1.35", ("v1.35.4",), "3.10.1", "1.7", _CNI),
+    Minor("v1.36", ("v1.36.1", "v1.36.3"), "3.10.2", "2.0", _CNI),
 )
 
 
@@ -47,6 +54,11 @@ def minor(version: str) -> Minor:
         why=f"flatyard supports the newest four minors: {', '.join(row.name for row in MINORS)}",
         next=f"set spec.kubernetes.version, for example {MINORS[1].newest}",
     )
+
+
+def cni_version(version: str) -> str:
+    """The CNI plugins' release (`v1.9.1`) in the image of a Kubernetes version; raises Refused for others."""
+    return minor(version).cni
 
 
 def known() -> tuple[str, ...]:
