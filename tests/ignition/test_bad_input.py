@@ -229,6 +229,12 @@ def test_a_url_of_megabytes_is_judged(name):
     outcome(document(f'"storage":{{"files":[{{"path":"/a","contents":{{"source":{source}}}}}]}}'))
 
 
+def test_a_long_text_is_escaped_piece_by_piece():
+    """All at once it took ten times its memory."""
+    data = b"ab\n%~" * MB
+    assert dataurl.escape(data) == "ab%0A%25~" * MB
+
+
 def test_a_hundred_megabytes_are_no_config():
     assert outcome(b" " * (100 * MB)).report[0].message == "not a config (longer than 16777216 bytes)"
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from flatyard.decode.node import BOOL, LIMITS, NULL, NUMBER, STR, Limits, Node, Reading, Unreadable, text_of
 
@@ -38,7 +40,7 @@ class _Scanner:
         self._at = 0
         self._count = 0
         self._depth = 0
-        self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._lines = array("Q", _line_starts(text))
 
     def document(self) -> Node:
         """The value, with nothing behind it."""
@@ -154,3 +156,11 @@ class _Scanner:
 
     def _error(self, what: str, allowed: str = "") -> Unreadable:
         return Unreadable(f"not JSON: {what}", *self._place(self._at), allowed)
+
+
+def _line_starts(text: str) -> Iterator[int]:
+    yield 0
+    start = text.find("\n") + 1
+    while start:
+        yield start
+        start = text.find("\n", start) + 1

@@ -27,7 +27,7 @@ _BASE64 = pattern(r"[A-Za-z0-9+/=\n]*")
 _TYPES = "text|image|audio|video|application|message|multipart"
 _MEDIA = pattern(rf"(?:(?:{_TYPES}){_TOKEN}*|[xX]-{_TOKEN}*)/{_TOKEN}*")
 _TOKENS = pattern(f"{_TOKEN}+")
-_PARAMETER = pattern(rf'(?s){_TOKEN}+=(?:"(?:[^"\\]|\\.)*"|{_TOKEN}+)')
+_PARAMETER = pattern(rf'(?s){_TOKEN}+=(?:"(?:[^"\\]++|\\.)*+"|{_TOKEN}+)')
 _ESCAPE_TAIL = pattern(r"(?s)%(?![0-9A-Fa-f]{2})([0-9A-Fa-f]?)(.?)")
 
 
@@ -37,7 +37,10 @@ class DataUrlError(ValueError):
 
 def escape(data: bytes) -> str:
     """Percent escapes: everything but ASCII letters, digits and ``-_.!~*'()``."""
-    return "".join(map(_ESCAPED.__getitem__, data))
+    if len(data) <= _LARGEST_PIECE:
+        return "".join(map(_ESCAPED.__getitem__, data))
+    starts = range(0, len(data), _LARGEST_PIECE)  # what is joined is a list first, of eight bytes for each
+    return "".join(escape(data[start : start + _LARGEST_PIECE]) for start in starts)
 
 
 def encode(data: bytes) -> str:
