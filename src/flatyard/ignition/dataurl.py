@@ -16,8 +16,9 @@ from flatyard.ignition.types import Resource
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
 _ESCAPED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
 _GZIP_PENALTY = len("gzip")
+_GZIP_FRAME = 10 + 8  # bytes of header and trailer
 _NEVER_COMPRESSIBLE = 40  # an empty gzip member alone takes 20 bytes, 28 in base64, 36 with the prefix
-_SECOND_WORTH = 1024  # bytes; shorter configuration is larger than the reference's no more often without it
+_LONG = 2000  # bytes; from here on more is tried, because shorter text is not larger than the reference's without
 _SMALL = 2000  # bytes; for so many, zlib's memory level 5 has room for every symbol, so nothing gets larger
 _BASE64_PREFIX = "data:;base64,"
 _FIRST_PIECE, _LARGEST_PIECE = 1 << 10, 1 << 20
@@ -54,29 +55,40 @@ def inline(data: bytes | str) -> Resource:
     `compression` is always set, because a child config that leaves it out would inherit its parent's.
     """
     raw = data.encode() if isinstance(data, str) else data
-    escaped, encoded = _escaped_length(raw), _encoded_length(raw)
+    escaped, encoded = _escaped_length(raw), _encoded_length(len(raw))
     plain = min(escaped, encoded)
     if plain > _NEVER_COMPRESSIBLE:
-        packed = compress(raw)
-        if _encoded_length(packed) + _GZIP_PENALTY < plain:
-            return Resource("gzip", (), "data:" + _base64_form(packed))
+        usual = _zlib(raw, zlib.Z_DEFAULT_STRATEGY)
+        if _encoded_length(len(usual) + _GZIP_FRAME) + _GZIP_PENALTY < plain:
+            return Resource("gzip", (), "data:" + _base64_form(_gzip(raw, _smallest(raw, usual))))
     return Resource("", (), "data:" + (_base64_form(raw) if encoded < escaped else "," + escape(raw)))
 
 
 def compress(data: bytes) -> bytes:
-    """gzip at the best level with a fixed header: no time, no name, unknown system.
+    """gzip with a fixed header: no time, no name, unknown system.
 
-    The better of two of zlib's strategies: text that repeats in small steps, such as a manifest, gets a tenth
-    smaller with the second.
+    The smallest of what zlib and libdeflate make of it, at levels that take no longer than zlib's best: either
+    alone is larger than Go's best now and then, both together almost never.
     """
-    body = _deflate(data, zlib.Z_DEFAULT_STRATEGY)
-    if len(data) >= _SECOND_WORTH:
-        body = min(body, _deflate(data, zlib.Z_FILTERED), key=len)
+    return _gzip(data, _smallest(data, _zlib(data, zlib.Z_DEFAULT_STRATEGY)))
+
+
+def _smallest(data: bytes, usual: bytes) -> bytes:
+    """A deflate stream; `usual` is zlib's."""
+    from deflate import deflate_compress  # many a short command compresses nothing
+
+    if len(data) < _LONG:
+        return min(usual, bytes(deflate_compress(data, 9)), key=len)
+    tries = (usual, bytes(deflate_compress(data, 10)), _zlib(data, zlib.Z_FILTERED))
+    return min(tries, key=len)
+
+
+def _gzip(data: bytes, body: bytes) -> bytes:
     trailer = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
     return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff" + body + trailer
 
 
-def _deflate(data: bytes, strategy: int) -> bytes:
+def _zlib(data: bytes, strategy: int) -> bytes:
     memory = 9 if len(data) > _SMALL else 5
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, memory, strategy)
     return packer.compress(data) + packer.flush()
@@ -141,7 +153,7 @@ def decode(url: str) -> bytes:
 
 
 def _shortest_plain(data: bytes) -> str:
-    return _base64_form(data) if _encoded_length(data) < _escaped_length(data) else "," + escape(data)
+    return _base64_form(data) if _encoded_length(len(data)) < _escaped_length(data) else "," + escape(data)
 
 
 def is_base64(url: str) -> bool:
@@ -159,8 +171,9 @@ def _escaped_length(data: bytes) -> int:
     return len(",") + len(data) + 2 * len(data.translate(None, _UNRESERVED))
 
 
-def _encoded_length(data: bytes) -> int:
-    return len(";base64,") + (len(data) + 2) // 3 * 4
+def _encoded_length(size: int) -> int:
+    """Of the base64 form of so many bytes."""
+    return len(";base64,") + (size + 2) // 3 * 4
 
 
 def _base64_form(data: bytes) -> str:
