@@ -69,7 +69,7 @@ def _documents(text: str, limits: Limits) -> Iterator[Node]:
     builder = _Builder(limits)
     try:
         for event in events(text):
-            done = builder.take(event)
+            done = builder.scalar(event) if isinstance(event, ev.ScalarEvent) else builder.take(event)
             if done is not None:
                 yield done
     except ReaderError as error:
@@ -86,11 +86,7 @@ def _documents(text: str, limits: Limits) -> Iterator[Node]:
 
 def events(text: str) -> Iterator[ev.Event]:
     """libyaml's events for a text. Raises YAMLError."""
-    parser = CParser(text)
-    while parser.check_event():
-        event = parser.get_event()
-        assert event is not None
-        yield event
+    return iter(CParser(text).get_event, None)
 
 
 def _code(character: object) -> int:
@@ -117,13 +113,13 @@ class _Builder:
         self._open: list[_Open] = []
         self._anchors: dict[str, _Anchored] = {}
         self._count = 0
+        self._room = limits.depth
+        self._children: list[Node] = []
 
     def take(self, event: ev.Event) -> Node | None:
-        """A whole document's Node when this event ends one."""
-        if isinstance(event, ev.ScalarEvent):
-            return self._scalar(event)
+        """A whole document's Node when this event, any but a scalar, ends one."""
         if isinstance(event, ev.CollectionStartEvent):
-            self._start(event)
+            self._start(event, is_list=isinstance(event, ev.SequenceStartEvent))
         elif isinstance(event, ev.CollectionEndEvent):
             return self._end()
         elif isinstance(event, ev.AliasEvent):
@@ -132,29 +128,44 @@ class _Builder:
             self._anchors.clear()
         return None
 
-    def _scalar(self, event: ev.ScalarEvent) -> Node | None:
-        line, column = _place(event)
-        self._grow(1, 1, line, column)
-        plain = not event.tag and not event.style
-        node = Node("scalar", line, column, event.value, event.tag or "", plain, event.style in ("|", ">"))
-        return self._finish(node, event.anchor, 1, 1)
+    def scalar(self, event: ev.ScalarEvent) -> Node | None:
+        """The same for a scalar; most events are one, so little else is called for it."""
+        mark = event.start_mark
+        assert mark is not None, "libyaml marks every event"
+        line, column = mark.line + 1, mark.column + 1
+        tag, style = event.tag, event.style
+        node = Node("scalar", line, column, event.value, tag or "", not (tag or style), style in ("|", ">"))
+        self._count += 1
+        if self._count > self._limits.nodes or not self._room:
+            self._grow(0, 1, line, column)
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(node, 1, 1)
+        if not self._open:
+            return node
+        self._children.append(node)
+        return None
 
-    def _start(self, event: ev.CollectionStartEvent) -> None:
+    def _start(self, event: ev.CollectionStartEvent, *, is_list: bool) -> None:
         line, column = _place(event)
-        is_list = isinstance(event, ev.SequenceStartEvent)
-        self._open.append(_Open(event.anchor, event.tag or "", is_list, line, column, self._count))
+        frame = _Open(event.anchor, event.tag or "", is_list, line, column, self._count)
+        self._open.append(frame)
+        self._children = frame.children
+        self._room -= 1
         self._grow(1, 0, line, column)
         if event.anchor:
             self._anchors.pop(event.anchor, None)
 
     def _end(self) -> Node | None:
         frame = self._open.pop()
+        self._room += 1
+        children = frame.children
         if frame.is_list:
-            node = Node("list", frame.line, frame.column, tag=frame.tag, items=tuple(frame.children))
+            node = Node("list", frame.line, frame.column, "", frame.tag, False, False, tuple(children))
         else:
-            pairs = tuple(zip(frame.children[::2], frame.children[1::2], strict=True))
-            node = Node("map", frame.line, frame.column, tag=frame.tag, entries=pairs)
-        return self._finish(node, frame.anchor, self._count - frame.count, frame.height + 1)
+            pairs = tuple(zip(children[::2], children[1::2], strict=True))
+            node = Node("map", frame.line, frame.column, "", frame.tag, False, False, (), pairs)
+        height = frame.height or min(1, len(children))
+        return self._finish(node, frame.anchor, self._count - frame.count, height + 1)
 
     def _alias(self, event: ev.AliasEvent) -> Node | None:
         line, column = _place(event)
@@ -181,6 +192,9 @@ class _Builder:
             self._anchors[anchor] = _Anchored(node, size, height)
         if not self._open:
             return node
-        self._open[-1].children.append(node)
-        self._open[-1].height = max(self._open[-1].height, height)
+        frame = self._open[-1]
+        self._children = frame.children
+        self._children.append(node)
+        if height > frame.height:
+            frame.height = height
         return None
