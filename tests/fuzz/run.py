@@ -51,7 +51,11 @@ def cache(target: str) -> Path:
 
 
 def instrumented() -> tuple[Any, dict[str, Any]]:
-    """atheris, and the names of targets.py with everything that they call counted."""
+    """atheris, and the names of targets.py with everything that they call counted.
+
+    Nothing of flatyard may be imported before: what is loaded already is not counted.
+    """
+    assert not any(name.startswith("flatyard.") for name in sys.modules)
     try:
         import atheris
     except ModuleNotFoundError:
@@ -107,6 +111,7 @@ def lay_out(target: str, folder: Path) -> None:
 
 def fuzz(target: str, seconds: int, seed: int) -> None:
     """Never returns: libFuzzer ends the process, with 0 where nothing was found."""
+    loaded = instrumented()
     kept, found, golden = cache(target), cache(f"found-{target}"), cache(f"golden-{target}")
     for folder in (kept, found):
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,12 +124,11 @@ def fuzz(target: str, seconds: int, seed: int) -> None:
         "print_final_stats": 1,
     }
     arguments = [f"-{name}={value}" for name, value in options.items()]
-    libfuzzer(target, [*arguments, *map(str, (kept, CORPUS / target, golden))])
+    libfuzzer(target, [*arguments, *map(str, (kept, CORPUS / target, golden))], *loaded)
 
 
-def libfuzzer(target: str, arguments: list[str]) -> None:
+def libfuzzer(target: str, arguments: list[str], atheris: Any, names: dict[str, Any]) -> None:
     """Hands the process over. Its first argument is how libFuzzer calls itself when it merges."""
-    atheris, names = instrumented()
     structured = {"custom_mutator": mutator(atheris, target)} if target in ("butane", "ignition") else {}
     limits = [f"-max_len={LONGEST}", f"-timeout={SECONDS_FOR_ONE}", f"-rss_limit_mb={MEMORY_MB}"]
     itself = f"{sys.executable} {HERE / 'run.py'} {target} {HAND_OVER}"
@@ -151,7 +155,7 @@ def merge(target: str) -> None:
 def main() -> None:
     if HAND_OVER in sys.argv:
         at = sys.argv.index(HAND_OVER)
-        return libfuzzer(sys.argv[at - 1], sys.argv[at + 1 :])
+        return libfuzzer(sys.argv[at - 1], sys.argv[at + 1 :], *instrumented())
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -85,3 +85,4 @@ def fuzz(target: str, seconds: int) -> None:
         again = f"\nagain: {sys.executable} {HERE / 'run.py'} {target} {written[1]}" if written else ""
         pytest.fail(f"{end}{again}", pytrace=False)
     assert re.search(r"^Done [1-9]\d* runs", done.stdout, re.MULTILINE), end
+    assert re.search(r"INITED cov: [1-9]", done.stdout), f"no coverage guides it\n{end}"
