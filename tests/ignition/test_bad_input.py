@@ -350,6 +350,16 @@ def test_a_tree_may_be_deeper_than_python_s_stack():
     assert root.listdir("/") == ("etc",)
 
 
+def test_very_many_units_that_are_turned_off():
+    """For each, all of the unit directory was looked through for links to it."""
+    units = [
+        ignition.unit(f"u{n}.service", "[Install]\nWantedBy=a.target\n", enabled=False) for n in range(5000)
+    ]
+    root = Tree()
+    apply(ignition.config(units=units), root)
+    assert root.get("/etc/systemd/system/u4999.service") is not None
+
+
 def test_users_without_a_free_number_are_refused():
     """This was a StopIteration."""
     root = Tree(

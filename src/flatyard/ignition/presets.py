@@ -28,9 +28,10 @@ def preset_lines(units: tuple[Unit, ...], root: Root) -> tuple[str, ...]:
             if instance is not None:
                 entry[2].append(instance)
     lines = []
+    links = _Links(root)
     for key in sorted(wanted, key=str.encode):
         word, name, instances = wanted[key]
-        if word == "disable" and (instances or not _disable(root, name)):
+        if word == "disable" and (instances or not _disable(root, name, links)):
             continue
         lines.append(f"{word} {name} {' '.join(instances)}" if instances else f"{word} {name}")
     return tuple(lines)
@@ -45,7 +46,7 @@ def split_instance(name: str) -> tuple[str, str | None]:
     return f"{prefix}@.{suffix}", instance
 
 
-def is_enabled(root: Root, name: str) -> bool:
+def is_enabled(root: Root, name: str, links: _Links | None = None) -> bool:
     """Whether `systemctl is-enabled` succeeds: enabled, an alias, static or indirect."""
     path = find_unit(root, name)
     if path is None or _is_masked(root, path):
@@ -56,7 +57,7 @@ def is_enabled(root: Root, name: str) -> bool:
     options = [o.name for o in _options(root, path) if o.section == "Install"]
     if not any(option in _INSTALLING for option in options):
         return True
-    return options == ["Also"] or any(True for _ in _links_to(root, name))
+    return options == ["Also"] or bool((links or _Links(root)).to(name))
 
 
 def find_unit(root: Root, name: str) -> str | None:
@@ -73,17 +74,17 @@ def find_unit(root: Root, name: str) -> str | None:
     return None
 
 
-def _disable(root: Root, name: str) -> bool:
-    if "@" in name or not is_enabled(root, name):
+def _disable(root: Root, name: str, links: _Links) -> bool:
+    if "@" in name or not is_enabled(root, name, links):
         return False
-    for link in tuple(_links_to(root, name)):
+    for link in links.to(name):
         root.remove(link)
     path = find_unit(root, name)
     also = (
         [o.value for o in _options(root, path) if (o.section, o.name) == ("Install", "Also")] if path else []
     )
     for other in " ".join(also).split():
-        for link in tuple(_links_to(root, other)):
+        for link in links.to(other):
             root.remove(link)
     return True
 
@@ -100,8 +101,24 @@ def _options(root: Root, path: str) -> tuple[Option, ...]:
         return ()
 
 
-def _links_to(root: Root, name: str) -> Iterator[str]:
-    """Links that `systemctl enable` of a unit would have made."""
+class _Links:
+    """Links that `systemctl enable` would have made, by the units they enable; looked for once, for any number."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._found: dict[str, list[str]] | None = None
+
+    def to(self, name: str) -> list[str]:
+        """Those of one unit that are still there."""
+        if self._found is None:
+            self._found = {}
+            for unit, path in _links(self._root):
+                self._found.setdefault(unit, []).append(path)
+        return [path for path in self._found.get(name, ()) if self._root.lstat(path) is not None]
+
+
+def _links(root: Root) -> Iterator[tuple[str, str]]:
+    """Units with the links to them."""
     if root.lstat(UNIT_DIRECTORY) is None:
         return
     for entry in root.listdir(UNIT_DIRECTORY):
@@ -109,16 +126,17 @@ def _links_to(root: Root, name: str) -> Iterator[str]:
         node = root.lstat(path)
         if node is None:
             continue
-        if node.kind is NodeKind.LINK and entry != name and posixpath.basename(node.target) == name:
-            yield path
+        unit = posixpath.basename(node.target)
+        if node.kind is NodeKind.LINK and entry != unit:
+            yield unit, path
         if node.kind is NodeKind.DIRECTORY and entry.endswith(_LINK_DIRECTORIES):
-            yield from _links_in(root, path, name)
+            yield from _links_in(root, path)
 
 
-def _links_in(root: Root, directory: str, name: str) -> Iterator[str]:
+def _links_in(root: Root, directory: str) -> Iterator[tuple[str, str]]:
     for entry in root.listdir(directory):
         path = posixpath.join(directory, entry)
         node = root.lstat(path)
-        is_link = node is not None and node.kind is NodeKind.LINK
-        if is_link and node and name in (entry, posixpath.basename(node.target)):
-            yield path
+        if node is not None and node.kind is NodeKind.LINK:
+            for unit in dict.fromkeys((entry, posixpath.basename(node.target))):
+                yield unit, path
