@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flatyard.butane import source
-from flatyard.butane.quadlets import extension_problem, template_of
 from flatyard.butane.versions import Version
 from flatyard.ignition.report import Entry, Path, error, warning
 
@@ -99,6 +98,8 @@ def _check_texts(entry: source.Unit | source.Dropin, at: Path, found: list[Entry
 
 
 def _check_quadlet(quadlet: source.Quadlet, at: Path, found: list[Entry]) -> None:
+    from flatyard.butane.quadlets import extension_problem, template_of  # few configs have any
+
     problem = extension_problem(quadlet.name)
     if problem:
         found.append(error(problem, (*at, "name")))

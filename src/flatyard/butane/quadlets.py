@@ -34,8 +34,6 @@ def add_quadlets(
     config: Config, quadlets: tuple[source.Quadlet, ...], files: FilesDir | None, origins: Origins
 ) -> tuple[Config, tuple[Entry, ...]]:
     """The config with the quadlets' files and links; findings by YAML path."""
-    if not quadlets:
-        return config, ()
     writer = _Writer(Nodes(config), files, origins)
     for index, quadlet in enumerate(quadlets):
         writer.quadlet(quadlet, ("systemd", "quadlets", index))

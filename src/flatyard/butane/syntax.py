@@ -37,7 +37,7 @@ def parse(text: bytes | str) -> Node:
         except UnicodeDecodeError as problem:
             raise YamlError(_encoding_problem(problem)) from None
     text = text.removeprefix("\ufeff")
-    if _DIRECTIVE.match(text, 0, _DIRECTIVE_WITHIN):
+    if "%YAML" in text[:_DIRECTIVE_WITHIN] and _DIRECTIVE.match(text, 0, _DIRECTIVE_WITHIN):
         raise YamlError("yaml: found incompatible YAML document")
     reading = read(text, "", LIMITS)
     if reading.documents:

@@ -13,20 +13,15 @@ from flatyard.base.values import dataclass, replace
 from flatyard.butane import source
 from flatyard.butane.check import check
 from flatyard.butane.files import NO_FILES_DIR, FilesDir, LocalFileError, inside
-from flatyard.butane.mounts import mount_unit
 from flatyard.butane.origins import Origins
 from flatyard.butane.places import placed
-from flatyard.butane.quadlets import add_quadlets
 from flatyard.butane.reading import read_common, read_config
 from flatyard.butane.resources import Resources
 from flatyard.butane.syntax import YamlError, parse
-from flatyard.butane.trees import add_trees
-from flatyard.butane.unused import unused_keys
 from flatyard.butane.versions import VERSIONS, Version
 from flatyard.decode.node import Node
 from flatyard.ignition import encode, encode_pretty, spec, types
 from flatyard.ignition.duplicates import duplicates
-from flatyard.ignition.merge import merge
 from flatyard.ignition.report import Entry, Path, error, is_fatal
 from flatyard.ignition.types import Config, Systemd
 from flatyard.ignition.validate import problems
@@ -80,7 +75,7 @@ def _translate_text(text: bytes | str, files: FilesDir | None) -> Translation:
         return Translation(None, error=f"Error unmarshaling yaml: {problem}")
     if not variant:
         return Translation(None, error="error parsing variant; must be specified")
-    if not spec.is_version(name):
+    if name not in VERSIONS and not spec.is_version(name):
         return Translation(None, error="error parsing version; must be a valid semver")
     version = VERSIONS.get(name) if variant == VARIANT else None
     if version is None:
@@ -90,8 +85,14 @@ def _translate_text(text: bytes | str, files: FilesDir | None) -> Translation:
         config, is_whole = read_config(root, version)
     except YamlError as problem:
         return Translation(None, error=str(problem))
-    unused = () if is_whole else unused_keys(config, root, version)
+    unused = () if is_whole else _unused_keys(config, root, version)
     return _translate(config, unused, root, version, files)
+
+
+def _unused_keys(config: source.Config, root: Node, version: Version) -> tuple[Entry, ...]:
+    from flatyard.butane.unused import unused_keys
+
+    return unused_keys(config, root, version)
 
 
 def _translate(
@@ -146,10 +147,8 @@ class _Builder:
             systemd=_EMPTY.systemd if self.written.systemd is _UNWRITTEN.systemd else self.systemd(),
         )
         config = self.with_mount_units(config)
-        config, tree_findings = add_trees(config, self.written.storage.trees, self.files, self.origins)
-        config, quadlet_findings = add_quadlets(
-            config, self.written.systemd.quadlets, self.files, self.origins
-        )
+        config, tree_findings = self.with_trees(config)
+        config, quadlet_findings = self.with_quadlets(config)
         return config, (*self.resources.found, *tree_findings, *quadlet_findings)
 
     def ignition(self) -> types.Ignition:
@@ -285,11 +284,34 @@ class _Builder:
         contents = self.resources.text(dropin.contents, dropin.contents_local, at, at)
         return types.Dropin(contents, dropin.name)
 
+    # What few configs have is imported by those alone: a module takes as long as a small file.
+
+    def with_trees(self, config: Config) -> tuple[Config, tuple[Entry, ...]]:
+        """The trees' files and links added; findings by YAML path."""
+        trees = self.written.storage.trees
+        if not trees:
+            return config, ()
+        from flatyard.butane.trees import add_trees
+
+        return add_trees(config, trees, self.files, self.origins)
+
+    def with_quadlets(self, config: Config) -> tuple[Config, tuple[Entry, ...]]:
+        """The quadlets' files and links added; findings by YAML path."""
+        quadlets = self.written.systemd.quadlets
+        if not quadlets:
+            return config, ()
+        from flatyard.butane.quadlets import add_quadlets
+
+        return add_quadlets(config, quadlets, self.files, self.origins)
+
     def with_mount_units(self, config: Config) -> Config:
         """Generated units come first; what the user writes about one of them is laid over it."""
         written = self.written.storage
         if not written.filesystems:
             return config
+        from flatyard.butane.mounts import mount_unit
+        from flatyard.ignition.merge import merge
+
         units = []
         for index, filesystem in enumerate(written.filesystems):
             if filesystem.with_mount_unit:

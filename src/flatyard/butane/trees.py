@@ -22,8 +22,6 @@ def add_trees(
     config: Config, trees: tuple[source.Tree, ...], files: FilesDir | None, origins: Origins
 ) -> tuple[Config, tuple[Entry, ...]]:
     """The config with the trees' files and links; findings by YAML path."""
-    if not trees:
-        return config, ()
     if files is None:
         return config, (error(NO_FILES_DIR, ("storage", "trees", 0)),)
     copier = _Copier(Nodes(config), files, origins)

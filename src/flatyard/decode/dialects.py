@@ -68,12 +68,21 @@ def integer(text: str) -> int | None:
     """An integer as Go reads it in YAML: decimal, 0x, 0b, 0o or leading-zero octal, ``_`` between digits."""
     if len(text) > _DIGITS or text[:1] == "_":
         return None
+    if text.isascii() and text.isdigit():
+        return _digits(text)
     match = _INT.fullmatch(text.replace("_", ""))
     if not match:
         return None
     sign, *digits = match.groups()
     value = next(int(found, base) for found, base in zip(digits, _BASES, strict=True) if found)
     return -value if sign == "-" else value
+
+
+def _digits(text: str) -> int | None:
+    """Octal behind a zero, without the expression for every other form."""
+    if text[0] != "0" or text == "0":
+        return int(text)
+    return None if text.strip("01234567") else int(text, 8)
 
 
 def number(text: str) -> int | float | None:
