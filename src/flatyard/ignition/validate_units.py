@@ -71,7 +71,7 @@ def _invalid(problem: UnitError, at: Path) -> Entry:
 def _check_instances(systemd: Systemd, texts: list[_Text], found: list[Entry]) -> None:
     parsed = {unit.name: text for unit, text in zip(systemd.units, texts, strict=True)}
     for index, unit in enumerate(systemd.units):
-        match = _INSTANCE.fullmatch(unit.name) if unit.enabled else None
+        match = _INSTANCE.fullmatch(unit.name) if unit.enabled and "@" in unit.name else None
         template = f"{match[1]}@.service" if match else ""
         text = parsed.get(template)
         if isinstance(text, frozenset) and "Install" not in text:
