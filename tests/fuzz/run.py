@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
 PACKAGES = ("flatyard.butane", "flatyard.decode", "flatyard.ignition")
 LONGEST = 2048
-SECONDS_FOR_ONE = 20
+SECONDS_FOR_ONE = 60
 MEMORY_MB = 2048
 HAND_OVER = "--libfuzzer"
 """What follows are libFuzzer's own arguments."""

@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from resource import RLIMIT_AS, setrlimit
 
@@ -264,13 +266,15 @@ def test_as_much_of_anything_as_is_read(piece):
 # ---- what unpacks
 
 
+@cache
 def bomb(size: int) -> Resource:
     packed = gzip.compress(b"\0" * size, mtime=0)
     return Resource("gzip", (), "data:;base64," + b64encode(packed).decode())
 
 
-def test_a_gzip_bomb_is_neither_shown_nor_applied():
-    config = ignition.config(files=[replace(ignition.file("/a", ""), contents=bomb(300 * MB))])
+def test_a_gzip_bomb_is_neither_shown_nor_applied(monkeypatch):
+    monkeypatch.setattr(fetch, "INLINE_LIMIT", 50 * MB)
+    config = ignition.config(files=[replace(ignition.file("/a", ""), contents=bomb(70 * MB))])
     text = ignition.encode(config)
     assert len(text) < MB and outcome(text).is_valid
     assert any("cannot be read: gzip: more data than allowed" in line for line in show(config))
@@ -434,32 +438,34 @@ def run(*args: str, text: bytes, megabytes: int) -> subprocess.CompletedProcess[
     return subprocess.run(command, input=text, capture_output=True, check=False, env=env, preexec_fn=confine)
 
 
-def packed(count: int) -> bytes:
-    files = [replace(ignition.file(f"/{n}", ""), contents=bomb(200 * MB)) for n in range(count)]
+def packed(size: int, count: int) -> bytes:
+    files = [replace(ignition.file(f"/{n}", ""), contents=bomb(size * MB)) for n in range(count)]
     return ignition.encode(ignition.config(files=files))
 
 
-@pytest.mark.parametrize(
-    ("args", "text", "code"),
-    [
-        (["validate", "-"], packed(9), 0),
-        (["show", "-"], packed(9), 0),
-        (["validate", "-"], document('"x":[' + "[]," * (5 * MB) + "[]]"), 1),
-        (["validate", "/dev/zero"], b"", 1),
-        (["show", "-"], document('"x":"' + "\\n" * (7 * MB) + '"'), 0),
-    ],
-)
-def test_commands_keep_to_their_memory(args, text, code):
-    done = run("ignition", *args, text=text, megabytes=512)
+LARGE: dict[str, tuple[list[str], Callable[[], bytes], int]] = {
+    "bombs validated": (["validate", "-"], lambda: packed(200, 3), 0),
+    "bombs shown": (["show", "-"], lambda: packed(200, 3), 0),
+    "lists of nothing": (["validate", "-"], lambda: document('"x":[' + "[]," * (5 * MB) + "[]]"), 1),
+    "an endless file": (["validate", "/dev/zero"], lambda: b"", 1),
+    "a long text": (["show", "-"], lambda: document('"x":"' + "\\n" * (7 * MB) + '"'), 0),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_commands_keep_to_their_memory(name):
+    args, make, code = LARGE[name]
+    done = run("ignition", *args, text=make(), megabytes=512)
     assert done.returncode == code, done.stderr[-2000:]
     assert b"Traceback" not in done.stderr
 
 
 def test_apply_keeps_to_its_memory(tmp_path):
     """A file of 300 MB is refused, one of 200 is written."""
-    done = run("ignition", "apply", "-", str(tmp_path), text=packed(1), megabytes=1024)
+    done = run("ignition", "apply", "-", str(tmp_path), text=packed(200, 1), megabytes=1024)
     assert (done.returncode, (tmp_path / "0").stat().st_size) == (0, 200 * MB)
-    large = ignition.config(files=[replace(ignition.file("/1", ""), contents=bomb(300 * MB))])
-    done = run("ignition", "apply", "-", str(tmp_path), text=ignition.encode(large), megabytes=1024)
+    other = tmp_path / "other"
+    other.mkdir()
+    done = run("ignition", "apply", "-", str(other), text=packed(300, 1), megabytes=1024)
     assert done.returncode == 1
     assert b"more data than allowed" in done.stderr and b"Traceback" not in done.stderr
