@@ -27,6 +27,7 @@ _CORE_BOOLS = _TRUE | _FALSE
 _OLD_BOOLS = {word: True for base in ("y", "yes", "on") for word in (base, base.title(), base.upper())} | {
     word: False for base in ("n", "no", "off") for word in (base, base.title(), base.upper())
 }
+_ALL_BOOLS = _CORE_BOOLS | _OLD_BOOLS
 _FLOAT = pattern(r"(?a)[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,6})?")
 _INT = pattern(r"(?a)([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _BASES = (16, 2, 8, 10)
@@ -170,7 +171,7 @@ def _butane_text(node: Node) -> str:
 
 
 def _butane_truth(node: Node) -> bool:
-    table = _CORE_BOOLS | _OLD_BOOLS if node.plain else _CORE_BOOLS
+    table = _ALL_BOOLS if node.plain else _CORE_BOOLS
     if not (node.plain or node.tag == BOOL) or node.raw not in table:
         raise Mismatch("true or false")
     return table[node.raw]
