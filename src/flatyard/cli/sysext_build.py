@@ -125,13 +125,13 @@ def _released(
 ) -> Binaries:
     import asyncio
 
-    from flatyard.sysext.release import Release
+    from flatyard.sysext.release import CNI_PLUGINS, KUBERNETES, Release
 
     talk = talk_of()
-    given = {name: url for name, url in urls.items() if url}
     if not signed:
         talk.say(f"{talk.style('warning:', 'warning')} signatures are not checked, only sums")
-    release = Release(**given, signed=signed, say=talk.say)
+    base, cni = urls["base_url"] or KUBERNETES, urls["cni_url"] or CNI_PLUGINS
+    release = Release(base_url=base, cni_url=cni, signed=signed, say=talk.say)
     return asyncio.run(release.binaries(version, plugins, arch))
 
 

@@ -60,12 +60,20 @@ def transfer_name(version: str) -> str:
 
 def transfer_conf(version: str, base: str = BAKERY) -> str:
     """The sysupdate definition that follows the patches of one minor version and of no other."""
-    pattern = f"{EXTENSION}-{minor_of(version)}.@v-%a.raw"
+    return _transfer(EXTENSION, f"{EXTENSION}-{minor_of(version)}.@v-%a.raw", base)
+
+
+def extension_conf(extension: str, base: str = BAKERY) -> str:
+    """The sysupdate definition that follows every version of an extension, also over minors."""
+    return _transfer(extension, f"{extension}-@v-%a.raw", base)
+
+
+def _transfer(extension: str, pattern: str, base: str) -> str:
     return (
         "[Transfer]\nVerify=false\n\n"
-        f"[Source]\nType=url-file\nPath={base}/{EXTENSION}/\nMatchPattern={pattern}\n\n"
-        f"[Target]\nInstancesMax={INSTANCES}\nType=regular-file\nPath={IMAGE_FOLDER}\n"
-        f"CurrentSymlink={IMAGE_LINK}\nMatchPattern={pattern}\n"
+        f"[Source]\nType=url-file\nPath={base}/{extension}/\nMatchPattern={pattern}\n\n"
+        f"[Target]\nInstancesMax={INSTANCES}\nType=regular-file\nPath=/opt/extensions/{extension}\n"
+        f"CurrentSymlink=/etc/extensions/{extension}.raw\nMatchPattern={pattern}\n"
     )
 
 
