@@ -78,10 +78,27 @@ async def _until_gone(follow: object, places: Places) -> Event | None:
         event = await follow.until_done()
         if not event.done:
             return event
-    while look(places.run)[1]:
+    run, living = look(places.run)
+    while living:
         await asyncio.sleep(0.05)
+        living = look(places.run)[1]
+    if run is not None:
+        await _ended(run.pid)
     await remove_leftovers(places)
     return event
+
+
+async def _ended(pid: int) -> None:
+    """Wait until a process that has let go of the cluster has ended, which takes it a moment."""
+    import asyncio
+    import os
+
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _only_simulated(name: str, yes: bool) -> None:

@@ -19,7 +19,9 @@ _GZIP_PENALTY = len("gzip")
 _GZIP_FRAME = 10 + 8  # bytes of header and trailer
 _NEVER_COMPRESSIBLE = 40  # an empty gzip member alone takes 20 bytes, 28 in base64, 36 with the prefix
 _SHORT = 640  # bytes; below, zlib alone was larger than the reference on 2 of 4,600 samples of configuration
-_LONG = 2000  # bytes; from here on more is tried, because shorter text is not larger than the reference's without
+_LONG = (
+    2000  # bytes; from here on more is tried, because shorter text is not larger than the reference's without
+)
 _SMALL = 2000  # bytes; for so many, zlib's memory level 5 has room for every symbol, so nothing gets larger
 _BASE64_PREFIX = "data:;base64,"
 _FIRST_PIECE, _LARGEST_PIECE = 1 << 10, 1 << 20

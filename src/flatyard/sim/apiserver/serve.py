@@ -70,12 +70,19 @@ async def serve(
     server: ASGIApp = ApiServer(api, token=token, version=version, wall=lambda seconds: seconds * speed)
     if around is not None:
         server = around(server)
+    return await serve_app(server, certificate=certificate, key=key, port=port, speed=speed)
+
+
+async def serve_app(
+    app: ASGIApp, *, certificate: Path, key: Path, port: int = 0, speed: float = 1.0
+) -> Server:
+    """Serve any application on 127.0.0.1 with TLS; as `serve` for the rest."""
     # With its protocol named, asyncio sets TCP_NODELAY: else each answer waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((ADDRESS, port))
     config = uvicorn.Config(
-        server,
+        app,
         lifespan="off",
         log_config=None,
         log_level="critical",
