@@ -1,0 +1,301 @@
+"""A cluster's network: one bridge on this machine, with a range of addresses that nothing else uses.
+
+The bridge carries its cluster's id as its alias, so it is found when every file is gone. Machines get their
+addresses from `FIRST_MACHINE` on; the first is the bridge's own, the second the endpoint's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TypedDict
+
+from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Network, Rejected, Transient
+from flatyard.clouds.local import loops
+from flatyard.clouds.local.commands import attempt, run
+from flatyard.clouds.local.folders import ClusterFolder, NetworkFile, clusters, held, make_private
+from flatyard.clouds.local.settings import PREFIX, LocalSettings
+from flatyard.model.cluster import Cluster
+from flatyard.model.cluster import Network as Ranges
+
+FIRST_MACHINE = 10
+"""Its host number, and those after it, belong to machines."""
+FORWARD = "net/ipv4/ip_forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A range that is in use, and by whom."""
+
+    range: IPv4Network
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface of this machine."""
+
+    name: str
+    alias: str = ""
+    names: tuple[str, ...] = field(default=())
+
+
+def bridge_of(ref: ClusterRef) -> str:
+    """The bridge's name unless the cluster file gives one: at most 15 characters, as the kernel wants it."""
+    return f"fy{ref.id[-10:].lower()}"
+
+
+def folder_of(settings: LocalSettings, ref: ClusterRef) -> ClusterFolder:
+    return ClusterFolder(settings.home / ref.id.lower())
+
+
+async def ensure(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> Network:
+    """The cluster's bridge, made if it is not there (a reboot of this machine takes it away).
+
+    Raises Rejected when its name or its range is somebody else's.
+    """
+    make_private(settings.home)
+    async with held(settings.home / "lock"):
+        folder = folder_of(settings, ref)
+        found = folder.network()
+        if found is None:
+            found = await _plan(settings, ref, cluster)
+            make_private(folder.path)
+            folder.write_network(found)
+        await _make(found)
+    return shown(found)
+
+
+def shown(network: NetworkFile) -> Network:
+    """The network as the engine knows it."""
+    return Network(network.bridge, (network.cidr,), {}, (), network.cidr)
+
+
+async def _plan(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> NetworkFile:
+    local = cluster.spec.cloud.local
+    bridge = (local.bridge if local else "") or bridge_of(ref)
+    if bridge in {link.name for link in await links()}:
+        await _check_owner(bridge, ref.id)
+    cidr = choose(settings.pool, cluster.spec.network, await _taken(settings, ref, cluster))
+    hosts = IPv4Network(cidr)
+    return NetworkFile(
+        cluster_id=ref.id,
+        cluster_name=ref.name,
+        bridge=bridge,
+        cidr=cidr,
+        gateway=str(hosts[1]),
+        endpoint=str(hosts[2]),
+        nat=settings.nat,
+        **_before(settings),
+    )
+
+
+class _Before(TypedDict):
+    restore: Mapping[str, str]
+    loops: tuple[int, ...]
+
+
+def _before(settings: LocalSettings) -> _Before:
+    """What this machine was like before its first cluster: the others remember it."""
+    for other in clusters(settings.home):
+        network = other.network()
+        if network is not None:
+            return {"restore": network.restore, "loops": network.loops}
+    return {"restore": {FORWARD: _sysctl(FORWARD)}, "loops": loops.present()}
+
+
+def choose(pool: str, ranges: Ranges, taken: Iterable[Taken]) -> str:
+    """The range that the cluster file gives, else the first free one of the pool.
+
+    Raises Rejected, with the owner, when the given one is in use, or when the pool is.
+    """
+    used = tuple(taken)
+    if ranges.nodes != Ranges().nodes:
+        given = ipaddress.ip_network(ranges.nodes)
+        owner = _owner(given, used)
+        if owner:
+            raise Rejected(
+                f"the range {given} is in use: {owner}", next="give another one as spec.network.nodes"
+            )
+        return str(given)
+    for part in IPv4Network(pool).subnets(new_prefix=max(PREFIX, IPv4Network(pool).prefixlen)):
+        if not _owner(part, used):
+            return str(part)
+    raise Rejected(
+        f"the pool {pool} has no free /{PREFIX}: {used[0].range} belongs to {used[0].owner}",
+        next="give a range as spec.network.nodes, or another pool as FLATYARD_LOCAL_POOL",
+    )
+
+
+def _owner(wanted: object, taken: tuple[Taken, ...]) -> str:
+    if not isinstance(wanted, IPv4Network):
+        return "only IPv4 ranges can be used here"
+    return next((f"{t.range}, {t.owner}" for t in taken if t.range.overlaps(wanted)), "")
+
+
+async def _taken(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> tuple[Taken, ...]:
+    found = [
+        Taken(IPv4Network(cluster.spec.network.pods), "this cluster's pods"),
+        Taken(IPv4Network(cluster.spec.network.services), "this cluster's services"),
+    ]
+    for other in clusters(settings.home):
+        network = other.network()
+        if network and network.cluster_id != ref.id:
+            found.append(Taken(IPv4Network(network.cidr), f"cluster {network.cluster_name} of this machine"))
+    routes = json.loads(await run("ip", "-j", "-4", "route", "show", "table", "all") or "[]")
+    return (*found, *_routes(routes))
+
+
+def _routes(routes: list[dict[str, str]]) -> Iterator[Taken]:
+    for route in routes:
+        with suppress(ValueError):  # "default" is no range
+            yield Taken(IPv4Network(route["dst"], strict=False), f"routed to {route.get('dev', 'nowhere')}")
+
+
+def free_address(network: NetworkFile, used: Iterable[str]) -> str:
+    """The lowest address that no machine has. Raises Rejected when there is none."""
+    taken = {IPv4Address(address) for address in used}
+    hosts = IPv4Network(network.cidr)
+    for number in range(FIRST_MACHINE, hosts.num_addresses - 1):
+        if hosts[number] not in taken:
+            return str(hosts[number])
+    raise Rejected(
+        f"{network.cidr} has no address left for another machine",
+        next="give a larger range as spec.network.nodes",
+    )
+
+
+# ---- what the kernel has
+
+
+async def links() -> tuple[Link, ...]:
+    """All interfaces, with the aliases that tell whose they are."""
+    rows = json.loads(await run("ip", "-j", "link", "show") or "[]")
+    return tuple(Link(r["ifname"], r.get("ifalias", ""), tuple(r.get("altnames", ()))) for r in rows)
+
+
+def alias(cluster_id: str) -> str:
+    return f"{TAG_CLUSTER}={cluster_id}"
+
+
+async def bridges(cluster_id: str) -> tuple[str, ...]:
+    """Bridges that say they are the cluster's."""
+    return tuple(link.name for link in await links() if link.alias == alias(cluster_id))
+
+
+async def _check_owner(bridge: str, cluster_id: str) -> None:
+    found = next((link for link in await links() if link.name == bridge), None)
+    if found is None or found.alias == alias(cluster_id):
+        return
+    raise Rejected(
+        f"there is an interface {bridge} already, and it is not this cluster's"
+        + (f" ({found.alias})" if found.alias else ""),
+        next=f"give another name as spec.cloud.local.bridge; ip addr show {bridge} tells what it is",
+    )
+
+
+async def _make(network: NetworkFile) -> None:
+    """Make the bridge, or what is missing of it. IPv6 stays off it: nobody would know its addresses."""
+    name, prefix = network.bridge, IPv4Network(network.cidr).prefixlen
+    if name not in await bridges(network.cluster_id):
+        await _check_owner(name, network.cluster_id)
+        mac = _mac(network.cluster_id)
+        await run("ip", "link", "add", name, "address", mac, "type", "bridge", "forward_delay", "0")
+        await run("ip", "link", "set", name, "alias", alias(network.cluster_id), "addrgenmode", "none")
+    await run("ip", "addr", "replace", f"{network.gateway}/{prefix}", "dev", name)
+    await run("ip", "link", "set", name, "up")
+    if network.nat:
+        await _translate(network)
+
+
+def _mac(text: str) -> str:
+    """An address of the locally administered kind; a bridge without one takes another with each machine."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+# ---- the way out
+
+
+def table_of(bridge: str) -> str:
+    """The nft table that translates a bridge's addresses."""
+    return f"flatyard_{bridge}".replace("-", "_")
+
+
+async def _translate(network: NetworkFile) -> None:
+    """Let machines reach the outside through this one."""
+    table = table_of(network.bridge)
+    await run("nft", "add", "table", "ip", table)
+    await run("nft", "flush", "table", "ip", table)
+    chain = "{ type nat hook postrouting priority srcnat ; }"
+    await run("nft", f"add chain ip {table} out {chain}")
+    await run(
+        "nft", f'add rule ip {table} out ip saddr {network.cidr} oifname != "{network.bridge}" masquerade'
+    )
+    _write_sysctl(FORWARD, "1")
+
+
+def _sysctl(name: str) -> str:
+    return Path("/proc/sys", name).read_text().strip()
+
+
+def _write_sysctl(name: str, value: str) -> None:
+    if _sysctl(name) != value:
+        Path("/proc/sys", name).write_text(value)
+
+
+async def delete(settings: LocalSettings, ref: ClusterRef) -> None:
+    """Remove the bridge, the rules and the cluster's folder. Raises Transient while machines are in it."""
+    folder = folder_of(settings, ref)
+    if not settings.home.is_dir():
+        return
+    async with held(settings.home / "lock"):
+        left = folder.folders()
+        if left:
+            raise Transient(f"the network of {ref.name} is in use by {', '.join(f.id for f in left)}")
+        network = folder.network()
+        for name in sorted({*await bridges(ref.id), *((network.bridge,) if network else ())}):
+            await _unmake(name, ref.id)
+        if network is not None:
+            _restore(settings, network)
+        if folder.path.exists():
+            await run("rm", "-rf", "--one-file-system", "--", str(folder.path))
+        _remove_empty(settings.home)
+
+
+async def _unmake(bridge: str, cluster_id: str) -> None:
+    if shutil.which("nft"):
+        await attempt("nft", "delete", "table", "ip", table_of(bridge))
+    if bridge in await bridges(cluster_id):
+        await run("ip", "link", "delete", bridge)
+
+
+def _restore(settings: LocalSettings, network: NetworkFile) -> None:
+    """Put kernel settings and loop devices back, once no other cluster needs them."""
+    others = [other.network() for other in clusters(settings.home)]
+    rest = [other for other in others if other and other.cluster_id != network.cluster_id]
+    if not any(other.nat for other in rest):
+        _put_back(network.restore)
+    if not rest:
+        loops.restore(network.loops)
+
+
+def _put_back(values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        _write_sysctl(name, value)
+
+
+def _remove_empty(home: Path) -> None:
+    """Leave no directory behind; another cluster's files keep it."""
+    if [entry.name for entry in home.iterdir()] == ["lock"]:
+        (home / "lock").unlink()
+        with suppress(OSError):  # somebody makes a cluster at this moment, or others keep things beside
+            home.rmdir()
+            home.parent.rmdir()

@@ -1,0 +1,80 @@
+"""The command line of one machine's container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from flatyard.clouds.local.commands import ENVIRONMENT
+from flatyard.clouds.local.folders import MachineFile
+
+REBOOTED = 133
+"""systemd-nspawn's exit code when the machine asked to be started again (with --keep-unit)."""
+DEVICES = ("/dev/kmsg", "/dev/fuse", "/dev/loop-control")
+LEGACY = ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgroup_hierarchy=0")
+"""What systemd 256 and later must be told before it boots on cgroup v1."""
+RUN = Path("/run/systemd/nspawn")
+
+
+def environment() -> Mapping[str, str]:
+    """Kernel settings of the network are the container's own and may be written; all others are this machine's."""
+    return {**ENVIRONMENT, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_LOG_LEVEL": "notice"}
+
+
+def command(
+    machine: MachineFile,
+    root: Path,
+    groups: Iterable[Path],
+    nodes: Iterable[tuple[Path, str]],
+    *,
+    unified: bool,
+) -> tuple[str, ...]:
+    """Starts the container in its groups, and makes it die with its supervisor.
+
+    No machined and no scope unit: the machine needs no systemd on this host. All capabilities, since it runs its own
+    containers; those that this host's root lacks, it lacks too.
+    """
+    mover = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
+    devices = [f"--bind={path}" for path in DEVICES if Path(path).exists()]
+    devices += [f"--bind={node}:{place}" for node, place in nodes]
+    return (
+        "/bin/sh",
+        "-c",
+        mover,
+        "sh",
+        *map(str, groups),
+        "--",
+        "setpriv",
+        "--pdeathsig=KILL",
+        "systemd-nspawn",
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        f"--machine={machine.id}",
+        f"--hostname={machine.name}",
+        f"--directory={root}",
+        "--boot",
+        "--capability=all",
+        "--system-call-filter=add_key keyctl bpf",
+        f"--network-bridge={machine.bridge}",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        "--console=read-only",
+        *devices,
+        *(() if unified else LEGACY),
+    )
+
+
+def veth(instance: str) -> str:
+    """The alternative name that nspawn gives the machine's cable on this side."""
+    return f"vb-{instance}"
+
+
+def leftovers(instance: str, root: Path) -> tuple[Path, ...]:
+    """What nspawn keeps outside of the machine's folder, which stays when it is killed."""
+    places = [RUN / "propagate" / instance, RUN / "unix-export" / instance]
+    if root.exists():
+        found = root.stat()
+        places.append(RUN / "locks" / f"inode-{found.st_dev}:{found.st_ino}")
+    return tuple(places)

@@ -1,0 +1,174 @@
+"""What this machine lacks to be a cloud, and the one command that installs it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.cloud import ImageQuery
+from flatyard.clouds.local import ignition_build, rootfs, stand_in
+from flatyard.clouds.local.commands import is_root
+from flatyard.clouds.local.facts import FACTS
+from flatyard.clouds.local.images import images
+from flatyard.clouds.local.settings import LocalSettings, architecture
+from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
+from flatyard.model.machines import LocalMachine
+
+TOOLS: Mapping[str, str] = {
+    "systemd-nspawn": "systemd-container",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "useradd": "passwd",
+}
+"""Commands that machines need, and the Debian packages that bring them."""
+_NAT = {"nft": "nftables"}
+_STAND_IN = {"mmdebstrap": "mmdebstrap"}
+_IGNITION = {"gcc": "gcc libc6-dev libblkid-dev"}
+DISK = 2 << 30
+"""Bytes that one machine takes on disk, images and logs included."""
+BUILDS = 6 << 30
+"""Bytes that building the stand-in and Ignition takes, Go's caches included."""
+_KERNEL = {
+    "overlay": Path("/sys/module/overlay"),
+    "squashfs": Path("/sys/module/squashfs"),
+    "loop": Path("/sys/module/loop"),
+    "br_netfilter": Path("/proc/sys/net/bridge"),
+}
+_PATH = "spec.cloud.local"
+
+
+def problems(
+    settings: LocalSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
+) -> tuple[Problem, ...]:
+    """Everything that is missing at once."""
+    return (
+        *_root(),
+        *_tools(settings),
+        *_kernel(),
+        *_room(settings, cluster, deployments),
+        *_image(settings, cluster),
+        *_names(cluster),
+        *_endpoint(cluster),
+    )
+
+
+def _root() -> Iterator[Problem]:
+    if not is_root():
+        yield _error("real machines on this machine need root; run the same command with sudo")
+
+
+def _tools(settings: LocalSettings) -> Iterator[Problem]:
+    wanted = {**TOOLS, **(_NAT if settings.nat else {})}
+    if not settings.image and not stand_in.place(settings.cache).exists():
+        wanted |= _STAND_IN
+    if not ignition_build.place(settings.cache).exists():
+        wanted |= _IGNITION
+        if shutil.which("go") is None:
+            yield _error(
+                "Ignition must be built once, and there is no go; install Go 1.24 or newer (go.dev/dl)"
+            )
+    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool) is None}
+    if missing:
+        packages = " ".join(dict.fromkeys(" ".join(missing.values()).split()))
+        yield _error(f"there is no {', '.join(missing)}; {install(packages)}")
+
+
+def install(packages: str) -> str:
+    """The command that installs Debian packages here, or what to look for elsewhere."""
+    if shutil.which("apt-get"):
+        return f"sudo apt-get install --no-install-recommends {packages}"
+    return f"install what Debian calls {packages}"
+
+
+def _kernel() -> Iterator[Problem]:
+    """A kernel with modules loads them when they are needed; one without has them built in, or has them not."""
+    known = Path("/proc/filesystems").read_text().split()
+    modules = Path("/lib/modules", Path("/proc/sys/kernel/osrelease").read_text().strip()).is_dir()
+    for name, place in _KERNEL.items():
+        if name not in known and not place.exists() and not modules:
+            yield _error(f"this kernel has no {name}")
+
+
+def _room(
+    settings: LocalSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+) -> Iterator[Problem]:
+    sizes = list(_sizes(cluster, deployments))
+    memory = sum(size.memory_mb for size in sizes)
+    there = _memory_mb()
+    if memory > there:
+        yield _warning(
+            f"its {len(sizes)} machines may use {memory} MB together, and this machine has {there} MB"
+        )
+    wanted, free = DISK * len(sizes), rootfs.size(settings.home)
+    if wanted > free:
+        yield _error(
+            f"{len(sizes)} machines take about {wanted >> 30} GiB below {settings.home}; {free >> 30} GiB are free"
+        )
+    if not ignition_build.place(settings.cache).exists() and rootfs.size(settings.cache) < BUILDS:
+        yield _error(
+            f"building takes {BUILDS >> 30} GiB below {settings.cache}; FLATYARD_CACHE names another place"
+        )
+
+
+def _sizes(cluster: Cluster, deployments: tuple[MachineDeployment, ...]) -> Iterator[LocalMachine]:
+    spec, short = cluster.spec, {pool.name for pool in cluster.spec.workers}
+    counted = [(spec.control_plane.machine, spec.control_plane.replicas)]
+    counted += [(pool.machine, pool.replicas) for pool in spec.workers]
+    for deployment in deployments:
+        if deployment.metadata.name not in short:
+            value = deployment.spec.template.spec.provider_spec.value
+            counted.append((value.cloud_provider_spec, deployment.spec.replicas))
+    for machine, replicas in counted:
+        size = machine if isinstance(machine, LocalMachine) else LocalMachine()
+        yield from [size] * replicas
+
+
+def _memory_mb() -> int:
+    line = Path("/proc/meminfo").read_text().splitlines()[0]
+    return int(line.split()[1]) // 1024
+
+
+def _image(settings: LocalSettings, cluster: Cluster) -> Iterator[Problem]:
+    flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
+    baked = kubernetes.version if kubernetes.flavor == "image" else None
+    if baked:
+        what = "images with Kubernetes baked in cannot be had on this machine"
+        yield Problem(Severity.ERROR, None, "spec.kubernetes.flavor", what, "sysext", "sysext")
+        return
+    if settings.image and not rootfs.is_tree(Path(settings.image)):
+        yield _error(
+            f"{settings.image} is no root tree; FLATYARD_LOCAL_IMAGE names a directory that holds usr/"
+        )
+    elif not images(settings, ImageQuery(flatcar.channel, flatcar.version, arch=architecture())):
+        what = f"there is no Flatcar {flatcar.version} here, only a {stand_in.TITLE}"
+        yield Problem(Severity.ERROR, None, "spec.flatcar.version", what, stand_in.VERSION, stand_in.VERSION)
+
+
+def _names(cluster: Cluster) -> Iterator[Problem]:
+    rule = FACTS.instance_name
+    for path, name in (
+        ("metadata.name", cluster.name),
+        *((f"spec.workers[{number}]", pool.name) for number, pool in enumerate(cluster.spec.workers)),
+    ):
+        if not rule.fits(f"{name}-xxxxx-xxxxx"):
+            what = f"machines named after {name!r} cannot be called so here"
+            yield Problem(Severity.ERROR, None, path, what, rule.allowed)
+
+
+def _endpoint(cluster: Cluster) -> Iterator[Problem]:
+    kind = cluster.spec.endpoint.kind
+    if kind not in (None, "lb"):
+        what = f"the endpoint of a local cluster is a load balancer on its bridge, not {kind}"
+        yield Problem(Severity.ERROR, None, "spec.endpoint.kind", what, "lb", "lb")
+
+
+def _error(what: str) -> Problem:
+    return Problem(Severity.ERROR, None, _PATH, what)
+
+
+def _warning(what: str) -> Problem:
+    return Problem(Severity.WARNING, None, _PATH, what)
