@@ -12,6 +12,7 @@ import click
 from flatyard.base.errors import Exit, Failed, Severity
 from flatyard.cli.options import common, output, talk_of
 from flatyard.cli.sysext_build import ARCHITECTURES, build_command
+from flatyard.cli.sysext_images import images_command
 from flatyard.cli.sysext_serve import mirror_command, serve_command
 from flatyard.ignition.report import visible
 
@@ -278,5 +279,6 @@ def print_feed(written: Written, folder: str, form: str) -> None:
         talk.next((f"flatyard sysext feed {folder} --base URL", "writes them"))
 
 
+command.add_command(images_command)
 command.add_command(mirror_command)
 command.add_command(serve_command)

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ from flatyard.sysext.versions import cni_version
 RECORD = "build.json"
 _FORMAT = 1
 """Counted up when the way of compiling changes in a way that recipes do not show."""
+_HOSTS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _WAIT = 0.5
 _LISTED = 8
 
@@ -79,6 +81,16 @@ class Compiled:
 def cache_folder() -> Path:
     """`$FLATYARD_CACHE`, by default `~/.cache/flatyard`."""
     return Path(os.environ.get("FLATYARD_CACHE") or Path.home() / ".cache/flatyard")
+
+
+def host_arch() -> str:
+    """This machine's architecture, as Go and Kubernetes name it. Raises Refused for one that nothing is built for."""
+    machine = platform.machine().lower()
+    if machine not in _HOSTS:
+        raise Refused(
+            f"nothing is compiled for {machine}", why="only for amd64 and arm64", next="name one of them"
+        )
+    return _HOSTS[machine]
 
 
 def binaries(version: str, arch: str, *, say: Say = _silent, watch: Watch = _unwatched) -> Binaries:
