@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatyard import ignition
-from flatyard.ignition.apply import ApplyError, apply
+from flatyard.ignition.apply import MOST_ACCOUNTS, ApplyError, apply
 from flatyard.ignition.fetch import FetchError, fetch_all, remote_resources
 from flatyard.ignition.tree import Node, NodeKind, RootError, Tree
 from flatyard.ignition.types import HttpHeader
@@ -136,3 +136,10 @@ def test_account_files_that_a_config_spoils_do_not_stop_the_stage():
     apply(config, tree)
     assert tree.text("/etc/group") == "wheel:x:10:core\nbroken\n::\ncore:x:1000:\n"
     assert tree.text("/etc/passwd") == "core\ncore:x:y:z\n:\ncore:x:1000:1000::/home/core:/bin/sh\n"
+
+
+def test_more_accounts_than_a_machine_has_are_refused():
+    """Found by fuzzing: each account reads the account files as a whole, so very many took hours."""
+    users = tuple(ignition.User(name=f"u{number}") for number in range(MOST_ACCOUNTS + 1))
+    with pytest.raises(ApplyError, match="passwd: 2001 users and groups are more than 2000"):
+        apply(ignition.config(users=users), Tree())

@@ -21,6 +21,8 @@ from flatyard.ignition.types import Config, Directory, File, Link, Owner, Resour
 
 RESULT_FILE = "/etc/.ignition-result.json"
 NO_BLOBS = Fetched({})
+MOST_ACCOUNTS = 2_000
+"""Users and groups of one config; each is looked up in the account files as a whole, as `useradd` does."""
 _UNCHANGED = 0xFFFFFFFF  # ids have 32 bits on the way to the kernel, where all ones leave the owner
 _Entry = Directory | File | Link
 
@@ -81,6 +83,9 @@ class _Stage:
     # accounts
 
     def passwd(self, config: Config) -> None:
+        declared = len(config.passwd.groups) + len(config.passwd.users)
+        if declared > MOST_ACCOUNTS:
+            raise ApplyError(f"{declared} users and groups are more than {MOST_ACCOUNTS}", "passwd")
         for group in config.passwd.groups:
             with _about(group.name):
                 self.accounts.ensure_group(group)
