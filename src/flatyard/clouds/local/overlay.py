@@ -145,66 +145,6 @@ if [ -e $given ]; then cat $given; else echo 'version = 2'; fi >$made
 grep -q "$section" $made || echo '[plugins."io.containerd.grpc.v1.cri"]' >>$made
 sed -i "/$section/a restrict_oom_score_adj = true" $made
 """
-_CONTAINERD_DROPIN}))
-    return config(files=files, units=units)
-
-
-def _script(name: str, text: str) -> File:
-    return file(f"{FOLDER}/{name}", text, mode=0o755)
-
-
-def _unit(name: str, before: str) -> Unit:
-    head = _EARLY.format(f"{name} of a container", f"sysinit.target {before} kubelet.service")
-    text = head + _ONESHOT.format(f"{FOLDER}/{name}") + _WANTED
-    return unit(f"flatyard-local-{name}.service", text, enabled=True)
-
-
-def _network_files(place: Surroundings) -> list[File]:
-    prefix = ipaddress.ip_network(place.cidr).prefixlen
-    network = (
-        f"[Match]\nName=host0\n\n[Network]\nAddress={place.address}/{prefix}\nGateway={place.gateway}\n"
-        "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
-    )
-    hosts = f"127.0.0.1 localhost\n::1 localhost\n{place.address} {place.name}\n"
-    if place.endpoint:
-        hosts += " ".join(place.endpoint) + "\n"
-    return [
-        file("/etc/systemd/network/10-host0.network", network, overwrite=True),
-        file("/etc/hosts", hosts, overwrite=True),
-        file("/etc/resolv.conf", f"nameserver {place.gateway}\n", overwrite=True),
-    ]
-
-
-def _kubelet(place: Surroundings) -> dict[str, object]:
-    wanted = {key: value for key, value in SHARED_DISK.items() if key not in place.kubelet_keys}
-    if not place.unified:
-        wanted["failCgroupV1"] = False
-    if place.swap:
-        wanted["failSwapOn"] = False
-    return wanted
-
-
-def _tunables() -> str:
-    lines = ["set -e", "mkdir -p /run/flatyard-local/sysctl", "cd /run/flatyard-local/sysctl"]
-    for key, value in TUNABLES.items():
-        name = key.replace("/", ".")
-        lines.append(f"echo {value} >{name}; mount --bind {name} /proc/sys/{key}")
-    return "\n".join(lines) + "\n"
-
-
-_MOUNTS = "mount --make-rshared /\n"
-_READ_WRITE = 'for d in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$d" || true; done\n'
-_CRI = '[plugins."io.containerd.grpc.v1.cri"]'
-_CONTAINERD = f"""\
-set -e
-given={layout.CONTAINERD_CONFIG} made=/run/flatyard-local/containerd.toml
-mkdir -p /run/flatyard-local
-if [ -e $given ]; then cat $given; else echo 'version = 2'; fi >$made
-grep -qF '{_CRI}' $made || echo '{_CRI}' >>$made
-awk '{{ print }} index($0, "{_CRI.replace('"', chr(92) + '"')}") == 1 {{ print "restrict_oom_score_adj = true" }}' \\
-  $made >$made.new
-mv $made.new $made
-"""
 _CONTAINERD_DROPIN = f"""\
 [Service]
 ExecStartPre=/bin/sh {FOLDER}/containerd
