@@ -62,13 +62,15 @@ class _Order:
 
 @dataclass(slots=True)
 class Keeper:
-    """One simulated cluster's engine, kept running. `seams.on_step` must be `keeper.on_step`."""
+    """One cluster's engine, kept running. `seams.on_step` must be `keeper.on_step`."""
 
     name: str
     run: Run
     seams: Seams
     available: Callable[[], str]
     """Why the simulated Kubernetes API does not answer; empty while it does."""
+    prepare: Callable[[], Awaitable[None]] | None = None
+    """What must have happened once before machines are made; told as steps. Raises FlatyardError."""
     journal: Journal = field(default_factory=Journal)
     engine: Engine | None = None
     round: int = 0
@@ -98,6 +100,8 @@ class Keeper:
 
     async def _reconcile(self, record: ClusterRecord) -> None:
         round = self.round
+        if record.phase is not Phase.DELETING and not await self._prepared(round):
+            return
         self._settled.clear()
         self._started = asyncio.get_running_loop().time()
         async with engine_of(self.seams, self.name) as engine:
@@ -117,6 +121,21 @@ class Keeper:
                         task.cancel()
             finally:
                 self.engine = None
+
+    async def _prepared(self, round: int) -> bool:
+        """Whether what machines need is there; where it cannot be had, the round ends with the reason."""
+        if self.prepare is None:
+            return True
+        try:
+            await self.prepare()
+        except FlatyardError as error:
+            reason = f"{error.what}: {error.why}" if error.why else error.what
+            wait = WaitLine(f"cluster/{self.name}", reason, True, error.next)
+            self.journal.add(Event(EventKind.OUTCOME, round, self._now(), waits=(wait,)))
+            await self._called.wait()
+            return False
+        self.prepare = None
+        return True
 
     async def _tell(self, round: int, record: ClusterRecord, outcome: Outcome) -> None:
         if not outcome.gone:

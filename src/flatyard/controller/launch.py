@@ -1,4 +1,4 @@
-"""Finding the living background process of a simulated cluster, or starting one in its place."""
+"""Finding the living background process of a cluster, or starting one in its place."""
 
 from __future__ import annotations
 
@@ -134,7 +134,9 @@ def remove_folder(places: Places) -> None:
 def spawn(places: Places) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one, in a session of its own, talking to its log alone."""
     places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "flatyard.controller.simulated", places.name]
+    simulated = Start.decode(places.cluster.read_bytes()).cluster.spec.cloud.simulated
+    module = "flatyard.controller.simulated" if simulated else "flatyard.controller.local"
+    command = [sys.executable, "-P", "-m", module, places.name]
     package = str(Path(flatyard.__file__).resolve().parent.parent)
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *others])}

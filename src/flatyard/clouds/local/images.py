@@ -28,6 +28,11 @@ def images(settings: LocalSettings, query: ImageQuery) -> tuple[Image, ...]:
     return (Image(STAND_IN, stand_in.TITLE, stand_in.VERSION, arch),)
 
 
+def reference_of(settings: LocalSettings) -> str:
+    """The reference of the one image that this machine has."""
+    return str(Path(settings.image).resolve()) if settings.image else STAND_IN
+
+
 def _version(tree: Path) -> str:
     try:
         lines = (tree / "usr/lib/os-release").read_text().splitlines()

@@ -32,6 +32,8 @@ class LocalSettings:
     pool: str = POOL
     image: str = ""
     nat: bool = False
+    images: Path | None = None
+    """A folder of archives that each machine's containerd imports before its kubelet starts."""
     tell: Callable[[str], None] = _silent
 
 

@@ -1,0 +1,62 @@
+"""Clients of real clusters' APIs, with certificates that are made when needed and live for a short time."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import datetime, timedelta
+
+from flatyard.base.world import World
+from flatyard.clouds.cloud import Endpoint
+from flatyard.kube.api import Api
+from flatyard.kube.client import Access, HttpApi
+from flatyard.pki import ClusterSecrets, Kubeconfig
+
+LIFETIME = timedelta(hours=8)
+RENEW = timedelta(hours=2)
+"""Before its end a certificate is replaced."""
+
+
+def server_of(endpoint: Endpoint) -> str:
+    """Where this machine reaches the API: by the address where there is one, since the name may be in no DNS."""
+    host = endpoint.address or endpoint.host
+    try:
+        host = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        pass
+    return f"https://{host}:{endpoint.port}"
+
+
+def admin_kubeconfig(name: str, endpoint: Endpoint, secrets: ClusterSecrets, world: World) -> bytes:
+    """A kubeconfig with a certificate of a working day; nobody keeps an admin's key."""
+    pair = secrets.admin(world, LIFETIME)
+    authority = secrets.kubernetes.certificate
+    return Kubeconfig(name=name, server=server_of(endpoint), ca=authority, client=pair).render()
+
+
+class HttpClients:
+    """`engine.context.Clients` over HTTP: one client for each API, until its certificate gets old."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._clients: dict[tuple[str, bytes], tuple[HttpApi, datetime]] = {}
+        self._old: list[HttpApi] = []
+
+    def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
+        """A client as the cluster's administrator."""
+        server, authority = server_of(endpoint), secrets.kubernetes.certificate
+        found = self._clients.get((server, authority))
+        if found is not None and self._world.now() < found[1]:
+            return found[0]
+        if found is not None:
+            self._old.append(found[0])  # a reflector may still watch through it
+        access = Access(server, authority.decode(), client=secrets.admin(self._world, LIFETIME))
+        client = HttpApi(access)
+        self._clients[server, authority] = client, self._world.now() + LIFETIME - RENEW
+        return client
+
+    async def close(self) -> None:
+        """End every connection."""
+        for client in (*self._old, *(client for client, _ in self._clients.values())):
+            await client.close()
+        self._old.clear()
+        self._clients.clear()

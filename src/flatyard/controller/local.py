@@ -1,0 +1,135 @@
+"""The background process of one cluster on this machine: `python -m flatyard.controller.local NAME`, as root.
+
+It is the controller, and the feed on loopback from which Ignition fetches the Kubernetes extension. The machines
+are processes of their own and outlive it; another one goes on where a killed one stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flatyard.base.world import RealWorld
+from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.images import reference_of, tree_of
+from flatyard.clouds.local.settings import architecture, settings
+from flatyard.controller.background import LINGER, around, run_background, run_of, served
+from flatyard.controller.clients import HttpClients, admin_kubeconfig
+from flatyard.controller.control import Receive, Send
+from flatyard.controller.keeper import Keeper
+from flatyard.controller.launch import Start, remove_folder, write_private
+from flatyard.controller.places import Places
+from flatyard.controller.runfile import Held
+from flatyard.controller.supplies import FolderFeeds, Supplies
+from flatyard.engine import record as records
+from flatyard.engine import secrets
+from flatyard.engine.context import Seams, Step, StepState
+from flatyard.sim.apiserver.serve import Server, serve_app
+from flatyard.store import open_store
+from flatyard.sysext.serve import serving
+
+_PORT_FILE = "feed-port"
+
+
+def main(name: str) -> int:
+    """Run until the cluster is deleted or the process is asked to end; 0 also when another one has the cluster."""
+    return run_background(name, lambda _: asyncio.new_event_loop(), _live)
+
+
+async def _live(places: Places, what: Start, held: Held) -> None:
+    world = RealWorld()
+    store = open_store(None, world)
+    keys = await secrets.ensure(store, world, places.name)
+    supplies = Supplies(settings().cache / "local")
+    version = what.cluster.spec.kubernetes.version
+    async with AsyncExitStack() as stack:
+        supplies.feed.mkdir(parents=True, exist_ok=True)
+        base = await stack.enter_async_context(serving(supplies.feed, port=_former_port(places)))
+        _remember_port(places, base)
+        clients = HttpClients(world)
+        stack.push_async_callback(clients.close)
+        place = replace(settings(), images=supplies.images(version))
+        cloud = LocalCloud(place, world)
+        seams = Seams(
+            world=world,
+            cloud=cloud,
+            store=store,
+            clients=clients,
+            feeds=FolderFeeds(supplies.feed, base),
+            holder=f"background process of {places.name}",
+        )
+        keeper = Keeper(places.name, run_of(places, what, held, world, keys), seams, lambda: "")
+        keeper.seams.on_step = keeper.on_step
+
+        def tell(sentence: str) -> None:
+            loop.call_soon_threadsafe(
+                keeper.on_step, Step(world.now(), f"supplies/{version}", StepState.WAITING, sentence)
+            )
+
+        loop = asyncio.get_running_loop()
+        cloud.settings = replace(place, tell=tell)
+
+        async def prepare() -> None:
+            """Before the first machine: what all machines need, told as steps of the round."""
+            tree = await tree_of(cloud.settings, reference_of(cloud.settings))
+            await supplies.ensure(version, architecture(), tree, tell)
+            keeper.on_step(Step(world.now(), f"supplies/{version}", StepState.DONE, "ready"))
+
+        keeper.prepare = prepare
+
+        async def listen(port: int, certificate: Path, key: Path) -> Server:
+            return await serve_app(around(keeper, _nothing_here), certificate=certificate, key=key, port=port)
+
+        async with served(places, keeper, keys, held, listen):
+            kubeconfig = asyncio.create_task(_keep_kubeconfig(places, keeper), name="kubeconfig")
+            try:
+                await keeper.until_gone()
+            finally:
+                kubeconfig.cancel()
+            await asyncio.sleep(LINGER)
+    await store.delete(secrets.secrets_key(places.name))
+    held.remove()
+    remove_folder(places)
+
+
+def _former_port(places: Places) -> int:
+    """The feed's address is in what machines were created with, so a successor takes the same port."""
+    try:
+        return int((places.folder / _PORT_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _remember_port(places: Places, base: str) -> None:
+    write_private(places.folder / _PORT_FILE, base.rpartition(":")[2].encode())
+
+
+KUBECONFIG_EVERY = 3600.0
+
+
+async def _keep_kubeconfig(places: Places, keeper: Keeper) -> None:
+    """Write the kubeconfig as soon as there is an endpoint, and anew before its certificate ends."""
+    while True:
+        record = await records.load(keeper.seams.store, places.name)
+        if record is None or record.endpoint is None:
+            await asyncio.sleep(0.5)
+            continue
+        keys = await secrets.load(keeper.seams.store, places.name)
+        text = admin_kubeconfig(places.name, record.endpoint, keys, keeper.seams.world)
+        write_private(places.kubeconfig, text)
+        await asyncio.sleep(KUBECONFIG_EVERY)
+
+
+async def _nothing_here(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """The cluster's own API is elsewhere; see the kubeconfig."""
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"see the cluster's kubeconfig\n"})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
