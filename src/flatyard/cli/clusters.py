@@ -22,6 +22,17 @@ async def all_names() -> tuple[str, ...]:
     return await records.names(store())
 
 
+async def is_simulated(name: str) -> bool:
+    """Whether the cluster called `name` is simulated; true also for one that is not known (any more)."""
+    record = await records.load(store(), name)
+    return record is None or record.cloud == "sim"
+
+
+async def remark(name: str) -> str:
+    """What a sentence about a cluster must add."""
+    return " (simulated)" if await is_simulated(name) else ""
+
+
 async def link(name: str) -> Link:
     """A link to the cluster's process, replaced if it was killed; raises Failed when there is no such cluster."""
     await known(name)

@@ -26,7 +26,7 @@ def lines(view: ClusterView, talk: Talk) -> Iterator[str]:
 
 
 def _title(view: ClusterView) -> str:
-    words = [f"simulated {view.twin} {view.region}".strip()]
+    words = [f"simulated {view.twin} {view.region}".strip() if view.simulated else "this Linux machine"]
     words += [f"Kubernetes {view.kubernetes}"] if view.kubernetes else []
     words += [f"Flatcar {view.flatcar}"] if view.flatcar else []
     return ", ".join([*words, view.phase or "new"])
@@ -92,7 +92,7 @@ def _fancy() -> bool:
 def as_json(view: ClusterView) -> Json:
     """The tree for programs."""
     found = asdict(view)
-    found["simulated"] = bool(view.twin)
+    found["simulated"] = view.simulated
     found["healthy"] = view.healthy
     pools: Sequence[tuple[Json, PoolView]] = [
         (found["control_plane"], view.control_plane),

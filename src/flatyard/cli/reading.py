@@ -11,6 +11,7 @@ from flatyard.clouds.table import unavailable
 from flatyard.controller.documents import Given, load
 from flatyard.controller.rehearsal import preflight
 from flatyard.decode.context import At
+from flatyard.engine.wanted import Wanted
 
 
 def read(files: Sequence[str], talk: Talk) -> Given:
@@ -31,11 +32,17 @@ def _lines(name: str) -> list[str]:
 
 def check(given: Given) -> None:
     """Refuse what the cloud would refuse, before anything is created; every problem at its place in the files."""
-    if given.wanted.cluster.spec.cloud.twin == "local":
-        return
-    problems = [_placed(problem, given) for problem in preflight(given.wanted)]
+    wanted = given.wanted
+    found = _on_this_machine(wanted) if wanted.cluster.spec.cloud.name == "local" else preflight(wanted)
+    problems = [_placed(problem, given) for problem in found]
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise InvalidInput(problems)
+
+
+def _on_this_machine(wanted: Wanted) -> tuple[Problem, ...]:
+    from flatyard.controller.preflight import on_this_machine
+
+    return on_this_machine(wanted)
 
 
 def why_unavailable(given: Given) -> str:

@@ -49,7 +49,7 @@ def command(name: str, sizes: tuple[tuple[str, int], ...], timeout: float) -> No
 
 
 async def _scale(talk: Talk, name: str, sizes: tuple[tuple[str, int], ...], timeout: float) -> None:
-    from flatyard.cli.clusters import known
+    from flatyard.cli.clusters import known, remark
     from flatyard.cli.follow import Follow, failed
     from flatyard.controller.places import places_of
 
@@ -67,5 +67,5 @@ async def _scale(talk: Talk, name: str, sizes: tuple[tuple[str, int], ...], time
     event = await follow.until_done()
     if not event.done:
         raise failed(event, name)
-    talk.data(f"Cluster {name} has {words} (simulated).")
+    talk.data(f"Cluster {name} has {words}{await remark(name)}.")
     talk.next((f"flatyard get machines {name}", "the machines and their nodes"))

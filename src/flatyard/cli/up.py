@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from flatyard.controller.link import Link
 
 SPEED = 60.0
+LOCAL_SECONDS = 90.0
+"""What a small cluster on this machine takes, once its programs are compiled."""
 
 
 @click.command("up")
@@ -87,21 +89,33 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
         places_of(wanted.name),
         order,
         f"{wanted.name} on {place(given)}",
-        start=Start(wanted.cluster, speed),
+        start=Start(wanted.cluster, speed if wanted.cluster.spec.cloud.simulated else 1.0),
         timeout=timeout,
-        expected=seconds_to_make(wanted) / speed,
+        expected=seconds_to_make(wanted) / speed if wanted.cluster.spec.cloud.simulated else LOCAL_SECONDS,
         again=f"flatyard up {' '.join(files)}",
     )
     event = await follow.until_done()
     if not event.done:
         raise failed(event, wanted.name)
-    talk.data(order.sentence or f"Cluster {wanted.name} is ready (simulated).")
+    simulated = wanted.cluster.spec.cloud.simulated
+    talk.data(order.sentence or f"Cluster {wanted.name} is ready ({_made_of(simulated)}).")
     name = wanted.name
+    api = "the simulated API" if simulated else "its API"
     talk.next(
         (f"flatyard status {name}", "what there is, and what is not healthy"),
-        (f'kubectl --kubeconfig "$(flatyard kubeconfig {name})" get nodes -o wide', "the simulated API"),
+        (f'kubectl --kubeconfig "$(flatyard kubeconfig {name})" get nodes -o wide', api),
         (f"flatyard down {name}", "delete it and end its background process"),
     )
+
+
+def _made_of(simulated: bool) -> str:
+    """Never more than is true: machines of `local` are containers, of a stand-in unless the user has an image."""
+    if simulated:
+        return "simulated"
+    from flatyard.clouds.local.settings import settings
+
+    image = settings().image
+    return f"containers of {image}" if image else "containers of a stand-in for Flatcar"
 
 
 class _Order:
@@ -123,7 +137,7 @@ class _Order:
         made = plan(self._given.wanted, await link.observed())
         if not self._told:
             self._told = True
-            if link.run.speed != self._speed:
+            if self._given.wanted.cluster.spec.cloud.simulated and link.run.speed != self._speed:
                 self._talk.say(f"it goes on at the speed that it was made with, {link.run.speed:g}")
             if not made.changes:
                 self.sentence = paint_plan.last_line(made, made.cluster)

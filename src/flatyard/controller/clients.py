@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import datetime, timedelta
 
 from flatyard.base.world import World
@@ -19,11 +18,7 @@ RENEW = timedelta(hours=2)
 def server_of(endpoint: Endpoint) -> str:
     """Where this machine reaches the API: by the address where there is one, since the name may be in no DNS."""
     host = endpoint.address or endpoint.host
-    try:
-        host = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
-    except ValueError:
-        pass
-    return f"https://{host}:{endpoint.port}"
+    return f"https://[{host}]:{endpoint.port}" if ":" in host else f"https://{host}:{endpoint.port}"
 
 
 def admin_kubeconfig(name: str, endpoint: Endpoint, secrets: ClusterSecrets, world: World) -> bytes:

@@ -47,7 +47,7 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """One cluster as `status` shows it; everything in it is simulated where `twin` is set."""
+    """One cluster as `status` shows it; everything in it is simulated unless `twin` is local."""
 
     name: str
     phase: str
@@ -63,6 +63,10 @@ class ClusterView:
     strangers: tuple[str, ...]
     """Nodes that belong to no machine."""
     waits: tuple[WaitLine, ...]
+
+    @property
+    def simulated(self) -> bool:
+        return self.twin != "local"
 
     @property
     def healthy(self) -> bool:

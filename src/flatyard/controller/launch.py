@@ -134,8 +134,7 @@ def remove_folder(places: Places) -> None:
 def spawn(places: Places) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one, in a session of its own, talking to its log alone."""
     places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    simulated = Start.decode(places.cluster.read_bytes()).cluster.spec.cloud.simulated
-    module = "flatyard.controller.simulated" if simulated else "flatyard.controller.local"
+    module = "flatyard.controller.simulated" if _is_simulated(places) else "flatyard.controller.local"
     command = [sys.executable, "-P", "-m", module, places.name]
     package = str(Path(flatyard.__file__).resolve().parent.parent)
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package]
@@ -155,6 +154,13 @@ def spawn(places: Places) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(log)
+
+
+def _is_simulated(places: Places) -> bool:
+    try:
+        return Start.decode(places.cluster.read_bytes()).cluster.spec.cloud.simulated
+    except FileNotFoundError:
+        return True
 
 
 def _stillborn(places: Places, why: str) -> Failed:
