@@ -7,6 +7,7 @@ where a real cluster's controllers need time. Nodes that they create do not exis
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 
@@ -21,8 +22,10 @@ from flatyard.kube.api import (
     Object,
     Propagation,
     TooManyRequests,
+    Verdict,
 )
 from flatyard.kube.resources import (
+    CERTIFICATE_SIGNING_REQUESTS,
     CONFIGMAPS,
     LEASES,
     MACHINE_DEPLOYMENTS,
@@ -34,6 +37,14 @@ from flatyard.kube.resources import (
 
 NAMESPACE = "default"
 HOLD = "flatyard.dev/hold"
+REQUEST = base64.b64encode(b"""-----BEGIN CERTIFICATE REQUEST-----
+MIHsMIGSAgEAMDAxFTATBgNVBAoTDHN5c3RlbTpub2RlczEXMBUGA1UEAxMOc3lz
+dGVtOm5vZGU6YTIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATzTB63A7er0kw8
+O3ds2k9Tf0L85C2oMWBHVVwqZ79aPxlTj8yhdJPOVEQHpCHgsYDoSoKOInj/a4hq
+moBOdsLRoAAwCgYIKoZIzj0EAwIDSQAwRgIhALZwHr9iIp1LAXk86/UUh1QJU3PD
+0BThL+k/QOKngknVAiEAu3DyLzWV/1k+jybCqtrp7Na9Qf67rQeP2YUrULBi0wE=
+-----END CERTIFICATE REQUEST-----
+""").decode()
 CHECKS = []
 
 
@@ -363,6 +374,60 @@ async def a_budget_forbids_the_eviction_that_is_too_many(api: Api) -> None:
     await api.delete(POD_DISRUPTION_BUDGETS, NAMESPACE, "contract")
     await api.delete(PODS, NAMESPACE, "evict-2", grace_seconds=0)
     await api.delete(NODES, "", "contract")
+
+
+def signing_request(name: str) -> dict:
+    """A request that nobody signs, because its signer is nobody; its text was made by Go, as a kubelet's is."""
+    usages = ["digital signature", "client auth"]
+    spec = {"request": REQUEST, "signerName": "flatyard.dev/contract", "usages": usages}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+@check
+async def a_certificate_request_is_approved_once(api: Api) -> None:
+    asked = await api.create(CERTIFICATE_SIGNING_REQUESTS, signing_request("approved"))
+    assert "conditions" not in asked.status
+    approved = await api.approve(asked, Verdict(True, "Expected", "it is that node"))
+    [condition] = approved.status["conditions"]
+    said = (condition["type"], condition["status"], condition["reason"], condition["message"])
+    assert said == ("Approved", "True", "Expected", "it is that node")
+    assert condition["lastUpdateTime"] and condition["lastTransitionTime"]
+    assert (await api.approve(approved, Verdict(True, "Again", "again"))).raw == approved.raw
+    with pytest.raises(Conflict):
+        await api.approve(asked, Verdict(True, "Expected", "it is that node"))
+    with pytest.raises(Invalid, match="mutually exclusive"):
+        await api.approve(approved, Verdict(False, "Changed", "no, it is not"))
+    await api.delete(CERTIFICATE_SIGNING_REQUESTS, "", "approved")
+
+
+@check
+async def a_certificate_request_is_denied_for_good(api: Api) -> None:
+    asked = await api.create(CERTIFICATE_SIGNING_REQUESTS, signing_request("denied"))
+    denied = await api.approve(asked, Verdict(False, "OtherNode", "that name is another node's"))
+    assert [c["type"] for c in denied.status["conditions"]] == ["Denied"]
+    with pytest.raises(Invalid):
+        await api.merge_patch(
+            CERTIFICATE_SIGNING_REQUESTS, "", "denied", {"status": {"conditions": []}}, subresource="approval"
+        )
+    assert (await api.get(CERTIFICATE_SIGNING_REQUESTS, "", "denied")).raw == denied.raw
+    await api.delete(CERTIFICATE_SIGNING_REQUESTS, "", "denied")
+    with pytest.raises(NotFound):
+        await api.approve(denied, Verdict(False, "OtherNode", "that name is another node's"))
+
+
+@check
+async def only_the_approval_approves(api: Api) -> None:
+    asked = await api.create(CERTIFICATE_SIGNING_REQUESTS, signing_request("by-status"))
+    condition = {"type": "Approved", "status": "True", "reason": "Mine", "message": ""}
+    with pytest.raises(Invalid):
+        await api.replace_status(
+            CERTIFICATE_SIGNING_REQUESTS, {**asked.edit(), "status": {"conditions": [condition]}}
+        )
+    changed = await api.replace(
+        CERTIFICATE_SIGNING_REQUESTS, {**asked.edit(), "status": {"conditions": [condition]}}
+    )
+    assert "conditions" not in changed.status
+    await api.delete(CERTIFICATE_SIGNING_REQUESTS, "", "by-status")
 
 
 @check

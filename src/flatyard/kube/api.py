@@ -204,6 +204,26 @@ class Propagation(StrEnum):
     ORPHAN = "Orphan"
 
 
+APPROVED, DENIED = "Approved", "Denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is decided about a certificate signing request.
+
+    `reason` is one word in CamelCase, `message` a sentence for people.
+    """
+
+    approved: bool
+    reason: str
+    message: str
+
+    @property
+    def type(self) -> str:
+        """The type of the condition that says so."""
+        return APPROVED if self.approved else DENIED
+
+
 class Api(Protocol):
     """What flatyard asks of a Kubernetes API. Every call may raise Unreachable.
 
@@ -255,3 +275,10 @@ class Api(Protocol):
         ...
 
     async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None: ...
+
+    async def approve(self, request: Object, verdict: Verdict) -> Object:
+        """Decide about a certificate signing request as it was read; the same verdict twice is one.
+
+        Raises Conflict when the request has changed since, Invalid when the opposite is decided already.
+        """
+        ...

@@ -30,9 +30,11 @@ from flatyard.kube.api import (
     Propagation,
     TooManyRequests,
     Unreachable,
+    Verdict,
     WatchEvent,
 )
-from flatyard.kube.resources import PODS, Resource
+from flatyard.kube.approval import with_verdict
+from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, PODS, Resource
 from flatyard.pki.keys import KeyPair
 
 PAGE = 500
@@ -239,6 +241,9 @@ class HttpApi:
     async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None:
         path = resource.path(namespace, name) + "/scale"
         await self._ask("PATCH", path, body={"spec": {"replicas": replicas}}, media=MERGE_PATCH)
+
+    async def approve(self, request: Object, verdict: Verdict) -> Object:
+        return await self._put(CERTIFICATE_SIGNING_REQUESTS, with_verdict(request, verdict), "/approval")
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

@@ -14,14 +14,31 @@ from typing import Protocol, TypeVar
 from flatyard.base.errors import Failed
 from flatyard.base.world import World
 from flatyard.kube import kinds as served
-from flatyard.kube.api import ApiError, EventType, Json, Listing, NotFound, Object, Propagation, WatchEvent
+from flatyard.kube.api import (
+    ApiError,
+    EventType,
+    Json,
+    Listing,
+    NotFound,
+    Object,
+    Propagation,
+    Verdict,
+    WatchEvent,
+)
+from flatyard.kube.approval import with_verdict
 from flatyard.kube.collector import Collector
 from flatyard.kube.disruption import Budgets
 from flatyard.kube.kinds import Kind, Scale
 from flatyard.kube.merge import clone, merge
 from flatyard.kube.namespaces import NamespaceController
 from flatyard.kube.registry import STATUS_PARTS, Admission, Deletion, Registry, bad_request
-from flatyard.kube.resources import NAMESPACES, POD_DISRUPTION_BUDGETS, PODS, Resource
+from flatyard.kube.resources import (
+    CERTIFICATE_SIGNING_REQUESTS,
+    NAMESPACES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    Resource,
+)
 from flatyard.kube.selectors import FieldSelector, fields, labels
 from flatyard.kube.storage import Change, Key, Scope, Storage
 
@@ -328,6 +345,11 @@ class MemoryApi:
             raise NotFound("the server could not find the requested resource")
         key = self._key(kind, namespace, name)
         await self.write(lambda: self.registry.patch(kind, key, lambda raw: scaled(raw, scale, replicas)))
+
+    async def approve(self, request: Object, verdict: Verdict) -> Object:
+        kind, raw = self.kind(CERTIFICATE_SIGNING_REQUESTS), with_verdict(request, verdict)
+        _needs_version(raw)
+        return await self.write(lambda: self.registry.replace(kind, raw, subresource="approval"))
 
 
 def scaled(raw: Json, scale: Scale, replicas: int) -> Json:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flatyard.base.world import World, rfc3339
+from flatyard.kube import approval
 from flatyard.kube.api import AlreadyExists, ApiError, Conflict, Invalid, Json, NotFound, Object, Propagation
 from flatyard.kube.kinds import Kind
-from flatyard.kube.resources import NAMESPACES
+from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NAMESPACES
 from flatyard.kube.storage import Key, Storage
 
 FOREGROUND = "foregroundDeletion"
@@ -260,6 +261,8 @@ class Registry:
     def _update(self, kind: Kind, old: Object, new: Json, subresource: str, dry_run: bool) -> Object:
         new["apiVersion"], new["kind"] = kind.key
         self._keep(kind, old, new, subresource)
+        if subresource and kind.resource == CERTIFICATE_SIGNING_REQUESTS:
+            self._judge(kind, old, new, subresource)
         new = self._admit(kind, new, old, subresource)
         self._check_finalizers(kind, old, new)
         if _finished(new):
@@ -299,6 +302,14 @@ class Registry:
         new.update(kept, metadata=metadata)
         if status is not None:
             new["status"] = status
+
+    def _judge(self, kind: Kind, old: Object, new: Json, subresource: str) -> None:
+        """A certificate signing request is approved or denied, or its certificate is put in."""
+        if subresource == "approval":
+            approval.carry_over(old, new, self.stamp())
+        causes = [Cause(*problem) for problem in approval.problems(old, new, subresource)]
+        if causes:
+            raise invalid(kind, old.name, causes)
 
     def _check_finalizers(self, kind: Kind, old: Object, new: Json) -> None:
         if not new["metadata"].get("finalizers"):

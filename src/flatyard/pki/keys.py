@@ -62,14 +62,16 @@ class Authority(KeyPair):
         self, name: str, organizations: Iterable[str], world: World, lifetime: timedelta = CLIENT_LIFETIME
     ) -> KeyPair:
         """A client certificate: to Kubernetes `name` is the user and `organizations` are the groups."""
-        subject = _name(name, organizations)
+        subject = subject_name(name, organizations)
         return self._issue(subject, world, lifetime, (ExtendedKeyUsageOID.CLIENT_AUTH,), ())
 
     def server(
         self, name: str, hosts: Iterable[str], world: World, lifetime: timedelta = SERVER_LIFETIME
     ) -> KeyPair:
         """A server certificate for DNS names and IP addresses."""
-        return self._issue(_name(name), world, lifetime, (ExtendedKeyUsageOID.SERVER_AUTH,), tuple(hosts))
+        return self._issue(
+            subject_name(name), world, lifetime, (ExtendedKeyUsageOID.SERVER_AUTH,), tuple(hosts)
+        )
 
     def _issue(
         self,
@@ -87,7 +89,7 @@ class Authority(KeyPair):
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         builder = builder.add_extension(_authority_id(issuer), critical=False)
         if hosts:
-            names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+            names = x509.SubjectAlternativeName([general_name(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
         return KeyPair(_sign(builder, load_key(self.key)), private_pem(key))
 
@@ -95,7 +97,7 @@ class Authority(KeyPair):
 def new_authority(name: str, world: World, lifetime: timedelta = CA_LIFETIME) -> Authority:
     """A self-signed authority as kubeadm would make it: common name `name`, the same as a DNS name."""
     key = new_key(world)
-    builder = _builder(_name(name), _name(name), key, world, lifetime)
+    builder = _builder(subject_name(name), subject_name(name), key, world, lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -128,7 +130,8 @@ def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _name(common_name: str, organizations: Iterable[str] = ()) -> x509.Name:
+def subject_name(common_name: str, organizations: Iterable[str] = ()) -> x509.Name:
+    """A subject as Kubernetes reads it: the groups, then the user."""
     groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations]
     return x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
@@ -175,7 +178,8 @@ def _authority_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value)
 
 
-def _general_name(host: str) -> x509.GeneralName:
+def general_name(host: str) -> x509.GeneralName:
+    """An alternative name: of an IP address where `host` is one, else of a DNS name."""
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:

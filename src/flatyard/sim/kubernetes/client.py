@@ -19,6 +19,7 @@ from flatyard.kube.api import (
     Object,
     Propagation,
     Unreachable,
+    Verdict,
     WatchEvent,
 )
 from flatyard.kube.memory import MemoryApi
@@ -124,6 +125,9 @@ class ClusterApi:
 
     async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None:
         await self._api().scale(resource, namespace, name, replicas)
+
+    async def approve(self, request: Object, verdict: Verdict) -> Object:
+        return await self._api().approve(request, verdict)
 
 
 async def _pump(changes: AsyncIterator[WatchEvent], queue: asyncio.Queue[WatchEvent | ApiError]) -> None:
