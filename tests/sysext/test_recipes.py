@@ -104,7 +104,7 @@ def test_another_architecture_only_without_c():
         check_arch(recipe, "arm64", "amd64")
     runc = machine_recipes()[1]
     check_arch(runc, "amd64", "amd64")
-    with pytest.raises(Refused, match=r"runc v1\.3\.3 is not compiled for arm64 on amd64"):
+    with pytest.raises(Refused, match=r"runc v1\.3\.4 is not compiled for arm64 on amd64"):
         check_arch(runc, "arm64", "amd64")
 
 
