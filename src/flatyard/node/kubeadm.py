@@ -60,9 +60,9 @@ def kubeadm_config(
     """The text of `layout.KUBEADM_CONFIG` for one machine."""
     node = _registration(pool, machine, traits)
     if isinstance(bootstrap, Init):
-        init = _init(bootstrap, node, pool)
+        init = _init(bootstrap, node, pool, traits)
         return documents([init, _cluster(cluster, traits), _kubelet(traits), _kube_proxy(traits)])
-    return document(_join(cluster, pool, bootstrap, node))
+    return document(_join(cluster, pool, bootstrap, node, traits))
 
 
 def encryption_config(secrets: ClusterSecrets) -> str:
@@ -178,14 +178,14 @@ def etcd_data(traits: NodeTraits) -> str:
     return layout.ETCD_DISK_DATA if traits.etcd_device else layout.ETCD_DATA
 
 
-def _init(bootstrap: Init, node: dict[str, Yaml], pool: PoolSettings) -> dict[str, Yaml]:
+def _init(bootstrap: Init, node: dict[str, Yaml], pool: PoolSettings, traits: NodeTraits) -> dict[str, Yaml]:
     ttl = f"{bootstrap.token_ttl_seconds}s"
     return {
         "apiVersion": _API,
         "kind": "InitConfiguration",
         "bootstrapTokens": [_token(token, ttl) for token in bootstrap.tokens],
         "nodeRegistration": node,
-        **_patches(pool),
+        **_patches(pool, traits),
     }
 
 
@@ -200,7 +200,11 @@ def _token(token: MachineToken, ttl: str) -> dict[str, Yaml]:
 
 
 def _join(
-    cluster: ClusterSettings, pool: PoolSettings, bootstrap: Bootstrap, node: dict[str, Yaml]
+    cluster: ClusterSettings,
+    pool: PoolSettings,
+    bootstrap: Bootstrap,
+    node: dict[str, Yaml],
+    traits: NodeTraits,
 ) -> dict[str, Yaml]:
     assert not isinstance(bootstrap, Init)
     pin = bootstrap.secrets.pin if isinstance(bootstrap, JoinControlPlane) else bootstrap.ca_pin
@@ -215,15 +219,18 @@ def _join(
         "discovery": {"bootstrapToken": token},
         "nodeRegistration": node,
         "timeouts": _JOIN_TIMEOUTS,
-        **_patches(pool),
+        **_patches(pool, traits),
     }
     if isinstance(bootstrap, JoinControlPlane):
         config["controlPlane"] = {"localAPIEndpoint": {"bindPort": 6443}}
     return config
 
 
-def _patches(pool: PoolSettings) -> dict[str, Yaml]:
-    return {"patches": {"directory": layout.PATCHES_FOLDER}} if kubelet_patch(pool.settings) else {}
+def _patches(pool: PoolSettings, traits: NodeTraits) -> dict[str, Yaml]:
+    """Containers of this Linux machine always have some, which come from beside the user data."""
+    if traits.cloud != "local" and not kubelet_patch(pool.settings):
+        return {}
+    return {"patches": {"directory": layout.PATCHES_FOLDER}}
 
 
 def _cluster(cluster: ClusterSettings, traits: NodeTraits) -> dict[str, Yaml]:

@@ -121,7 +121,7 @@ class LocalCloud:
         tree, ignition = await asyncio.gather(
             tree_of(self.settings, image), ignition_build.ensure(self.settings.cache, self.settings.tell)
         )
-        return Provisions(tree, ignition)
+        return Provisions(tree, ignition, self.settings.images)
 
     # ---- first-boot secrets
 

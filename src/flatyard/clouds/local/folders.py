@@ -75,6 +75,8 @@ class MachineFile:
     digest: str
     """sha256 of the user data."""
     tags: Mapping[str, str]
+    images: str = ""
+    """A folder of image archives that containerd imports at each boot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class NetworkFile:
     restore: Mapping[str, str] = field(default_factory=dict)
     loops: tuple[int, ...] = ()
     """Loop devices that this machine had before."""
+    pods: str = ""
+    """The range of pods, where machines route them by themselves (`network.cni: none`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,10 +73,11 @@ _ENDED = (Phase.STOPPED, Phase.EMERGENCY, Phase.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Provisions:
-    """What a machine is made with: an image's tree and Ignition's binary."""
+    """What a machine is made with: an image's tree, Ignition's binary, and image archives for containerd."""
 
     tree: Path
     ignition: Path
+    images: Path | None = None
 
 
 def instance_id(machine_id: str, attempt: int) -> str:
@@ -133,7 +134,7 @@ async def _make(
         raise Rejected(f"{request.name} is not a machine's name", next=FACTS.instance_name.allowed)
     config = _checked(request)
     used = [m.address for m in (f.machine() for f in cluster.folders()) if m is not None]
-    machine = _machine(request, network, networks.free_address(network, used), provisions.tree, world)
+    machine = _machine(request, network, networks.free_address(network, used), provisions, world)
     beside = MachineFolder(folder.path.with_name(f".{folder.id}.new"))
     await run("rm", "-rf", "--", str(beside.path))
     make_private(beside.ignition / "base.d")
@@ -147,7 +148,11 @@ async def _make(
 
 
 def _machine(
-    request: CreateRequest, network: NetworkFile, address: str, tree: Path, world: World
+    request: CreateRequest,
+    network: NetworkFile,
+    address: str,
+    provisions: Provisions,
+    world: World,
 ) -> MachineFile:
     spec = request.machine if isinstance(request.machine, LocalMachine) else LocalMachine()
     return MachineFile(
@@ -162,12 +167,13 @@ def _machine(
         address=address,
         bridge=network.bridge,
         image=request.image,
-        tree=str(tree),
+        tree=str(provisions.tree),
         cpus=spec.cpus,
         memory_mb=spec.memory_mb,
         created=rfc3339(world.now()),
         digest=_digest(request),
         tags=dict(request.tags),
+        images=str(provisions.images or ""),
     )
 
 
@@ -204,6 +210,8 @@ def _surroundings(
         may_raise=_may_raise(Path("/proc/self/status").read_text()),
         swap=len(Path("/proc/swaps").read_text().splitlines()) > 1,
         kubelet_keys=_kubelet_keys(config),
+        pods=network.pods,
+        has_images=bool(machine.images),
     )
 
 

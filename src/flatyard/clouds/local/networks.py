@@ -21,12 +21,11 @@ from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Network, Rejected, Tr
 from flatyard.clouds.local import loops
 from flatyard.clouds.local.commands import attempt, run
 from flatyard.clouds.local.folders import ClusterFolder, NetworkFile, clusters, held, make_private
+from flatyard.clouds.local.overlay import FIRST_MACHINE
 from flatyard.clouds.local.settings import PREFIX, LocalSettings
 from flatyard.model.cluster import Cluster
 from flatyard.model.cluster import Network as Ranges
 
-FIRST_MACHINE = 10
-"""Its host number, and those after it, belong to machines."""
 FORWARD = "net/ipv4/ip_forward"
 
 
@@ -93,6 +92,7 @@ async def _plan(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> N
         gateway=str(hosts[1]),
         endpoint=str(hosts[2]),
         nat=settings.nat,
+        pods=cluster.spec.network.pods if cluster.spec.network.cni == "none" else "",
         **_before(settings),
     )
 

@@ -13,6 +13,8 @@ REBOOTED = 133
 DEVICES = ("/dev/kmsg", "/dev/fuse", "/dev/loop-control")
 LEGACY = ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgroup_hierarchy=0")
 """What systemd 256 and later must be told before it boots on cgroup v1."""
+IMAGES = "/srv/flatyard/images"
+"""Where a machine sees the archives that its containerd imports."""
 RUN = Path("/run/systemd/nspawn")
 
 
@@ -62,6 +64,7 @@ def command(
         "--link-journal=no",
         "--console=read-only",
         *devices,
+        *((f"--bind-ro={machine.images}:{IMAGES}",) if machine.images else ()),
         *(() if unified else LEGACY),
     )
 

@@ -10,6 +10,8 @@ got. A second run would be the other way: ours would win, and what the first run
     masks        what manages devices, modules, clocks and consoles: the container has none of its own
     containerd   no lowering of OOM scores where this machine itself may not (CAP_SYS_RESOURCE)
     kubelet      settings for a disk that all machines share, and for cgroup v1
+    pods         where no add-on does it: a range of its own and routes to the others'
+    images       archives that containerd imports before kubeadm runs, since there is no registry
 """
 
 from __future__ import annotations
@@ -19,10 +21,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flatyard.clouds.local import pods
+from flatyard.clouds.local.nspawn import IMAGES
 from flatyard.ignition import Config, File, Unit, config, file, unit
 from flatyard.node import layout
 
 FOLDER = "/etc/flatyard/local"
+FIRST_MACHINE = 10
+"""Host number of a network's first machine."""
 KUBELET_PATCH = f"{layout.PATCHES_FOLDER}/kubeletconfiguration0+merge.json"
 MASKED = (
     "systemd-udevd.service",
@@ -72,6 +78,9 @@ class Surroundings:
     swap: bool = False
     kubelet_keys: frozenset[str] = frozenset()
     """What the user data itself sets for the kubelet; ours keeps away from it."""
+    pods: str = ""
+    """The cluster's range of pods, where machines route them by themselves."""
+    has_images: bool = False
 
 
 def overlay(place: Surroundings) -> Config:
@@ -85,6 +94,10 @@ def overlay(place: Surroundings) -> Config:
     kubelet = _kubelet(place)
     if kubelet:
         files.append(file(KUBELET_PATCH, json.dumps(kubelet, sort_keys=True) + "\n"))
+    if place.pods:
+        files.append(pods.conflist(place.pods, place.cidr, place.address))
+    if place.has_images:
+        units.append(unit("flatyard-local-images.service", _IMAGES, enabled=True))
     if not place.may_raise:
         files.append(_script("containerd", _CONTAINERD))
         units.append(unit(layout.CONTAINERD_UNIT, dropins={"90-flatyard-local.conf": _CONTAINERD_DROPIN}))
@@ -107,6 +120,9 @@ def _network_files(place: Surroundings) -> list[File]:
         f"[Match]\nName=host0\n\n[Network]\nAddress={place.address}/{prefix}\nGateway={place.gateway}\n"
         "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
     )
+    if place.pods:
+        network += "IPv4Forwarding=yes\n"
+        network += "".join(pods.routes(place.pods, place.cidr, place.address, FIRST_MACHINE))
     hosts = f"127.0.0.1 localhost\n::1 localhost\n{place.address} {place.name}\n"
     if place.endpoint:
         hosts += " ".join(place.endpoint) + "\n"
@@ -136,6 +152,19 @@ def _tunables() -> str:
 
 _MOUNTS = "mount --make-rshared /\n"
 _READ_WRITE = 'for d in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$d" || true; done\n'
+_IMAGES = f"""\
+[Unit]
+Description=Import images into containerd
+Requires={layout.CONTAINERD_UNIT}
+After={layout.CONTAINERD_UNIT}
+Before=kubelet.service {layout.INIT_UNIT} {layout.JOIN_UNIT}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -ec 'for i in {IMAGES}/*.tar; do ctr -n k8s.io images import --snapshotter overlayfs "$$i"; done'
+[Install]
+WantedBy=multi-user.target
+"""
 _CONTAINERD = f"""\
 set -e
 given={layout.CONTAINERD_CONFIG} made=/run/flatyard-local/containerd.toml
