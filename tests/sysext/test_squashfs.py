@@ -1,0 +1,162 @@
+"""Real images by mksquashfs: the same bytes from anywhere, and what goes in comes out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flatyard.base.errors import Failed, Refused
+from flatyard.sysext.contents import Copy, Folder, Link, Text, contents, read_tree
+from flatyard.sysext.extension_tree import extension_contents
+from flatyard.sysext.squashfs import write
+from flatyard.sysext.squashfs_read import SquashImage
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = """
+import os, sys
+from pathlib import Path
+os.umask(int(sys.argv[1], 8))
+root = Path(sys.argv[2])
+(root / "usr/bin").mkdir(parents=True)
+(root / "usr/lib/tool").mkdir(parents=True)
+for number in (range(40) if sys.argv[3] == "up" else reversed(range(40))):
+    path = root / f"usr/lib/tool/{number}"
+    path.write_bytes(b"%d " % number * 20_000)
+    os.utime(path, (int(sys.argv[4]), int(sys.argv[4])))
+program = root / "usr/bin/tool"
+program.write_bytes(Path(sys.executable).resolve().read_bytes())
+program.chmod(0o755 & ~int(sys.argv[1], 8))
+os.link(program, root / "usr/bin/same")
+os.symlink("tool", root / "usr/bin/link")
+from flatyard.cli.main import main
+sys.argv = ["flatyard", "sysext", "build", "tool", str(root), "--to", sys.argv[5]]
+main()
+"""
+
+
+def built(folder: Path, umask: str, order: str, clock: str, env: dict[str, str]) -> bytes:
+    """An image of a tree that a process of its own made and packed."""
+    folder.mkdir(parents=True)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), **env}
+    command = [sys.executable, "-c", BUILD, umask, str(folder / "tree"), order, clock, str(folder)]
+    subprocess.run(command, check=True, env=environment, capture_output=True, cwd=folder)
+    return (folder / "tool.raw").read_bytes()
+
+
+@pytest.mark.emulated
+def test_the_same_tree_gives_the_same_bytes_in_other_folders_with_other_clocks_and_umasks(
+    mksquashfs, tmp_path
+) -> None:
+    here = built(tmp_path / "here", "022", "up", "1000000000", {"TZ": "Asia/Tokyo", "LC_ALL": "C"})
+    there = built(
+        tmp_path / "a" / "longer path",
+        "077",
+        "down",
+        "2000000000",
+        {"SOURCE_DATE_EPOCH": "12345", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "7"},
+    )
+    assert here == there
+
+
+@pytest.mark.emulated
+def test_no_stamp_is_of_the_clock(mksquashfs, tmp_path) -> None:
+    tree = contents({"usr/x": Text(b"x" * 1000)})
+    first = write(tree, tmp_path / "first.raw")
+    with (tmp_path / "first.raw").open("rb") as file, SquashImage(file) as image:
+        assert image.summary.made == 0
+        assert image.summary.compressor == "zstd" and image.summary.block == 128 * 1024
+    assert write(tree, tmp_path / "other/second.raw").sha256 == first.sha256
+
+
+@pytest.mark.emulated
+def test_what_goes_in_comes_out(mksquashfs, tmp_path) -> None:
+    odd = "usr/share/ä b\nc"
+    (tmp_path / "bytes").write_bytes(bytes(range(256)) * 3000)
+    source = Copy(tmp_path / "bytes", 768_000, 0o4755)
+    tree = contents(
+        {
+            "usr/empty": Folder(0o1777),
+            "usr/bin/one": source,
+            "usr/bin/two": source,
+            odd: Text(b"text"),
+            "usr/" + "long/" * 40 + "name": Text(b"", 0o600),
+            "usr/link": Link("/var/" + "far/" * 40),
+        }
+    )
+    image = write(tree, tmp_path / "x.raw")
+    assert (image.size % 4096, oct((tmp_path / "x.raw").stat().st_mode & 0o777)) == (0, "0o644")
+    with image.path.open("rb") as file, SquashImage(file) as squashed:
+        nodes = {node.path: node for node in squashed.nodes()}
+        assert set(nodes) == {"", *tree.entries}
+        assert squashed.content("usr/bin/one") == bytes(range(256)) * 3000 == squashed.content("usr/bin/two")
+        assert squashed.content(odd) == b"text"
+    assert (nodes["usr/empty"].mode, nodes["usr/bin/one"].mode, nodes[""].mode) == (0o1777, 0o4755, 0o755)
+    assert nodes["usr/link"].target == "/var/" + "far/" * 40
+    assert {(node.uid, node.gid) for node in nodes.values()} == {(0, 0)}
+    assert image.size < 768_000, "two names of one file are one file"
+
+
+@pytest.mark.emulated
+def test_extended_attributes_of_the_tree_stay_outside(mksquashfs, tmp_path) -> None:
+    (tmp_path / "tree/usr/share").mkdir(parents=True)
+    (tmp_path / "tree/usr/share/x").write_text("x")
+    try:
+        os.setxattr(tmp_path / "tree/usr/share", "user.overlay.opaque", b"y")
+    except OSError as problem:
+        pytest.skip(f"this file system has no extended attributes: {problem}")
+    tree, _ = extension_contents("tool", read_tree(tmp_path / "tree"))
+    image = write(tree, tmp_path / "tool.raw")
+    with image.path.open("rb") as file, SquashImage(file) as squashed:
+        assert all(not node.xattrs for node in squashed.nodes())
+
+
+@pytest.mark.emulated
+def test_a_file_that_changes_meanwhile_leaves_the_old_image(mksquashfs, tmp_path) -> None:
+    target = tmp_path / "x.raw"
+    target.write_bytes(b"the old one")
+    (tmp_path / "growing").write_bytes(b"12345")
+    with pytest.raises(Failed, match="changed while it was read"):
+        write(contents({"usr/x": Copy(tmp_path / "growing", 4)}), target)
+    assert target.read_bytes() == b"the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["growing", "x.raw"]
+
+
+def fake(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mksquashfs of ours in front of PATH."""
+    folder.mkdir()
+    (folder / "mksquashfs").write_text(f"#!{shutil.which('sh')}\n{text}\n")
+    (folder / "mksquashfs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+TREE = contents({"usr/x": Text(b"x" * 500_000)})
+
+
+def test_without_mksquashfs_there_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match="there is no mksquashfs") as problem:
+        write(TREE, tmp_path / "x.raw")
+    assert problem.value.next == "apt-get install squashfs-tools"
+
+
+def test_an_old_mksquashfs_is_refused(tmp_path, monkeypatch) -> None:
+    fake(tmp_path / "bin", "echo 'mksquashfs version 4.4 (2019/08/29)'", monkeypatch)
+    with pytest.raises(Refused, match=r"too old: version 4\.4"):
+        write(TREE, tmp_path / "x.raw")
+
+
+def test_its_last_words_are_told_and_the_old_image_stays(tmp_path, monkeypatch) -> None:
+    (tmp_path / "x.raw").write_bytes(b"the old one")
+    words = "echo 'Write failed because No space left on device' >&2; exit 1"
+    version = 'case "$1" in -version) echo "mksquashfs version 4.6.1 (2023)"; exit;; esac'
+    fake(tmp_path / "bin", f"{version}\n{words}", monkeypatch)
+    with pytest.raises(Failed, match="mksquashfs ended with 1") as problem:
+        write(TREE, tmp_path / "x.raw")
+    assert "No space left on device" in problem.value.why and problem.value.next.startswith("make room")
+    assert (tmp_path / "x.raw").read_bytes() == b"the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "x.raw"]
