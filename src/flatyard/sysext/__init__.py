@@ -1,8 +1,8 @@
 """Kubernetes as a system extension: the bakery's layout, feeds with hashes, the supported versions, the bakery.
 
 What is exported here does no I/O, since `node` imports it. `contents` and `kubernetes_tree` say what goes into an
-image, `squashfs` writes it, `squashfs_read` and `inspection` look into one, `release` downloads the programs, `feed_folder`,
-`mirror` and `serve` hand images out: commands and clouds import these by their own names.
+image, `squashfs` writes it, `squashfs_read` and `inspection` look into one; `release` downloads the programs;
+`feed_folder`, `mirror` and `serve` hand images out. Commands and clouds import these by their own names.
 """
 
 from __future__ import annotations

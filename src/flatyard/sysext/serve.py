@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,12 +46,14 @@ class FeedFiles(StaticFiles):
 
 def application(folder: Path, say: _Say | None = None) -> ASGIApp:
     """A feed as ASGI; `say` is told of each request."""
-    files = FeedFiles(directory=folder)
+    files = Starlette(routes=[Mount("/", FeedFiles(directory=folder))])
 
     async def told(scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if say and message["type"] == "http.response.start":
-                say(f"{scope['client'][0]} {scope['method']} {scope['path']} {message['status']}")
+                say(
+                    f"{(scope.get('client') or ['-'])[0]} {scope['method']} {scope['path']} {message['status']}"
+                )
             await send(message)
 
         await files(scope, receive, sending)
