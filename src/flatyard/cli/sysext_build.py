@@ -181,9 +181,10 @@ def _tree(
     from flatyard.sysext.contents import read_tree, warnings
     from flatyard.sysext.extension_tree import extension_contents
 
-    tree, machine = extension_contents(name, read_tree(folder, keep_modes=keep_modes), arch=arch or "")
-    if not tree.below(""):
+    given = read_tree(folder, keep_modes=keep_modes)
+    if not given.entries:
         raise Refused(f"{folder} is empty", next="put the extension's files below its usr folder")
+    tree, machine = extension_contents(name, given, arch=arch or "")
     talk_of().warn(warnings(tree))
     target = to / f"{name}.raw"
     if version:

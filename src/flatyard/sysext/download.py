@@ -96,9 +96,9 @@ def _first(problem: Exception) -> Exception:
 class Downloader:
     """Fetches files; use it as an async context. `say` is told what is tried again; `pauses` is for tests."""
 
-    def __init__(self, *, say: _Say = lambda _: None, pauses: tuple[float, float] = PAUSES) -> None:
+    def __init__(self, *, say: _Say = lambda _: None, pauses: tuple[float, float] | None = None) -> None:
         self._say = say
-        self._pauses = pauses
+        self._pauses = pauses or PAUSES
         self._client: httpx2.AsyncClient | None = None
 
     async def __aenter__(self) -> Downloader:

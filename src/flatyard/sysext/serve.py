@@ -74,6 +74,7 @@ async def serving(
         application(folder, say),
         lifespan="off",
         log_config=None,
+        log_level="critical",
         access_log=False,
         server_header=False,
         ws="none",
