@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,24 +37,29 @@ async def attempt(
     env: Mapping[str, str] = ENVIRONMENT,
     cwd: Path | None = None,
     hear: Callable[[str], None] | None = None,
+    apart: Path | None = None,
 ) -> Done:
     """Run a command to its end, whatever that is; `hear` gets each line as it is said.
 
+    `apart` is a file for what it says on stderr, which is heard together with stdout otherwise.
+
     Cancelled, it kills the command and waits for it. Raises FileNotFoundError when there is no such command.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=dict(env),
-        cwd=cwd,
-    )
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(apart.open("ab")) if apart else asyncio.subprocess.STDOUT
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env=dict(env),
+            cwd=cwd,
+        )
     try:
         said = await _listen(process, hear)
         return Done(await process.wait(), said)
     except BaseException:
-        with suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         raise

@@ -15,6 +15,7 @@ from flatyard.clouds.local.folders import MachineFolder
 
 STAGES = ("fetch-offline", "fetch", "files")
 _LEVEL = re.compile(r"^(?:DEBUG|INFO|NOTICE|WARNING|ERR|CRITICAL|ALERT|EMERG) *: ")
+_DUMP = "Full config:\n"
 _QUIET = re.compile(r"^DEBUG *: ")
 
 
@@ -58,7 +59,11 @@ def _command(ignition: Path, folder: MachineFolder, root: Path, stage: str) -> t
 
 
 async def _stage(command: tuple[str, ...], folder: MachineFolder, number: int) -> int:
-    """Run one stage; it may take as long as what it fetches, so what it says is told at once."""
+    """Run one stage; it may take as long as what it fetches, so what it says is told at once.
+
+    On failure Ignition also prints the whole config on stderr, secrets included; that much is not kept.
+    """
+    errors = folder.ignition / "work/stderr"
     with (
         (folder.ignition / "log").open("a", buffering=1) as log,
         folder.console.open("a", buffering=1) as console,
@@ -69,7 +74,10 @@ async def _stage(command: tuple[str, ...], folder: MachineFolder, number: int) -
             if not _QUIET.match(line):
                 console.write(f"ignition[{number}]: {_plain(line)}\n")
 
-        return (await attempt(*command, env=_environment(folder), hear=tell)).code
+        done = await attempt(*command, env=_environment(folder), hear=tell, apart=errors)
+        for line in errors.read_text(errors="replace").partition(_DUMP)[0].splitlines():
+            tell(line)
+    return done.code
 
 
 def _plain(line: str) -> str:

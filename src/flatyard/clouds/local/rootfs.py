@@ -14,6 +14,7 @@ from flatyard.clouds.local.commands import run
 
 NOT_COPIED = frozenset({"usr", "dev", "proc", "sys", "run", "tmp", "boot", "media", "mnt"})
 EMPTY = {"usr": 0o755, "dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o1777, "mnt": 0o755}
+_STAGES = (Path("/mnt"), Path("/media"), Path("/srv"), Path("/opt"))
 FIRST_BOOT = ("etc/machine-id", "etc/hostname", "etc/resolv.conf")
 """Files that would make a first boot look like a later one, or that belong to one machine."""
 
@@ -33,10 +34,25 @@ async def make(tree: Path, root: Path) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-async def mount_usr(tree: Path, root: Path) -> None:
-    """Show the image's /usr, read-only. Only for processes with a mount namespace of their own."""
-    await run("mount", "--bind", str(tree / "usr"), str(root / "usr"))
-    await run("mount", "-o", "remount,bind,ro,nodev", str(root / "usr"))
+async def mount(tree: Path, root: Path, *used: Path) -> Path:
+    """Show a root directory with the image's /usr in it, read-only; where it then is.
+
+    Only for processes with a mount namespace of their own. The root is shown at a place that every user may reach:
+    Ignition writes a user's keys as that user, who may not enter the folder where the directory lies. `used` are
+    paths that must not be hidden.
+    """
+    stage = next(place for place in _STAGES if place.is_dir() and not _hides(place, tree, root, *used))
+    await run("mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "flatyard", str(stage))
+    seen = stage / "sysroot"
+    seen.mkdir()
+    await run("mount", "--bind", str(root), str(seen))
+    await run("mount", "--bind", str(tree / "usr"), str(seen / "usr"))
+    await run("mount", "-o", "remount,bind,ro,nodev", str(seen / "usr"))
+    return seen
+
+
+def _hides(place: Path, *used: Path) -> bool:
+    return any(path.resolve().is_relative_to(place) for path in used)
 
 
 def is_tree(path: Path) -> bool:

@@ -38,6 +38,7 @@ class Supervisor:
         self._machine = machine
         self._ignition = ignition
         self._world = world
+        self._root = folder.root
         self._state = replace(folder.state(), nspawn=0, error="")
         self._process: asyncio.subprocess.Process | None = None
         self._again = False
@@ -58,11 +59,12 @@ class Supervisor:
         if not self._state.provisioned:
             self._write(Phase.PREPARING)
             await rootfs.make(tree, root)
-        await rootfs.mount_usr(tree, root)
+        used = (self._ignition, Path(sys.prefix), Path(self._machine.images or "/"))
+        self._root = await rootfs.mount(tree, root, *used)
         if self._state.provisioned:
             return True
         self._write(Phase.PROVISIONING)
-        if not await ignition_run.provision(self._ignition, self._folder, root):
+        if not await ignition_run.provision(self._ignition, self._folder, self._root):
             self._write(Phase.EMERGENCY, error="Ignition failed")
             return False
         self._state = replace(self._state, provisioned=True)
@@ -85,7 +87,7 @@ class Supervisor:
         machine = self._machine
         groups = cgroups.make(where, machine.cluster_id, machine.id, machine.cpus, machine.memory_mb)
         nodes = loops.make_nodes(self._folder.path / "devices")
-        command = nspawn.command(machine, self._folder.root, groups, nodes, unified=where.unified)
+        command = nspawn.command(machine, self._root, groups, nodes, unified=where.unified)
         with self._folder.console.open("ab") as console, self._folder.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,

@@ -1,0 +1,164 @@
+"""Machines for the local cloud's tests: a tree with a tiny init, and what this machine looked like before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from flatyard.clouds.cloud import ClusterRef
+from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.folders import clusters
+from flatyard.clouds.local.settings import LocalSettings, settings
+
+INIT = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <sys/reboot.h>
+#include <unistd.h>
+static volatile int asked;
+static void note(int number) { asked = number; }
+int main(void) {
+    FILE *console = fopen("/dev/console", "w");
+    struct sigaction act = {0};
+    act.sa_handler = note;
+    sigaction(SIGRTMIN + 4, &act, 0);
+    sigaction(SIGRTMIN + 5, &act, 0);
+    if (console) { fprintf(console, "tiny init is up\n"); fflush(console); }
+    while (!asked) pause();
+    if (asked == SIGRTMIN + 5) reboot(RB_AUTOBOOT);
+    return 0;
+}
+"""
+VOLATILE = ("random/", "ns_last_pid", "-nr", "-state", "nf_conntrack_count", "pty/nr", "sched_domain", "keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All of this Linux machine that a cluster may have touched."""
+
+    mounts: frozenset[str]
+    links: frozenset[str]
+    routes: frozenset[str]
+    rules: str
+    loops: frozenset[str]
+    groups: frozenset[str]
+    foreigners: frozenset[str]
+    """Processes in other namespaces than this one's, and ours by name."""
+    settings: frozenset[str]
+    folders: frozenset[str]
+
+    def left(self, before: Machine) -> dict[str, object]:
+        """What is there now and was not, or the other way round, by kind."""
+        found: dict[str, object] = {}
+        for field in fields(self):
+            now, then = getattr(self, field.name), getattr(before, field.name)
+            if now != then:
+                found[field.name] = now ^ then if isinstance(now, frozenset) else (now, then)
+        return found
+
+
+def look(home: Path) -> Machine:
+    """Take stock of this machine."""
+    return Machine(
+        mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        links=frozenset(row["ifname"] for row in ip("link")),
+        routes=frozenset(json.dumps(row, sort_keys=True) for row in ip("route", "show", "table", "all")),
+        rules=subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout,
+        loops=frozenset(str(path) for path in (*Path("/dev").glob("loop*"), *attached())),
+        groups=frozenset(str(path) for path in Path("/sys/fs/cgroup").rglob("*flatyard*")),
+        foreigners=frozenset(foreigners(home)),
+        settings=frozenset(kernel_settings()),
+        folders=frozenset(str(p) for p in (*Path("/run/systemd/nspawn").rglob("*"), *home.parent.iterdir())),
+    )
+
+
+def ip(*arguments: str) -> list[dict[str, str]]:
+    done = subprocess.run(("ip", "-j", *arguments), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout or "[]")  # type: ignore[no-any-return]
+
+
+def attached() -> list[Path]:
+    return [path for path in Path("/sys/block").glob("loop*") if (path / "loop").exists()]
+
+
+def foreigners(home: Path) -> list[str]:
+    own = Path("/proc/self/ns/mnt").readlink()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                elsewhere = (entry / "ns/mnt").readlink() != own
+            except OSError:
+                continue
+            if words and (
+                str(home) in words or (elsewhere and words.startswith(("systemd-nspawn", "unshare")))
+            ):
+                found.append(f"{entry.name} {words}")
+    return found
+
+
+def kernel_settings() -> list[str]:
+    found = []
+    for folder, _, names in os.walk("/proc/sys"):
+        for name in names:
+            path = f"{folder}/{name}"
+            if not any(part in path for part in VOLATILE):
+                try:
+                    found.append(f"{path}={Path(path).read_text()}")
+                except OSError:
+                    continue
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[LocalSettings]:
+    """A home of the test's own; the cache is everybody's. What a failing test left is swept."""
+    made = LocalSettings(
+        home=tmp_path / "home/local", cache=settings().cache, pool="10.231.0.0/16", tell=print
+    )
+    yield made
+    asyncio.run(sweep_all(made))
+
+
+async def sweep_all(place: LocalSettings) -> None:
+    cloud = LocalCloud(place)
+    for cluster in clusters(place.home):
+        ref = ClusterRef(cluster.path.name.upper(), "left over")
+        for owned in await cloud.sweep(ref):
+            await cloud.delete_owned(ref, owned)
+
+
+@pytest.fixture
+def stock(place: LocalSettings) -> Callable[[], Machine]:
+    """Takes stock of this machine."""
+    place.home.parent.mkdir()
+    (place.home.parent / "of somebody else").touch()
+    Path("/run/systemd/nspawn/locks").mkdir(parents=True, exist_ok=True)
+    Path("/run/systemd/nspawn/propagate").mkdir(parents=True, exist_ok=True)
+    return lambda: look(place.home)
+
+
+@pytest.fixture(scope="session")
+def tiny_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest image: one static program that is PID 1."""
+    tree = tmp_path_factory.mktemp("tiny") / "tree"
+    for name in ("usr/sbin", "usr/lib", "usr/bin", "etc", "var", "opt"):
+        (tree / name).mkdir(parents=True)
+    (tree / "usr/lib/os-release").write_text("ID=tiny\nVERSION_ID=1\n")
+    for name in ("sbin", "lib", "bin"):
+        (tree / name).symlink_to(f"usr/{name}")
+    source = tree.parent / "init.c"
+    source.write_text(INIT)
+    gcc = shutil.which("gcc")
+    assert gcc, "python tools/packages.py real installs gcc"
+    subprocess.run((gcc, "-static", "-Os", "-o", str(tree / "usr/sbin/init"), str(source)), check=True)
+    return tree
