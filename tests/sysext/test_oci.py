@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from flatyard.sysext.contents import Copy, Folder, Link, Text, contents
 from flatyard.sysext.elf import needs
 from flatyard.sysext.network_tools import TOOLS, network_tools
 from flatyard.sysext.source import Compiled
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def tree(program: Path):
@@ -52,7 +57,9 @@ def test_the_same_contents_are_the_same_bytes_everywhere(tmp_path):
         (tmp_path / name).mkdir()
         before = os.umask(umask)
         try:
-            made.append(oci.write(two_images(tmp_path / name), tmp_path / name / "out.tar", "amd64"))
+            made.append(
+                oci.write(two_images(tmp_path / name), tmp_path / name / "out.tar", "amd64", compress=False)
+            )
         finally:
             os.umask(before)
     assert made[0].sha256 == made[1].sha256 == hashlib.sha256(made[0].path.read_bytes()).hexdigest()
@@ -61,7 +68,7 @@ def test_the_same_contents_are_the_same_bytes_everywhere(tmp_path):
 
 
 def test_containerd_finds_each_image_under_its_name(tmp_path):
-    archive = oci.write(two_images(tmp_path), tmp_path / "out.tar", "arm64")
+    archive = oci.write(two_images(tmp_path), tmp_path / "out.tar", "arm64", compress=False)
     found = members(archive.path)
     assert json.loads(found["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     index = json.loads(found["index.json"])
@@ -73,7 +80,7 @@ def test_containerd_finds_each_image_under_its_name(tmp_path):
 
 
 def test_every_blob_is_what_its_name_says_and_is_needed(tmp_path):
-    found = members(oci.write(two_images(tmp_path), tmp_path / "out.tar", "amd64").path)
+    found = members(oci.write(two_images(tmp_path), tmp_path / "out.tar", "amd64", compress=False).path)
     blobs = {name.rpartition("/")[2]: body for name, body in found.items() if name.startswith("blobs/")}
     assert [digest for digest, body in blobs.items() if hashlib.sha256(body).hexdigest() != digest] == []
     used: set[str] = set()
@@ -88,12 +95,12 @@ def test_every_blob_is_what_its_name_says_and_is_needed(tmp_path):
 
 
 def test_what_images_share_is_in_the_archive_once(tmp_path):
-    found = members(oci.write(two_images(tmp_path), tmp_path / "out.tar", "amd64").path)
+    found = members(oci.write(two_images(tmp_path), tmp_path / "out.tar", "amd64", compress=False).path)
     assert sum(b"a program" in body for body in found.values()) == 1
 
 
 def test_a_layer_has_owners_modes_and_links(tmp_path):
-    found = members(oci.write(two_images(tmp_path)[:1], tmp_path / "out.tar", "amd64").path)
+    found = members(oci.write(two_images(tmp_path)[:1], tmp_path / "out.tar", "amd64", compress=False).path)
     manifest = json.loads(found["index.json"])["manifests"][0]["digest"].replace(":", "/")
     layer = json.loads(found[f"blobs/{manifest}"])["layers"][0]["digest"].replace(":", "/")
     (tmp_path / "layer.tar").write_bytes(found[f"blobs/{layer}"])
@@ -111,7 +118,7 @@ def test_a_file_that_changes_meanwhile_leaves_the_old_archive(tmp_path):
     made = two_images(tmp_path)
     (tmp_path / "program").write_bytes(b"short")
     with pytest.raises(Failed, match="became shorter"):
-        oci.write(made, target, "amd64")
+        oci.write(made, target, "amd64", compress=False)
     assert target.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tar", "program"]
 
@@ -226,7 +233,7 @@ def compiled(tmp_path) -> dict[str, Compiled]:
 
 
 def test_a_control_plane_is_four_archives(compiled, root, tmp_path):
-    made = images.archives("v1.34.3", "amd64", compiled, root=root, folder=tmp_path / "out")
+    made = images.archives("v1.34.3", "amd64", compiled, root=root, folder=tmp_path / "out", compress=False)
     assert [archive.path.name for archive in made] == [
         "kubernetes-v1.34.3-x86-64.tar",
         "etcd-3.6.5-0-x86-64.tar",
@@ -237,14 +244,14 @@ def test_a_control_plane_is_four_archives(compiled, root, tmp_path):
 
 
 def test_four_images_of_kubernetes_have_one_program_between_them(compiled, root, tmp_path):
-    made = images.archives("v1.34.3", "amd64", compiled, root=root, folder=tmp_path / "out")
+    made = images.archives("v1.34.3", "amd64", compiled, root=root, folder=tmp_path / "out", compress=False)
     found = members(made[0].path)
     assert sum(b"program kubernetes" in body for body in found.values()) == 1
     assert len(json.loads(found["index.json"])["manifests"]) == 4
 
 
 def test_only_kube_proxy_has_the_network_tools(compiled, root, tmp_path):
-    made = images.archives("v1.34.3", "amd64", compiled, root=root, folder=tmp_path / "out")
+    made = images.archives("v1.34.3", "amd64", compiled, root=root, folder=tmp_path / "out", compress=False)
     found = members(made[0].path)
     with_tools = []
     for entry in json.loads(found["index.json"])["manifests"]:
@@ -253,3 +260,66 @@ def test_only_kube_proxy_has_the_network_tools(compiled, root, tmp_path):
         if any(b"xtables-nft-multi" in body for body in bodies):
             with_tools.append(entry["annotations"]["io.containerd.image.name"])
     assert with_tools == ["registry.k8s.io/kube-proxy:v1.34.3"]
+
+
+# ---- compressed
+
+
+def test_without_zstd_the_command_that_installs_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused) as caught:
+        oci.write(two_images(tmp_path), tmp_path / "out.tar", "amd64")
+    assert caught.value.next == "apt-get install zstd"
+    assert not (tmp_path / "out.tar").exists()
+
+
+def test_a_zstd_that_fails_leaves_no_archive(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin/zstd"
+    fake.write_text("#!/bin/sh\nexit 70\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent))
+    with pytest.raises(Failed, match="zstd ended with 70"):
+        oci.write(two_images(tmp_path), tmp_path / "out.tar", "amd64")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "program"]
+
+
+@pytest.mark.emulated
+def test_compressed_layers_are_the_trees_and_the_same_bytes_each_time(tmp_path, zstd):
+    made = [oci.write(two_images(tmp_path), tmp_path / f"{n}.tar", "amd64") for n in (1, 2)]
+    assert made[0].sha256 == made[1].sha256
+    found = members(made[0].path)
+    for entry in json.loads(found["index.json"])["manifests"]:
+        manifest = json.loads(found["blobs/" + entry["digest"].replace(":", "/")])
+        config = json.loads(found["blobs/" + manifest["config"]["digest"].replace(":", "/")])
+        for layer, content in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
+            packed = found["blobs/" + layer["digest"].replace(":", "/")]
+            assert layer["mediaType"].endswith("+zstd")
+            plain = subprocess.run([zstd, "-dc"], input=packed, capture_output=True, check=True).stdout
+            assert f"sha256:{hashlib.sha256(plain).hexdigest()}" == content
+
+
+@pytest.mark.emulated
+def test_a_control_plane_in_the_cache_is_not_written_again(compiled, root, cache, zstd, monkeypatch):
+    monkeypatch.setattr(images.source, "compile_all", lambda *_, **__: compiled)
+    first = images.control_plane("v1.34.3", "amd64", root=root)
+    written = [archive.path.stat().st_mtime_ns for archive in first]
+    assert images.control_plane("v1.34.3", "amd64", root=root) == first
+    assert [archive.path.stat().st_mtime_ns for archive in first] == written
+    first[0].path.write_bytes(b"cut")
+    assert images.control_plane("v1.34.3", "amd64", root=root) == first
+    assert first[0].path.stat().st_size == first[0].size
+    (root / "usr/sbin/nft").write_bytes(program(LOADER, "libm.so.6"))
+    assert images.control_plane("v1.34.3", "amd64", root=root)[0].sha256 != first[0].sha256
+
+
+@pytest.fixture(scope="session")
+def zstd() -> str:
+    """The real one; installed where it is missing."""
+    if shutil.which("zstd") is None:
+        command = [sys.executable, str(ROOT / "tools/packages.py"), "emulated"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    found = shutil.which("zstd")
+    assert found
+    return found

@@ -7,6 +7,8 @@ so.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from flatyard.sysext.oci import Archive, Image, write
 from flatyard.sysext.recipes import KUBERNETES_PROGRAM
 from flatyard.sysext.source import Compiled, Say, Watch, cache_folder
 
+RECORD = "archives.json"
+_FORMAT = 1
+"""Counted up when images are laid out in another way."""
 REGISTRY = "registry.k8s.io"
 _SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
 _BIN = "usr/local/bin"
@@ -83,13 +88,58 @@ def control_plane(
     the cache. Raises Refused and Failed as `source.compile_each` and `network_tools` do.
     """
     compiled = source.compile_all(recipes.control_plane_recipes(version), arch, say=say, watch=watch)
-    return archives(version, arch, compiled, root=root, folder=folder or cache_folder() / "sysext/images")
+    if folder is not None:
+        return archives(version, arch, compiled, root=root, folder=folder)
+    kept = cache_folder() / "sysext/images" / _key(compiled, network_tools(root, arch))
+    if (found := _read(kept)) is None:
+        found = archives(version, arch, compiled, root=root, folder=kept)
+        _write(kept, found)
+    return found
+
+
+def _key(compiled: Mapping[str, Compiled], tools: Contents) -> str:
+    """What the archives depend on: compiled components, whose folders are named after their inputs, and the tools."""
+    folders = "".join(f"{one.folder.name}\n" for one in compiled.values())
+    digest = hashlib.sha256(f"{_FORMAT}\n{folders}".encode())
+    for path, entry in tools.entries.items():
+        digest.update(f"{path}\n{entry.target if isinstance(entry, Link) else ''}\n".encode())
+        digest.update(entry.source.read_bytes() if isinstance(entry, Copy) else b"")
+    return digest.hexdigest()[:16]
+
+
+def _read(folder: Path) -> tuple[Archive, ...] | None:
+    """What an earlier run wrote; None unless all of it is there."""
+    try:
+        rows = json.loads((folder / RECORD).read_bytes())
+        found = tuple(
+            Archive(folder / row["name"], tuple(row["images"]), row["size"], row["sha256"]) for row in rows
+        )
+        return found if all(one.path.stat().st_size == one.size for one in found) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(folder: Path, found: tuple[Archive, ...]) -> None:
+    """Written last, and in one step: an archive without it is made again."""
+    rows = [
+        {"name": one.path.name, "images": one.references, "size": one.size, "sha256": one.sha256}
+        for one in found
+    ]
+    made = folder / f".{RECORD}"
+    made.write_text(json.dumps(rows, indent=2) + "\n")
+    made.replace(folder / RECORD)
 
 
 def archives(
-    version: str, arch: str, compiled: Mapping[str, Compiled], *, root: Path, folder: Path
+    version: str,
+    arch: str,
+    compiled: Mapping[str, Compiled],
+    *,
+    root: Path,
+    folder: Path,
+    compress: bool = True,
 ) -> tuple[Archive, ...]:
-    """The archives of compiled components, by `control_plane_recipes`' names; kept ones are not written again."""
+    """The archives of compiled components, by `control_plane_recipes`' names, written into a folder."""
     called = names(version)
     beside = recipes.companions(version)
     plain = contents({path: Text(text) for path, text in _ACCOUNTS.items()} | {"tmp": Folder(0o1777)})
@@ -109,18 +159,20 @@ def archives(
         ],
     }
     return tuple(
-        write(images, folder / f"{name}-{extension_arch(arch)}.tar", arch) for name, images in planned.items()
+        write(images, folder / f"{name}-{extension_arch(arch)}.tar", arch, compress=compress)
+        for name, images in planned.items()
     )
 
 
 def _kubernetes_images(
     called: Sequence[str], plain: Contents, tools: Contents, kubernetes: Contents
 ) -> list[Image]:
+    """The program is the lowest layer in all of them, so that containerd unpacks it once."""
     found = []
     for reference in called:
         server = reference.rpartition("/")[2].partition(":")[0]
-        below = (plain, tools) if server == "kube-proxy" else (plain,)
-        found.append(Image(reference, (*below, kubernetes), (f"/{_BIN}/{server}",)))
+        above = (plain, tools) if server == "kube-proxy" else (plain,)
+        found.append(Image(reference, (kubernetes, *above), (f"/{_BIN}/{server}",)))
     return found
 
 

@@ -4,14 +4,20 @@
 images; what they have in common is in it once. Source: OCI image-spec v1.1 (image-layout, manifest, config, layer),
 containerd's docs for the annotation.
 
-Layers are not compressed: they are read once, from a local disk, by a node that would have to unpack them.
+Layers are compressed with zstd at level 3 unless told otherwise. Importing a control plane (seven images, ctr and
+containerd 2.1.5, two cores) took 1.9 to 2.4 s so, 2.8 to 3.4 s with gzip, 3.4 to 3.6 s not compressed at all:
+containerd copies an archive into its store first, and 85 MB are copied sooner than 299. As with squashfs, another zstd
+may make other, equally good bytes; layers that are not compressed are the same everywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import shutil
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from flatyard.base.errors import Failed
+from flatyard.base.errors import Failed, Refused
 from flatyard.sysext.contents import Contents, Copy, Entry, Folder, Link, Text
 
 EPOCH = "1970-01-01T00:00:00Z"
@@ -27,6 +33,9 @@ SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+LAYER_ZSTD = f"{LAYER}+zstd"
+LEVEL = 3
+INSTALL = "apt-get install zstd"
 INDEX = "application/vnd.oci.image.index.v1+json"
 NAME = "io.containerd.image.name"
 REF = "org.opencontainers.image.ref.name"
@@ -96,20 +105,30 @@ class _Counting:
         return self._hash.hexdigest()
 
 
-def write(images: Sequence[Image], target: Path, arch: str) -> Archive:
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """`content` is the digest of the tree as a plain tar, which the config has; `blob` is what the archive holds."""
+
+    content: str
+    blob: _Blob
+    media: str
+
+
+def write(images: Sequence[Image], target: Path, arch: str, *, compress: bool = True) -> Archive:
     """Write one archive of images for an architecture (`amd64`); `target` is replaced only by a whole one.
 
-    Raises Failed when a file changes while it is read.
+    Raises Refused when there is no zstd, Failed when it fails or when a file changes while it is read.
     """
-    layers: dict[int, _Blob] = {id(tree): _layer(tree) for image in images for tree in image.layers}
-    blobs: dict[str, _Blob] = {}
-    manifests = [
-        _manifest(image, [layers[id(tree)] for tree in image.layers], arch, blobs) for image in images
-    ]
-    index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        made = Path(folder) / target.name
+        work = Path(folder)
+        layers = _layers(images, work if compress else None)
+        blobs: dict[str, _Blob] = {}
+        manifests = [
+            _manifest(image, [layers[id(tree)] for tree in image.layers], arch, blobs) for image in images
+        ]
+        index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+        made = work / target.name
         with made.open("wb", buffering=_CHUNK) as file:
             counting = _Counting(file)
             _archive(index, blobs, counting)
@@ -118,7 +137,21 @@ def write(images: Sequence[Image], target: Path, arch: str) -> Archive:
     return Archive(target, tuple(image.reference for image in images), counting.size, counting.digest)
 
 
-def _manifest(image: Image, layers: list[_Blob], arch: str, blobs: dict[str, _Blob]) -> dict[str, object]:
+def _layers(images: Sequence[Image], work: Path | None) -> dict[int, _Layer]:
+    """Each tree once, by its id: images share trees by being given the same one."""
+    trees = {id(tree): tree for image in images for tree in image.layers}
+    if work is None:
+        return {number: _plain(tree) for number, tree in trees.items()}
+    tool = shutil.which("zstd")
+    if tool is None:
+        raise Refused("there is no zstd", why="it compresses the layers of images", next=INSTALL)
+    return {
+        number: _compressed(tree, tool, work / f"{place}.zst")
+        for place, (number, tree) in enumerate(trees.items())
+    }
+
+
+def _manifest(image: Image, layers: list[_Layer], arch: str, blobs: dict[str, _Blob]) -> dict[str, object]:
     """A manifest's descriptor in the index; its blobs are added to the archive's."""
     config = _bytes(_json(_config(image, layers, arch)))
     manifest = _bytes(
@@ -127,11 +160,11 @@ def _manifest(image: Image, layers: list[_Blob], arch: str, blobs: dict[str, _Bl
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
                 "config": config.descriptor(CONFIG),
-                "layers": [layer.descriptor(LAYER) for layer in layers],
+                "layers": [layer.blob.descriptor(layer.media) for layer in layers],
             }
         )
     )
-    blobs.update({blob.digest: blob for blob in (*layers, config, manifest)})
+    blobs.update({blob.digest: blob for blob in (*(layer.blob for layer in layers), config, manifest)})
     tag = image.reference.rpartition(":")[2]
     return manifest.descriptor(MANIFEST) | {
         "platform": {"architecture": arch, "os": "linux"},
@@ -139,7 +172,7 @@ def _manifest(image: Image, layers: list[_Blob], arch: str, blobs: dict[str, _Bl
     }
 
 
-def _config(image: Image, layers: list[_Blob], arch: str) -> dict[str, object]:
+def _config(image: Image, layers: list[_Layer], arch: str) -> dict[str, object]:
     settings: dict[str, object] = {"Env": [SEARCH_PATH], "WorkingDir": "/"}
     if image.entrypoint:
         settings["Entrypoint"] = list(image.entrypoint)
@@ -150,7 +183,7 @@ def _config(image: Image, layers: list[_Blob], arch: str) -> dict[str, object]:
         "architecture": arch,
         "os": "linux",
         "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}" for layer in layers]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.content}" for layer in layers]},
         "history": [{"created": EPOCH, "created_by": "flatyard"} for _ in layers],
     }
 
@@ -172,11 +205,42 @@ def _discard(result: object) -> None:
 # ---- a layer
 
 
-def _layer(tree: Contents) -> _Blob:
+def _plain(tree: Contents) -> _Layer:
     """Read once for its hash; read again, from the page cache, when it is written."""
     counting = _Counting()
     _pour_tree(tree, counting)
-    return _Blob(counting.digest, counting.size, lambda sink: _pour_tree(tree, sink))
+    blob = _Blob(counting.digest, counting.size, lambda sink: _pour_tree(tree, sink))
+    return _Layer(counting.digest, blob, LAYER)
+
+
+def _compressed(tree: Contents, tool: str, file: Path) -> _Layer:
+    """Written beside the archive first, because its digest is its name. zstd's bytes do not depend on the cores."""
+    command = [tool, "-q", "-c", f"-{LEVEL}", "-T0"]
+    with file.open("wb") as out, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out) as process:
+        assert process.stdin is not None
+        counting = _Counting(process.stdin)
+        try:
+            # an early end of zstd shows in its exit code
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                _pour_tree(tree, counting)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise Failed(
+            f"zstd ended with {process.returncode}", next="make room where the archives go, and run it again"
+        )
+    with file.open("rb") as made:
+        digest = hashlib.file_digest(made, "sha256").hexdigest()
+    return _Layer(
+        counting.digest, _Blob(digest, file.stat().st_size, lambda sink: _pour_file(file, sink)), LAYER_ZSTD
+    )
+
+
+def _pour_file(path: Path, sink: Sink) -> None:
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            sink.write(chunk)
 
 
 def _pour_tree(tree: Contents, sink: Sink) -> None:
