@@ -13,6 +13,7 @@ from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.queue import Key
 from flatyard.kube import resources as r
 from flatyard.kube.api import Api, EventType, Object, WatchEvent
+from flatyard.kube.approval import decision
 from flatyard.kube.reflector import Reflector
 from flatyard.kube.resources import Resource
 from flatyard.model.annotations import MACHINE_ID
@@ -22,6 +23,7 @@ SETTLE = 1.0
 
 MACHINE, MACHINE_SET, MACHINE_DEPLOYMENT = "machine", "machineset", "machinedeployment"
 CLUSTER, NODE = "cluster", "node"
+SIGNING_REQUEST = "certificatesigningrequest"
 
 Enqueue = Callable[[Key, float], None]
 
@@ -77,6 +79,9 @@ class Caches:
     async def watch_nodes(self, api: Api, group: asyncio.TaskGroup) -> None:
         await self._follow(api, r.NODES, "", self._node_changed, group)
 
+    async def watch_signing_requests(self, api: Api, group: asyncio.TaskGroup) -> None:
+        await self._follow(api, r.CERTIFICATE_SIGNING_REQUESTS, "", self._request_changed, group)
+
     async def stop(self) -> None:
         for resource in tuple(self._tasks):
             await self._unfollow(resource)
@@ -95,6 +100,10 @@ class Caches:
 
     def node(self, name: str) -> Object | None:
         found = self._reflectors.get(r.NODES)
+        return found.get("", name) if found else None
+
+    def signing_request(self, name: str) -> Object | None:
+        found = self._reflectors.get(r.CERTIFICATE_SIGNING_REQUESTS)
         return found.get("", name) if found else None
 
     def nodes(self) -> Iterable[Object]:
@@ -174,3 +183,7 @@ class Caches:
     def _node_changed(self, event: WatchEvent) -> None:
         self.nodes_by_provider.update(event)
         self._enqueue(Key(NODE, event.object.name), 0)
+
+    def _request_changed(self, event: WatchEvent) -> None:
+        if event.type is not EventType.DELETED and not decision(event.object):
+            self._enqueue(Key(SIGNING_REQUEST, event.object.name), 0)

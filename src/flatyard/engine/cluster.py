@@ -172,6 +172,7 @@ async def _use_api_as_book(ctx: Context) -> None:
     assert ctx.api is not None
     ctx.book = ctx.api
     await ctx.caches.watch_book(ctx.api, ctx.group)
+    await ctx.caches.watch_signing_requests(ctx.api, ctx.group)
 
 
 async def _status(ctx: Context) -> Waiting | None:

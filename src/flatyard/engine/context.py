@@ -102,6 +102,8 @@ class Context:
     """Prepared node configs by what they were prepared from."""
     api: Api | None = None
     """The cluster's own API, once it has answered."""
+    left_pending: dict[str, str] = field(default_factory=dict)
+    """Why certificate requests are not approved, by their names, as it was told."""
     load_balancers_released: bool = False
     gone: bool = False
     """Nothing of the cluster is left: the engine may end."""

@@ -16,7 +16,15 @@ from flatyard.base.errors import Failed, FlatyardError
 from flatyard.engine import record as records
 from flatyard.engine import secrets
 from flatyard.engine.book import open_store_book
-from flatyard.engine.caches import CLUSTER, MACHINE, MACHINE_DEPLOYMENT, MACHINE_SET, NODE
+from flatyard.engine.caches import (
+    CLUSTER,
+    MACHINE,
+    MACHINE_DEPLOYMENT,
+    MACHINE_SET,
+    NODE,
+    SIGNING_REQUEST,
+)
+from flatyard.engine.certificates import reconcile_request
 from flatyard.engine.cluster import reconcile_cluster, reconcile_instances
 from flatyard.engine.context import Context, Seams, Step, StepState
 from flatyard.engine.leadership import LOCK_SECONDS, keep_lock
@@ -36,6 +44,7 @@ RECONCILERS: dict[str, Reconciler] = {
     MACHINE_SET: reconcile_machine_set,
     MACHINE: reconcile_machine,
     NODE: reconcile_node,
+    SIGNING_REQUEST: reconcile_request,
 }
 
 
@@ -86,7 +95,7 @@ class Engine:
         return result
 
     def _tell(self, key: Key, state: StepState, sentence: str = "", next: str = "") -> None:
-        if key.kind in (INSTANCES, NODE) or self._told.get(key) == (state, sentence):
+        if key.kind in (INSTANCES, NODE, SIGNING_REQUEST) or self._told.get(key) == (state, sentence):
             return
         self._told[key] = (state, sentence)
         ctx = self.context

@@ -30,7 +30,7 @@ async def ensure(book: Api, world: World, machine_id: str) -> BootstrapToken:
     found = await find(book, machine_id)
     if found is None:
         found = await _create(book, world, machine_id)
-    elif -world.age(parse_stamp(_field(found, "expiration"))) < RENEW_BELOW:
+    elif -world.age(parse_stamp(field_of(found, "expiration"))) < RENEW_BELOW:
         found = await _prolong(book, world, found)
     return token_of(found)
 
@@ -59,7 +59,7 @@ async def remove(book: Api, machine_id: str) -> None:
 
 def token_of(secret: Object) -> BootstrapToken:
     """The token in a Secret."""
-    return BootstrapToken(_field(secret, "token-id"), _field(secret, "token-secret"))
+    return BootstrapToken(field_of(secret, "token-id"), field_of(secret, "token-secret"))
 
 
 async def _create(book: Api, world: World, machine_id: str) -> Object:
@@ -100,7 +100,8 @@ def _probe(machine_id: str, probe: int, secret: str) -> BootstrapToken:
     return BootstrapToken("".join(_LETTERS[number // 36**place % 36] for place in range(6)), secret)
 
 
-def _field(secret: Object, name: str) -> str:
+def field_of(secret: Object, name: str) -> str:
+    """One field of a token's Secret, decoded."""
     return base64.b64decode(secret.raw["data"][name]).decode()
 
 
