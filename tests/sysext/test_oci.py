@@ -208,6 +208,11 @@ def test_a_tree_without_the_tools_is_refused_with_their_packages(root):
     assert caught.value.next == "install conntrack nftables in it"
 
 
+def test_a_tree_of_another_architecture_is_refused(root):
+    with pytest.raises(Refused, match="is not a system for arm64"):
+        network_tools(root, "arm64")
+
+
 def test_a_link_out_of_the_tree_is_not_followed_out_of_it(root, tmp_path):
     (tmp_path / "outside").write_bytes(program(LOADER))
     (root / "usr/sbin/nft").unlink()

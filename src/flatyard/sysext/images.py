@@ -17,7 +17,7 @@ from flatyard.sysext import recipes, source
 from flatyard.sysext.contents import Contents, Copy, Entry, Folder, Link, Text, contents
 from flatyard.sysext.layout import extension_arch
 from flatyard.sysext.network_tools import network_tools
-from flatyard.sysext.oci import Archive, Image, write
+from flatyard.sysext.oci import Archive, Image, check_tool, write
 from flatyard.sysext.recipes import KUBERNETES_PROGRAM
 from flatyard.sysext.source import Compiled, Say, Watch, cache_folder
 
@@ -87,10 +87,13 @@ def control_plane(
     `root`: a system that has iptables, nft and conntrack for kube-proxy. `folder`: where the archives go; by default
     the cache. Raises Refused and Failed as `source.compile_each` and `network_tools` do.
     """
-    compiled = source.compile_all(recipes.control_plane_recipes(version), arch, say=say, watch=watch)
+    wanted = recipes.control_plane_recipes(version)
+    tools = network_tools(root, arch)
+    check_tool()
+    compiled = source.compile_all(wanted, arch, say=say, watch=watch)
     if folder is not None:
         return archives(version, arch, compiled, root=root, folder=folder)
-    kept = cache_folder() / "sysext/images" / _key(compiled, network_tools(root, arch))
+    kept = cache_folder() / "sysext/images" / _key(compiled, tools)
     if (found := _read(kept)) is None:
         found = archives(version, arch, compiled, root=root, folder=kept)
         _write(kept, found)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from flatyard.base.errors import Refused
-from flatyard.sysext.contents import Contents, Copy, Entry, Link, contents
+from flatyard.sysext.contents import Contents, Copy, Entry, Link, contents, machine_of
 from flatyard.sysext.elf import needs
+from flatyard.sysext.layout import extension_arch
 
 TOOLS = {
     "usr/sbin/xtables-nft-multi": "iptables",
@@ -33,7 +34,7 @@ _LINKS = 40
 def network_tools(root: Path, arch: str) -> Contents:
     """An image's tree with the tools, their libraries, xtables' plugins and the plugins' own libraries.
 
-    Raises Refused, naming the packages, when the tree has not all of them.
+    Raises Refused, naming the packages, when the tree has not all of them, or has them for another architecture.
     """
     return _Tree(root, arch).collected()
 
@@ -41,6 +42,7 @@ def network_tools(root: Path, arch: str) -> Contents:
 class _Tree:
     def __init__(self, root: Path, arch: str) -> None:
         self._root = root
+        self._machine = extension_arch(arch)
         self._libraries = f"usr/lib/{_TRIPLETS[arch]}"
         self._entries: dict[str, Entry] = {}
 
@@ -53,10 +55,21 @@ class _Tree:
                 next=f"install {' '.join(missing)} in it",
             )
         for tool in TOOLS:
+            self._check_machine(tool)
             self._add(tool)
         for plugin in self._plugins():
             self._add(plugin)
         return contents(self._entries | self._links())
+
+    def _check_machine(self, tool: str) -> None:
+        file = self._file(tool)
+        machine = machine_of(file.read_bytes()[:20]) if file else None
+        if machine != self._machine:
+            raise Refused(
+                f"{self._root} is not a system for {self._machine}",
+                why=f"its /{tool} is {'for ' + machine if machine else 'not a program'}",
+                next="name the tree of a system for this architecture",
+            )
 
     def _plugins(self) -> list[str]:
         """libm of libxt_statistic, for one: without it every sync fails once a Service has two endpoints."""

@@ -142,13 +142,19 @@ def _layers(images: Sequence[Image], work: Path | None) -> dict[int, _Layer]:
     trees = {id(tree): tree for image in images for tree in image.layers}
     if work is None:
         return {number: _plain(tree) for number, tree in trees.items()}
-    tool = shutil.which("zstd")
-    if tool is None:
-        raise Refused("there is no zstd", why="it compresses the layers of images", next=INSTALL)
+    tool = check_tool()
     return {
         number: _compressed(tree, tool, work / f"{place}.zst")
         for place, (number, tree) in enumerate(trees.items())
     }
+
+
+def check_tool() -> str:
+    """The zstd on PATH; raises Refused, with what installs it, when there is none."""
+    tool = shutil.which("zstd")
+    if tool is None:
+        raise Refused("there is no zstd", why="it compresses the layers of images", next=INSTALL)
+    return tool
 
 
 def _manifest(image: Image, layers: list[_Layer], arch: str, blobs: dict[str, _Blob]) -> dict[str, object]:
