@@ -31,7 +31,7 @@ case "$1" in
 mod) cat "$here/download.json"; exit $(cat "$here/download.code" 2>/dev/null || echo 0) ;;
 list) echo "$4 $(cat "$here/versions" 2>/dev/null)"; exit 0 ;;
 build)
-  [ -e "$here/hang" ] && { touch "$here/started"; exec sleep 600; }
+  [ -e "$here/hang" ] && { echo > "$here/hang"; exec sleep 600; }
   [ -e "$here/said" ] && cat "$here/said" >&2
   [ -e "$here/code" ] && exit $(cat "$here/code")
   while [ "$1" != -o ]; do shift; done
@@ -365,12 +365,11 @@ def test_c_for_another_architecture_is_refused(go):
 
 
 def test_an_interrupted_build_leaves_nothing_and_ends_the_compiler(go, cache):
-    go.put("hang", "")
+    os.mkfifo(go.folder / "hang")
 
     async def interrupted() -> None:
         task = asyncio.create_task(source.compile_each([RECIPE], "amd64"))
-        while not (go.folder / "started").exists():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread((go.folder / "hang").read_text)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
