@@ -221,7 +221,7 @@ class Kubeadm:
             self._kubernetes.check_etcd()
         await self._check_kubelet(config.timeouts)
         await asyncio.sleep(self._wait("kubeadm_join"))
-        await self._log_in(config)
+        await self._bootstrap_kubelet(config, kubelet)
         if config.control_plane:
             await asyncio.sleep(self._wait("static_pods"))
             self._kubernetes.check_etcd()
@@ -259,17 +259,21 @@ class Kubeadm:
         if problem:
             raise KubeadmError("preflight", f"couldn't validate the identity of the API Server: {problem}")
 
-    async def _log_in(self, config: JoinConfiguration) -> None:
-        def look() -> str:
-            try:
-                self._kubernetes.log_in(config)
-            except Unreachable as problem:
-                return problem.what
-            return ""
-
-        problem = await self._until(look, config.timeouts.get("tlsBootstrap", self._timings.tls_bootstrap))
-        if problem:
-            raise KubeadmError("kubelet-wait-bootstrap", f"{problem}: context deadline exceeded")
+    async def _bootstrap_kubelet(self, config: JoinConfiguration, kubelet: Kubelet) -> None:
+        """The kubelet gets its client certificate by its token, once somebody approves its request."""
+        request, silence = "", ""
+        try:
+            async with asyncio.timeout(config.timeouts.get("tlsBootstrap", self._timings.tls_bootstrap)):
+                while not request:
+                    try:
+                        request = await self._kubernetes.log_in(config, kubelet)
+                    except Unreachable as problem:
+                        silence = problem.what
+                        await asyncio.sleep(self._timings.retry)
+                await self._kubernetes.approved(request)
+        except TimeoutError:
+            said = self._kubernetes.waiting_for(request) if request else silence
+            raise KubeadmError("kubelet-wait-bootstrap", f"{said}: context deadline exceeded") from None
 
     async def _until(self, look: Callable[[], str], deadline: float) -> str:
         """Look again and again until nothing is wrong; what is still wrong at the deadline."""

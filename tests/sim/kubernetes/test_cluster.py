@@ -407,7 +407,7 @@ def test_a_token_without_the_right_to_log_in_stops_at_the_kubelet(play):
         join = read_join(JOIN)
         bench.kubernetes.discover(join, "v1.34.3")
         with pytest.raises(KubeadmError, match="Unauthorized"):
-            bench.kubernetes.log_in(join)
+            await bench.kubernetes.log_in(join, bench.kubelet("w1"))
 
     play(story)
 

@@ -16,7 +16,8 @@ from flatyard.ignition import Config, encode
 from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.types import HttpHeader
 from flatyard.kube import resources as r
-from flatyard.kube.api import Json, Object
+from flatyard.kube.api import EventType, Json, Object, Verdict
+from flatyard.kube.storage import Change
 from flatyard.model.traits import MetadataBlock, NodeTraits, ProviderIdSource
 from flatyard.node.evidence import Report, parse_console
 from flatyard.node.inputs import (
@@ -105,6 +106,20 @@ class Lab:
         self.hairpin = True
         self.given: dict[str, Any] = {}
         self.api = self.kubernetes.client()
+        self.approvals: list[asyncio.Task[Object]] = []
+        self.approve_requests()
+
+    def approve_requests(self) -> None:
+        """What the engine does for the machines that it knows, here for every machine."""
+
+        def observe(change: Change) -> None:
+            if change.kind.resource == r.CERTIFICATE_SIGNING_REQUESTS and change.type is EventType.ADDED:
+                approving = self.api.approve(
+                    change.object, Verdict(True, "InTheLab", "every machine is known")
+                )
+                self.approvals.append(self.loop.create_task(approving))
+
+        self.kubernetes.api.storage.observers.append(observe)
 
     # ---- configs
 

@@ -246,6 +246,7 @@ def test_a_thousand_workers_cost_seconds(play):
         await lab.kubernetes.stop()
         lab.kubernetes = SimKubernetes(lab.world, None, timings=lab.timings)
         lab.api = lab.kubernetes.client()
+        lab.approve_requests()
         await lab.kubernetes.start()
         await lab.cluster(pods="10.0.0.0/8")
         hardware = lab.hardware("worker-1", b"")

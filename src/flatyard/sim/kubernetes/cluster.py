@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from flatyard.base.world import World
 from flatyard.kube import kinds as served
@@ -22,6 +22,7 @@ from flatyard.kube.registry import Admission
 from flatyard.kube.storage import Change
 from flatyard.sim.disk import Disk
 from flatyard.sim.kubernetes import bootstrap
+from flatyard.sim.kubernetes.certificates import Certificates
 from flatyard.sim.kubernetes.client import ClusterApi
 from flatyard.sim.kubernetes.context import Context
 from flatyard.sim.kubernetes.kubeadm import InitConfiguration, JoinConfiguration, KubeadmError, check_versions
@@ -34,6 +35,7 @@ from flatyard.sim.kubernetes.work import Work
 from flatyard.sim.kubernetes.workloads import Workloads
 from flatyard.sim.timings import Timings
 
+T = TypeVar("T")
 _OBJECTS = "objects/"
 _STATE = "state"
 
@@ -50,6 +52,7 @@ class State:
     endpoint: str = ""
     pod_subnet: str = ""
     node_mask: int = 24
+    serving_requests: bool = False
     uploaded: bool = False
     """kubeadm init has finished its work in the API."""
 
@@ -101,11 +104,13 @@ class SimKubernetes:
             admission=self._admission,
         )
         self.context = Context(self.api, self.world, self.timings, Work(self.api.write))
-        self._nodes = Nodes(self.context)
+        self._certificates = Certificates(self.context)
+        self._nodes = Nodes(self.context, self._certificates.ask_serving)
         self._tokens = Tokens(self.context)
         self._parts: tuple[_Part, ...] = (
             self._nodes,
             self._tokens,
+            self._certificates,
             Pods(self.context),
             Scheduler(self.context),
             Workloads(self.context),
@@ -140,6 +145,7 @@ class SimKubernetes:
     def _set_up(self) -> None:
         self.context.pod_subnet = self._state.pod_subnet
         self.context.node_mask = self._state.node_mask
+        self.context.serving_requests = self._state.serving_requests
 
     # ---- life
 
@@ -203,10 +209,10 @@ class SimKubernetes:
         for part in self._parts:
             part.observe(change)
 
-    async def _write(self, act: Callable[[], None]) -> None:
+    async def _write(self, act: Callable[[], T]) -> T:
         if not self.available:
             raise Unreachable(f"the simulated Kubernetes API does not answer: {self.why_unavailable()}")
-        await self.api.write(act)
+        return await self.api.write(act)
 
     # ---- what machines do
 
@@ -253,6 +259,7 @@ class SimKubernetes:
             endpoint=cluster.endpoint,
             pod_subnet=cluster.pod_subnet,
             node_mask=cluster.node_cidr_mask_size,
+            serving_requests=config.kubelet.get("serverTLSBootstrap") is True,
         )
         self.control_plane_started(kubelet.node_name)
 
@@ -297,11 +304,24 @@ class SimKubernetes:
             )
         check_versions(kubelet_version, kubelet_version, self._state.version)
 
-    def log_in(self, config: JoinConfiguration) -> None:
-        """The kubelet's TLS bootstrap; raises KubeadmError or Unreachable."""
-        if not self.available:
-            raise Unreachable("the simulated Kubernetes API does not answer")
-        self._tokens.check_login(config.tls_token)
+    async def log_in(self, config: JoinConfiguration, kubelet: Kubelet) -> str:
+        """The kubelet's TLS bootstrap up to its certificate request, whose name it returns.
+
+        Raises KubeadmError or Unreachable.
+        """
+
+        def ask() -> str:
+            return self._certificates.ask_client(kubelet, self._tokens.check_login(config.tls_token))
+
+        return await self._write(ask)
+
+    async def approved(self, request: str) -> None:
+        """Wait until somebody approves a certificate request."""
+        await self._certificates.approved(request)
+
+    def waiting_for(self, request: str) -> str:
+        """What a kubelet that waits in vain says about its certificate request."""
+        return self._certificates.waiting_for(request)
 
     def check_etcd(self) -> None:
         """Before a member joins, all others must answer; raises KubeadmError."""

@@ -42,6 +42,8 @@ class Context:
     """Since when (loop time) a node's kubelet has not been heard of."""
     pod_subnet: str = ""
     node_mask: int = 24
+    serving_requests: bool = False
+    """The kubelets' configuration says `serverTLSBootstrap`."""
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

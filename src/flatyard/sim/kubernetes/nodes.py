@@ -9,7 +9,7 @@ fresh whenever somebody looks (see `client`).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
@@ -36,8 +36,10 @@ _PRESSURES = (
 class Nodes:
     """Registers nodes, keeps their status and taints, and clears up after those that are gone."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, ask_serving: Callable[[Kubelet], None]) -> None:
         self._context = context
+        self._ask_serving = ask_serving
+        """Called for each node that is new."""
         self._registering: dict[str, None] = {}
         self._cidrs: dict[str, str] = {}
         """Pod subnets in use, and by which node."""
@@ -121,6 +123,7 @@ class Nodes:
             if cidr:
                 raw["spec"].update(podCIDR=cidr, podCIDRs=[cidr])
             node = context.create(r.NODES, raw)
+            self._ask_serving(kubelet)
         else:
             context.set_status(r.NODES, node, {**node.status, **kubelet.status()})
         self._lease(node)

@@ -112,12 +112,14 @@ class Tokens:
                 f'ConfigMap for token ID "{identity}" (expired, deleted, or never made)',
             )
 
-    def check_login(self, token: str) -> None:
+    def check_login(self, token: str) -> Known:
         """The kubelet's TLS bootstrap logs in by this token; raises KubeadmError."""
-        if self.find(token, "authentication") is None:
+        found = self.find(token, "authentication")
+        if found is None:
             raise KubeadmError(
                 "kubelet-start", "error: failed to request the client certificate: Unauthorized"
             )
+        return found
 
 
 def secret(token: BootstrapToken, expires: str) -> Json:
