@@ -47,7 +47,7 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
     if name in names:
         await _only_simulated(name, yes)
 
-    where = "the simulated cloud" if await is_simulated(name) else "this machine"
+    where = "in the simulated cloud" if await is_simulated(name) else "on this machine"
 
     async def order(link: Link) -> int:
         return await link.down(delete_volumes=delete_volumes)
@@ -59,8 +59,8 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
         raise failed(event, name)
     left = event.left if event is not None else 0
     if left:
-        raise Failed(f"{left} resources of cluster {name} are left in {where}", next=again)
-    talk.data(f"Cluster {name} is gone: 0 resources are left in {where}, and its API is closed.")
+        raise Failed(f"{left} resources of cluster {name} are left {where}", next=again)
+    talk.data(f"Cluster {name} is gone: 0 resources are left {where}, and its API is closed.")
     for wait in event.waits if event is not None else ():
         talk.say(f"{wait.object} was kept, and ended with the simulated cloud that it was in")
 

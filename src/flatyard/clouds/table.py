@@ -34,7 +34,7 @@ CLOUDS: tuple[Entry, ...] = (
     _real("gcp", "Google Cloud"),
     _real("openstack", "OpenStack"),
     _real("vsphere", "VMware vSphere"),
-    _real("local", "this Linux machine"),
+    Entry("local", "this Linux machine", "flatyard.clouds.local.facts", "flatyard.clouds.local.cloud"),
     Entry("sim", "the simulated twin of a cloud", "", "flatyard.clouds.sim.cloud"),
 )
 TWINS = tuple(entry.name for entry in CLOUDS if entry.name not in ("sim", "local"))

@@ -39,11 +39,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A file with the bytes of one on disk. Entries with the same source become one file with several names."""
+    """A file with the bytes of one on disk. Entries with the same source become one file with several names.
+
+    `capabilities` are those that running it gives, a bit for each as in linux/capability.h; extension images, where
+    everything is root's, do without.
+    """
 
     source: Path
     size: int
     mode: int = PROGRAM_MODE
+    capabilities: int = 0
 
 
 @dataclass(frozen=True, slots=True)

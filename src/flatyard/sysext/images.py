@@ -27,8 +27,9 @@ _FORMAT = 1
 REGISTRY = "registry.k8s.io"
 _SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
 _BIN = "usr/local/bin"
+_NET_BIND_SERVICE = 1 << 10
 _NOBODY = "65532"
-"""CoreDNS as upstream's image runs it: a user of no name, which may open port 53 by the pod's capability."""
+"""CoreDNS as upstream's image runs it: a user of no name, which may open port 53 by its program's capability."""
 _USER_AND_GROUP = "65535:65535"
 """As upstream's pause."""
 
@@ -154,7 +155,10 @@ def archives(
         f"etcd-{beside.etcd}-0": [Image(called.etcd, (plain, etcd))],
         f"coredns-v{beside.coredns}": [
             Image(
-                called.coredns, (plain, _programs(compiled["coredns"].programs, "")), ("/coredns",), _NOBODY
+                called.coredns,
+                (plain, _programs(compiled["coredns"].programs, "", _NET_BIND_SERVICE)),
+                ("/coredns",),
+                _NOBODY,
             )
         ],
         f"pause-{beside.pause}": [
@@ -186,6 +190,11 @@ def _kubernetes(compiled: Compiled) -> Contents:
     return contents(links | {f"{_BIN}/{KUBERNETES_PROGRAM}": Copy(path, path.stat().st_size)})
 
 
-def _programs(programs: Mapping[str, Path], folder: str) -> Contents:
+def _programs(programs: Mapping[str, Path], folder: str, capabilities: int = 0) -> Contents:
     prefix = f"{folder}/" if folder else ""
-    return contents({f"{prefix}{name}": Copy(path, path.stat().st_size) for name, path in programs.items()})
+    return contents(
+        {
+            f"{prefix}{name}": Copy(path, path.stat().st_size, capabilities=capabilities)
+            for name, path in programs.items()
+        }
+    )

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import shutil
+import struct
 import subprocess
 import tarfile
 import tempfile
@@ -249,6 +250,10 @@ def _pour_file(path: Path, sink: Sink) -> None:
             sink.write(chunk)
 
 
+_CAPABILITY = "SCHILY.xattr.security.capability"
+"""How layers carry a file's capabilities (OCI image specification, \"File Attributes\")."""
+
+
 def _pour_tree(tree: Contents, sink: Sink) -> None:
     for path, entry in tree.entries.items():
         _pour_entry(path, entry, sink)
@@ -266,7 +271,9 @@ def _pour_entry(path: str, entry: Entry, sink: Sink) -> None:
             _head(header, sink)
         case Text(content, mode):
             _file(header, len(content), mode, io.BytesIO(content), sink)
-        case Copy(source, size, mode):
+        case Copy(source, size, mode, capabilities):
+            if capabilities:
+                header.pax_headers = {_CAPABILITY: _file_capabilities(capabilities)}
             with source.open("rb", buffering=0) as file:
                 _file(header, size, mode, file, sink)
 
@@ -284,8 +291,17 @@ def _file(header: tarfile.TarInfo, size: int, mode: int, content: IO[bytes], sin
     sink.write(bytes(-size % tarfile.BLOCKSIZE))
 
 
+def _file_capabilities(granted: int) -> str:
+    """`vfs_cap_data` of linux/capability.h, revision 2: permitted and effective at once, nothing inheritable."""
+    low, high = granted & 0xFFFFFFFF, granted >> 32
+    return struct.pack("<5I", 0x02000001, low, 0, high, 0).decode("latin-1")
+
+
 def _head(header: tarfile.TarInfo, sink: Sink) -> None:
-    sink.write(header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    if header.pax_headers:
+        sink.write(header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+    else:
+        sink.write(header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
 
 
 # ---- the archive
