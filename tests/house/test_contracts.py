@@ -33,7 +33,7 @@ BREACHES = [
     ("src/flatyard/kube/planted.py", "import cryptography.x509", "keys are made in pki"),
     ("src/flatyard/engine/planted.py", "import obstore", "only store knows buckets"),
     ("src/flatyard/engine/planted.py", "import lightkube", "only kube knows the Kubernetes client"),
-    ("src/flatyard/kube/planted.py", "import starlette", "only sim and web serve HTTP"),
+    ("src/flatyard/kube/planted.py", "import starlette", "only sim, web and the feed's server serve HTTP"),
     ("src/flatyard/engine/planted.py", "import rich", "only cli paints"),
     ("src/flatyard/operate/planted.py", "def lazily() -> None:\n    import click", "only cli paints"),
 ]
