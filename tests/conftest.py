@@ -188,3 +188,15 @@ def kubectl_path() -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def mksquashfs() -> str:
+    """The real one, installed where it is missing; a machine that cannot have it fails the test."""
+    if shutil.which("mksquashfs") is None:
+        command = [sys.executable, str(ROOT / "tools/packages.py"), "emulated"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    found = shutil.which("mksquashfs")
+    assert found
+    return found

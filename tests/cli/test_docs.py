@@ -73,6 +73,16 @@ def shop(tmp_path: Path, state: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_do_what_it_says(name, shop, tmp_path):
+    follow(name, shop, tmp_path)
+
+
+@pytest.mark.emulated
+def test_the_commands_of_the_page_about_images_do_what_it_says(mksquashfs, shop, tmp_path):
+    follow("sysext", shop, tmp_path)
+
+
+def follow(name: str, shop: dict[str, str], folder: Path) -> None:
+    """Do what a page says, and compare what is printed."""
     found = list(steps((ROOT / "docs" / f"{name}.md").read_text()))
     assert found
     for step in found:
@@ -81,7 +91,7 @@ def test_the_commands_of_a_page_do_what_it_says(name, shop, tmp_path):
             shell=True,
             check=False,
             env=shop,
-            cwd=tmp_path,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=100,

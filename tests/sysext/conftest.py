@@ -1,11 +1,8 @@
-"""mksquashfs where a test packs for real, and a server that can lie."""
+"""A server that can lie, and an authority that can sign for anybody."""
 
 from __future__ import annotations
 
 import base64
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,23 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from flatyard.sysext.signature import KUBERNETES_IDENTITY, KUBERNETES_ISSUER, Signer
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
 _FROM = datetime(2025, 1, 1, tzinfo=UTC)
 _YEARS = timedelta(days=3650)
 _ISSUER_OID = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
-
-
-@pytest.fixture(scope="session")
-def mksquashfs() -> str:
-    """The real one; installed where it is missing. A machine that cannot have it fails the test."""
-    if shutil.which("mksquashfs") is None:
-        command = [sys.executable, str(ROOT / "tools/packages.py"), "emulated"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    found = shutil.which("mksquashfs")
-    assert found
-    return found
 
 
 @dataclass
@@ -129,11 +112,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("FLATYARD_CACHE", str(folder))
     return folder
-
-
-def elf(machine: int, padding: int = 100) -> bytes:
-    """The beginning of a program for a machine: 62 is x86-64, 183 is arm64."""
-    return b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + machine.to_bytes(2, "little") + bytes(padding)
 
 
 class Signing:

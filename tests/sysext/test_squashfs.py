@@ -145,7 +145,8 @@ def test_without_mksquashfs_there_is_the_command_that_installs_it(tmp_path, monk
 
 
 def test_an_old_mksquashfs_is_refused(tmp_path, monkeypatch) -> None:
-    fake(tmp_path / "bin", "echo 'mksquashfs version 4.4 (2019/08/29)'", monkeypatch)
+    version = 'case "$1" in -version) echo "mksquashfs version 4.4 (2019/08/29)"; exit;; esac'
+    fake(tmp_path / "bin", f"{version}\necho '-tar: invalid option'; exit 1", monkeypatch)
     with pytest.raises(Refused, match=r"too old: version 4\.4"):
         write(TREE, tmp_path / "x.raw")
 

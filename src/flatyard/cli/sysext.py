@@ -14,7 +14,6 @@ from flatyard.cli.options import common, output, talk_of
 from flatyard.cli.sysext_build import ARCHITECTURES, build_command
 from flatyard.cli.sysext_images import images_command
 from flatyard.cli.sysext_serve import mirror_command, serve_command
-from flatyard.ignition.report import visible
 
 if TYPE_CHECKING:
     from flatyard.sysext.feed_folder import Checked, Listed, Written
@@ -25,6 +24,13 @@ FILE = click.Path(exists=True, dir_okay=False)
 FOLDER = click.Path(exists=True, file_okay=False)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
+
+
+def visible(text: str) -> str:
+    """As `ignition.report.visible`: names in images must not steer a terminal."""
+    from flatyard.ignition import report
+
+    return report.visible(text)
 
 
 @click.group("sysext", context_settings={"help_option_names": ["-h", "--help"]})

@@ -41,7 +41,11 @@ class Image:
 
     path: Path
     size: int
-    sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its bytes, hexadecimal; read whenever it is asked for."""
+        return sha256_of(self.path)
 
 
 def write(tree: Contents, target: Path, *, level: int = LEVEL) -> Image:
@@ -55,7 +59,7 @@ def write(tree: Contents, target: Path, *, level: int = LEVEL) -> Image:
         made = Path(folder) / target.name
         _run([tool, "-", str(made), *_options(level)], tree, target)
         made.chmod(0o644)
-        image = Image(target, made.stat().st_size, sha256_of(made))
+        image = Image(target, made.stat().st_size)
         made.replace(target)
     return image
 
@@ -79,6 +83,11 @@ def _tool() -> str:
     tool = shutil.which(TOOL)
     if tool is None:
         raise Refused(f"there is no {TOOL}", why="it packs extension images", next=INSTALL)
+    return tool
+
+
+def _check_age(tool: str) -> None:
+    """Asked only when it failed: the answer takes as long as a small image."""
     done = subprocess.run([tool, "-version"], capture_output=True, text=True, check=False)
     version = re.search(r"version (\d+)\.(\d+)", done.stdout)
     if version and (int(version[1]), int(version[2])) < OLDEST:
@@ -87,7 +96,6 @@ def _tool() -> str:
             why=f"{'.'.join(map(str, OLDEST))} is the first that reads tar streams",
             next="install a newer squashfs-tools",
         )
-    return tool
 
 
 def _run(command: list[str], tree: Contents, target: Path) -> None:
@@ -101,6 +109,7 @@ def _run(command: list[str], tree: Contents, target: Path) -> None:
             broken = problem
         code = process.wait()
         if code or broken:
+            _check_age(command[0])
             words.seek(0)
             said = [line.strip() for line in words.read().splitlines() if line.strip()]
             raise Failed(
@@ -185,21 +194,28 @@ def _send_file(
 
 
 def _pour(file: IO[bytes], entry: Copy, stream: IO[bytes]) -> None:
-    buffer = memoryview(bytearray(min(_CHUNK, entry.size)))
-    sent = 0
-    while sent < entry.size:
-        count = file.readinto(buffer[: entry.size - sent])  # type: ignore[attr-defined]
+    left = entry.size
+    while left:
+        count = _move(file, stream, min(_CHUNK, left))
         if not count:
             raise Failed(f"{entry.source} changed while it was read", next="run it again")
-        _write_all(stream, buffer[:count])
-        sent += count
+        left -= count
+
+
+def _move(file: IO[bytes], stream: IO[bytes], most: int) -> int:
+    """Some bytes on their way; on Linux the kernel hands its pages over, which saves two copies of everything."""
+    if hasattr(os, "splice"):
+        return os.splice(file.fileno(), stream.fileno(), most)
+    content = file.read(most)
+    _write_all(stream, content)
+    return len(content)
 
 
 def _head(header: tarfile.TarInfo, stream: IO[bytes]) -> None:
     _write_all(stream, header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
 
 
-def _write_all(stream: IO[bytes], content: bytes | memoryview) -> None:
+def _write_all(stream: IO[bytes], content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[stream.write(rest) :]
