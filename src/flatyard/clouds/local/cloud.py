@@ -110,7 +110,7 @@ class LocalCloud:
     async def restart(self, ref: ClusterRef, instance: Instance) -> None:
         with _told(f"restarting {instance.name}"):
             folder = networks.folder_of(self.settings, ref).folder(instance.id)
-            machines.restart(folder, lambda: ignition_build.place(self.settings.cache))
+            await machines.restart(folder, lambda: ignition_build.place(self.settings.cache))
 
     async def evidence(self, ref: ClusterRef, instance: Instance) -> Evidence | None:
         with _told(f"reading the console of {instance.name}"):

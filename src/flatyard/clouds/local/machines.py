@@ -310,16 +310,19 @@ def state_of(folder: MachineFolder, state: StateFile) -> InstanceState:
 # ---- restart
 
 
-def restart(folder: MachineFolder, ignition: Callable[[], Path]) -> None:
-    """Reboot a machine from inside, or switch it on when it has no power."""
-    machine, state = folder.machine(), folder.state()
-    if machine is None or folder.deleting.exists():
+async def restart(folder: MachineFolder, ignition: Callable[[], Path]) -> None:
+    """Reboot a machine from inside, or switch it on when it has no power; one that is booting goes on with that."""
+    if folder.machine() is None or folder.deleting.exists():
         return
-    living = processes.serving(processes.SUPERVISOR, folder.path) if is_held(folder.lock) else ()
-    if living and state.phase is Phase.RUNNING:
-        processes.end(living[0], signal.SIGHUP)
-    elif not living:
+    phase = folder.state().phase
+    if phase in _ENDED:
+        # the supervisor writes how it ended just before it ends
+        await _wait(lambda: not is_held(folder.lock), folder, "its supervisor")
+    if not is_held(folder.lock):
         start(folder, ignition())
+    elif phase is Phase.RUNNING:
+        for pid in processes.serving(processes.SUPERVISOR, folder.path):
+            processes.end(pid, signal.SIGHUP)
 
 
 # ---- delete
@@ -334,8 +337,8 @@ async def delete(folder: MachineFolder, cluster_id: str) -> None:
         folder.deleting.touch(mode=0o600)
     where = cgroups.hierarchies()
     await _kill(folder, where, cluster_id)
-    await _wait(lambda: cgroups.remove(where, cluster_id, folder.id), folder, "its control groups")
-    await _unplug(folder)
+    await _wait(lambda: cgroups.remove(where, cluster_id, folder.id), folder, "one of its control groups")
+    await nspawn.unplug(folder.id)
     loops.detach(loops.used_by(folder.path), folder.path / "devices")
     for path in nspawn.leftovers(folder.id, folder.root):
         await run("rm", "-rf", "--one-file-system", "--", str(path))
@@ -359,22 +362,7 @@ async def _kill(folder: MachineFolder, where: cgroups.Hierarchies, cluster_id: s
             processes.end(pid)
         return not found
 
-    await _wait(is_gone, folder, "its processes")
-
-
-async def _unplug(folder: MachineFolder) -> None:
-    """Wait for the machine's cable: the kernel ends network namespaces a moment after their last process."""
-    name = nspawn.veth(folder.id)
-
-    async def is_gone() -> bool:
-        return not any(name in (link.name, *link.names) for link in await networks.links())
-
-    deadline = asyncio.get_running_loop().time() + 2
-    while not await is_gone():
-        if asyncio.get_running_loop().time() > deadline:
-            await run("ip", "link", "delete", name)
-            return
-        await asyncio.sleep(0.02)
+    await _wait(is_gone, folder, "one of its processes")
 
 
 async def _wait(done: Callable[[], bool], folder: MachineFolder, what: str) -> None:
@@ -383,7 +371,7 @@ async def _wait(done: Callable[[], bool], folder: MachineFolder, what: str) -> N
     while not done():
         if loop.time() > deadline:
             raise Transient(
-                f"deleting {folder.id}: {what} do not go", next=f"fuser -vm {folder.root} tells who is there"
+                f"{folder.id}: {what} does not go", next=f"fuser -vm {folder.root} tells who is there"
             )
         await asyncio.sleep(0.02)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from flatyard.clouds.local.commands import ENVIRONMENT
+from flatyard.clouds.local.commands import ENVIRONMENT, attempt
 from flatyard.clouds.local.folders import MachineFile
 
 REBOOTED = 133
@@ -16,6 +17,8 @@ LEGACY = ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgroup_hierar
 IMAGES = "/srv/flatyard/images"
 """Where a machine sees the archives that its containerd imports."""
 RUN = Path("/run/systemd/nspawn")
+UNPLUGGED = 3.0
+"""Seconds after which a cable that nobody holds is pulled."""
 
 
 def environment() -> Mapping[str, str]:
@@ -69,9 +72,17 @@ def command(
     )
 
 
-def veth(instance: str) -> str:
-    """The alternative name that nspawn gives the machine's cable on this side."""
-    return f"vb-{instance}"
+async def unplug(instance: str) -> None:
+    """Wait until the machine's cable is gone: the kernel ends a network namespace a moment after its last process.
+
+    One that stays is removed. nspawn gives it the alternative name `vb-INSTANCE` on this side.
+    """
+    name, loop = f"vb-{instance}", asyncio.get_running_loop()
+    deadline = loop.time() + UNPLUGGED
+    while (await attempt("ip", "link", "show", "dev", name)).code == 0:
+        if loop.time() > deadline:
+            await attempt("ip", "link", "delete", "dev", name)
+        await asyncio.sleep(0.02)
 
 
 def leftovers(instance: str, root: Path) -> tuple[Path, ...]:

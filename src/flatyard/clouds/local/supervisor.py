@@ -85,6 +85,7 @@ class Supervisor:
     async def _boot(self, where: cgroups.Hierarchies) -> int:
         """Run the container once; nspawn's exit code, negative for a signal."""
         machine = self._machine
+        await nspawn.unplug(machine.id)
         groups = cgroups.make(where, machine.cluster_id, machine.id, machine.cpus, machine.memory_mb)
         nodes = loops.make_nodes(self._folder.path / "devices")
         command = nspawn.command(machine, self._root, groups, nodes, unified=where.unified)
