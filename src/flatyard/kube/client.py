@@ -282,6 +282,8 @@ def _json(content: bytes) -> Json:
 def _refused(method: str, status: int, body: Json) -> ApiError:
     if status >= 500 and method == "GET":
         return Unreachable(str(body.get("message") or f"the API answered {status}"))
+    if status == 404 and body.get("kind") != "Status":  # a kind whose definition was accepted a moment ago
+        return Unreachable("the API does not serve this kind yet")
     return refusal(status, body)
 
 
