@@ -250,6 +250,14 @@ def test_without_a_proxy_nothing_is_asked(given):
         toolchain.proxies_only(given)
 
 
+def test_unchecked_modules_are_not_silent(go):
+    go.settings(GOSUMDB="off")
+    said: list[str] = []
+    source.compile_all([RECIPE], "amd64", say=said.append)
+    assert said[0] == "warning: GOSUMDB=off: only the modules that flatyard has hashes of are checked"
+    assert go.seen("build")["GOSUMDB"] == "off"
+
+
 # ---- what goes wrong
 
 
