@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from urllib.parse import quote
 
 import pytest
 
@@ -18,6 +17,7 @@ from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.folders import MachineFolder, Phase
 from flatyard.clouds.local.images import STAND_IN
 from flatyard.clouds.local.settings import LocalSettings
+from flatyard.ignition import dataurl
 from flatyard.model import cluster as model
 from flatyard.model.machines import LocalMachine
 from flatyard.model.meta import ObjectMeta
@@ -269,7 +269,7 @@ def test_an_extension_is_merged_and_its_loop_device_goes_with_the_machine(
                 "mksquashfs", str(tree), str(image), "-quiet", "-no-progress"
             )
         ).wait()
-        source = "data:;base64," + quote(__import__("base64").b64encode(image.read_bytes()).decode())
+        source = dataurl.encode(image.read_bytes())
         files = [
             {"path": "/etc/extensions/hello.raw", "contents": {"source": source}},
             {"path": "/etc/greeting", "contents": {"source": "data:,hello%20from%20a%20unit%0A"}},
