@@ -7,11 +7,16 @@ import json
 import re
 import shutil
 import signal
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from flatyard.sysext.kubernetes_tree import Binaries
 from flatyard.sysext.squashfs import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,6 +76,17 @@ def test_build_kubernetes_from_a_folder_of_programs(flatyard, packed, programs, 
     assert where == target and level == 3 and "usr/bin/kubelet" in entries
 
 
+def test_build_kubernetes_of_compiled_programs(flatyard, packed, programs, tmp_path, monkeypatch) -> None:
+    def binaries(version, arch, *, say):
+        say("compiling")
+        return Binaries.in_folder(programs, version=version, cni_version="v1.9.1", arch=arch)
+
+    monkeypatch.setattr("flatyard.sysext.source.binaries", binaries)
+    result = flatyard("sysext", "build", "kubernetes", "v1.34.3", "--arch", "x86-64", "--from", "source",
+                      "--to", str(tmp_path), "-q")  # fmt: skip
+    assert (result.exit_code, result.stderr, len(packed)) == (0, "", 1)
+
+
 def test_build_of_a_tree(flatyard, packed, tmp_path) -> None:
     (tmp_path / "tree/usr/bin").mkdir(parents=True)
     (tmp_path / "tree/usr/bin/tool").write_bytes(PROGRAM)
@@ -125,6 +141,60 @@ def test_a_release_from_a_server_that_is_not_there(flatyard, packed, tmp_path, m
     assert result.exit_code == 1
     assert "warning: signatures are not checked, only sums" in result.stderr
     assert "cannot be fetched" in result.stderr and "next: run it again" in result.stderr
+
+
+def test_a_release_is_downloaded_from_a_mirror(flatyard, packed, programs, tmp_path, monkeypatch) -> None:
+    """The mirror is our own server; it has sums and no signatures."""
+    mirror, version = tmp_path / "mirror", "v1.34.3"
+    folder = mirror / version / "bin/linux/arm64"
+    folder.mkdir(parents=True)
+    arm = PROGRAM[:18] + b"\xb7\x00" + PROGRAM[20:]
+    for name in ("kubeadm", "kubelet", "kubectl"):
+        (folder / name).write_bytes(arm + name.encode())
+        (folder / f"{name}.sha256").write_text(hashlib.sha256(arm + name.encode()).hexdigest())
+    (mirror / "v1.9.1").mkdir()
+    archive = mirror / "v1.9.1/cni-plugins-linux-arm64-v1.9.1.tgz"
+    for plugin in (programs / "cni").iterdir():
+        plugin.write_bytes(arm)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(programs / "cni", ".")
+    sums = {("v1.9.1", "arm64"): hashlib.sha256(archive.read_bytes()).hexdigest()}
+    monkeypatch.setattr("flatyard.sysext.release.CNI_SUMS", sums)
+    monkeypatch.setenv("FLATYARD_CACHE", str(tmp_path / "cache"))
+    with Serving(mirror) as url:
+        given = ("--base-url", url, "--cni-url", url, "--arch", "arm64", "--to", str(tmp_path / "out"))
+        signed = flatyard("sysext", "build", "kubernetes", version, *given)
+        assert (
+            signed.exit_code == 1 and "has no signature at http://127.0.0.1" in signed.stderr and not packed
+        )
+        result = flatyard("sysext", "build", "kubernetes", version, *given, "--no-signature")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{tmp_path}/out/kubernetes-v1.34.3-arm64.raw\n"
+    ((entries, _, _),) = packed
+    assert entries["usr/bin/kubelet"].source.read_bytes().endswith(b"kubelet")
+
+
+class Serving:
+    """A folder on loopback, in a thread of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        handler = partial(_Quiet, directory=str(folder))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    def __enter__(self) -> str:
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 # ---- inspect

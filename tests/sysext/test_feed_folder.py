@@ -246,6 +246,14 @@ def test_a_mirror_keeps_nothing_that_does_not_hash_right(upstream, tmp_path) -> 
     assert list((target / "kubernetes").iterdir()) == []
 
 
+def test_names_that_would_lead_out_of_the_folder_are_no_images(upstream, tmp_path) -> None:
+    evil = ("docker-1/../../../../evil-x86-64.raw", "../docker-1-x86-64.raw", "docker/../docker-2-x86-64.raw")
+    assert [named(name) for name in evil] == [None, None, None]
+    upstream.files["/docker/SHA256SUMS"] = "".join(f"{'a' * 64}  {name}\n" for name in evil).encode()
+    with pytest.raises(Refused, match="has no images"):
+        run_mirror(upstream.url, tmp_path / "mirror", extension="docker")
+
+
 def test_a_mirror_of_a_page_of_html_is_refused(upstream, tmp_path) -> None:
     upstream.html.add("/kubernetes/SHA256SUMS")
     with pytest.raises(Failed, match="SHA256SUMS is not what it should be"):

@@ -113,7 +113,9 @@ def _binaries(
     if source == "release":
         return _released(version, plugins, wanted, urls, signed=signed)
     if source == "source":
-        return _compiled(version, wanted)
+        from flatyard.sysext.source import binaries
+
+        return binaries(version, wanted, say=talk_of().say)
     if not Path(source).is_dir():
         raise click.BadParameter(f"{source!r} is not release, source, or a folder.", param_hint="'--from'")
     return Binaries.in_folder(Path(source), version=version, cni_version=plugins, arch=wanted, origin=source)
@@ -132,26 +134,6 @@ def _released(
     base, cni = urls["base_url"] or KUBERNETES, urls["cni_url"] or CNI_PLUGINS
     release = Release(base_url=base, cni_url=cni, signed=signed, say=talk.say)
     return asyncio.run(release.binaries(version, plugins, arch))
-
-
-def _compiled(version: str, arch: str) -> Binaries:
-    import importlib
-
-    try:
-        source = importlib.import_module("flatyard.sysext.source")
-    except ModuleNotFoundError as problem:
-        if problem.name != "flatyard.sysext.source":
-            raise
-        raise Refused(
-            "this flatyard cannot compile Kubernetes",
-            why="it has no flatyard.sysext.source",
-            next=f"flatyard sysext build kubernetes {version} --from release",
-        ) from None
-    from flatyard.sysext.kubernetes_tree import Binaries
-
-    made = source.binaries(version, arch, say=talk_of().say)
-    assert isinstance(made, Binaries)
-    return made
 
 
 def _host() -> str:

@@ -33,7 +33,7 @@ from flatyard.sysext.squashfs import sha256_of
 SUMS = "SHA256SUMS"
 _KUBERNETES = re.compile(r"kubernetes-(?P<version>v\d+\.\d+\.\d+(-[a-z]+\.\d+)?)-(?P<arch>x86-64|arm64)\.raw")
 # As the redirector takes names apart: the version is what stands between the last hyphens.
-_ANY = re.compile(r"(?P<extension>.+)-(?P<version>[^-]+)-(?P<arch>x86-64|arm64)\.raw")
+_ANY = re.compile(r"(?P<extension>[^/\0]+)-(?P<version>[^-/\0]+)-(?P<arch>x86-64|arm64)\.raw")
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 _PATH = re.compile(r"^Path=(.+)/[^/]+/$", re.MULTILINE)
 

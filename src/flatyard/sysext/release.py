@@ -40,7 +40,8 @@ class Release:
     """Where releases come from. `base_url` and `cni_url` may be mirrors with the same paths.
 
     `signed=False` is for mirrors without signatures: sums alone are then checked, and they come from the mirror too.
-    `cni_sums` are expected sums by version and architecture; for others the server's own are taken.
+    `cni_sums` are expected sums by version and architecture, by default the table's; for others the server's own
+    are taken.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Release:
         cni_url: str = CNI_PLUGINS,
         signed: bool = True,
         signer: Signer | None = None,
-        cni_sums: Mapping[tuple[str, str], str] = CNI_SUMS,
+        cni_sums: Mapping[tuple[str, str], str] | None = None,
         say: Callable[[str], None] = lambda _: None,
         downloader: Downloader | None = None,
     ) -> None:
@@ -58,7 +59,7 @@ class Release:
         self._cni = cni_url.rstrip("/")
         self._signed = signed
         self._signer = signer
-        self._cni_sums = cni_sums
+        self._cni_sums = CNI_SUMS if cni_sums is None else cni_sums
         self._say = say
         self._downloader = downloader or Downloader(say=say)
 
