@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -193,6 +194,10 @@ class Serving:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # whoever gives up hangs up
+            super().handle()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
