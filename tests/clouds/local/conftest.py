@@ -62,7 +62,7 @@ class Machine:
     loops: frozenset[str]
     groups: frozenset[str]
     foreigners: frozenset[str]
-    """Processes in other namespaces than this one's, and ours by name."""
+    """Processes of machines and of what runs them."""
     settings: frozenset[str]
     folders: frozenset[str]
 
@@ -78,17 +78,32 @@ class Machine:
 
 def look(home: Path) -> Machine:
     """Take stock of this machine."""
+    links = [row for row in ip("-d", "link") if not of_others(row)]
+    names = {row["ifname"] for row in links} | {None}
+    routes = [row for row in ip("route", "show", "table", "all") if row.get("dev") in names]
     return Machine(
         mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        links=frozenset(row["ifname"] for row in ip("link")),
-        routes=frozenset(json.dumps(row, sort_keys=True) for row in ip("route", "show", "table", "all")),
+        links=frozenset(row["ifname"] for row in links),
+        routes=frozenset(json.dumps(row, sort_keys=True) for row in routes),
         rules=subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout,
         loops=frozenset(str(path) for path in (*Path("/dev").glob("loop*"), *attached())),
         groups=frozenset(groups()),
         foreigners=frozenset(foreigners(home)),
         settings=frozenset(kernel_settings()),
-        folders=frozenset(str(p) for p in (*Path("/run/systemd/nspawn").rglob("*"), *home.parent.iterdir())),
+        folders=frozenset(str(path) for path in folders(home)),
     )
+
+
+def of_others(link: dict[str, str]) -> bool:
+    """Whether an interface is that of a cluster on this machine that is no test's."""
+    marks = [link.get("ifalias", ""), *link.get("altnames", ())]
+    ours = [mark for mark in marks if mark.startswith(("flatyard-cluster=", "vb-"))]
+    return bool(ours) and not any(TEST_CLUSTERS in mark.lower() for mark in ours)
+
+
+def folders(home: Path) -> list[Path]:
+    run = Path("/run/systemd/nspawn")
+    return [*run.glob(f"*/{TEST_CLUSTERS}*"), *home.parent.iterdir()]
 
 
 def ip(*arguments: str) -> list[dict[str, str]]:
@@ -111,18 +126,14 @@ def groups() -> Iterator[str]:
 
 
 def foreigners(home: Path) -> list[str]:
-    own = Path("/proc/self/ns/mnt").readlink()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-                elsewhere = (entry / "ns/mnt").readlink() != own
             except OSError:
                 continue
-            if words and (
-                str(home) in words or (elsewhere and words.startswith(("systemd-nspawn", "unshare")))
-            ):
+            if str(home) in words or TEST_CLUSTERS in words:
                 found.append(f"{entry.name} {words}")
     return found
 

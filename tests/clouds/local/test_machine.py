@@ -176,6 +176,22 @@ def test_what_is_killed_leaves_nothing_behind(
     run(main())
 
 
+def test_a_container_that_outlives_its_nspawn_is_ended_before_the_next_boot(
+    place: LocalSettings, tiny_tree: object
+) -> None:
+    async def main() -> None:
+        bed = Bed(replace(place, image=str(tiny_tree)))
+        made = await bed.create(config(passwd={}))
+        await bed.until(lambda: bed.said(made, "tiny init is up"), "the boot")
+        folder, first = bed.folder(made), await bed.leader(made)
+        os.kill(folder.state().nspawn, signal.SIGKILL)
+        await bed.until(lambda: folder.state().phase is Phase.STOPPED, "the end of the machine")
+        assert not processes.command_line(first), "two machines on one root directory would ruin it"
+        await bed.down()
+
+    run(main())
+
+
 def test_a_machine_whose_files_are_lost_is_found_and_deleted(
     place: LocalSettings, stock: Stock, tiny_tree: object
 ) -> None:

@@ -74,6 +74,7 @@ class Supervisor:
         where = cgroups.hierarchies()
         while True:
             code = await self._boot(where)
+            await self._clear(where)
             if code != nspawn.REBOOTED and not self._again:
                 break
             self._again = False
@@ -102,6 +103,14 @@ class Supervisor:
         code = await self._process.wait()
         self._process = None
         return code
+
+    async def _clear(self, where: cgroups.Hierarchies) -> None:
+        """End what a killed nspawn left running: two machines on one root directory would ruin it."""
+        machine = self._machine
+        while left := cgroups.processes(where, machine.cluster_id, machine.id):
+            for pid in left:
+                processes.end(pid)
+            await asyncio.sleep(0.02)
 
     def reboot(self) -> None:
         self._again = True
