@@ -1,6 +1,7 @@
 # Sourced by ./flatyard and ./test, with $root set to the checkout. POSIX sh; it writes to stderr only.
 #
 #   become_invoker       under sudo: sets $as, the command prefix that acts as the person who called sudo
+#   keep_root_for_machines ARGUMENTS   root again, where the command line is about machines of this machine
 #   environment run      .venv/ holds what locks/run.txt says; make or mend it if not
 #   environment dev      the same for locks/dev.txt, a superset
 #
@@ -39,6 +40,45 @@ become_invoker() {
             return 0
         fi
     done
+}
+
+# Machines of the cloud `local` are this machine's own processes, mounts and interfaces, which root alone may make. So
+# root stays root for `up` of a file that has such a cluster, and for every command about one that root has made.
+keep_root_for_machines() {
+    [ -n "$as" ] || return 0
+    verb=''
+    for word do
+        case $word in
+            -*) ;;
+            *)
+                if [ -z "$verb" ]; then
+                    verb=$word
+                elif is_of_this_machine "$verb" "$word"; then
+                    as='' HOME=$own_home PYTHONDONTWRITEBYTECODE=1
+                    export HOME PYTHONDONTWRITEBYTECODE
+                    return 0
+                fi
+                ;;
+        esac
+    done
+}
+
+is_of_this_machine() {
+    case $1 in
+        up) has_line "$2" '*[{ ]local:*' ;;
+        butane | ignition | sysext | schema | completion | version) return 1 ;;
+        *) has_line "${FLATYARD_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/flatyard}/run/$2.json" '*"twin": "local"*' ;;
+    esac
+}
+
+# Whether a line of a file, without its comment, matches a pattern of the shell's.
+has_line() {
+    [ -f "$1" ] && [ -r "$1" ] || return 1
+    while IFS= read -r line || [ -n "$line" ]; do
+        # shellcheck disable=SC2254  # the pattern is meant as one
+        case ${line%%#*} in $2) return 0 ;; esac
+    done <"$1"
+    return 1
 }
 
 # What .venv/ has to be made from; the checkout's own path is part of it because a venv cannot be moved.

@@ -291,6 +291,40 @@ def test_under_sudo_everything_is_done_as_the_caller(machine):
     assert asked[-1].endswith("/.venv/bin/flatyard up")
 
 
+LOCAL = "spec:\n  cloud:\n    local: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "stays"),
+    [
+        (("up", "--yes", "FILE"), True),
+        (("up", "OTHER"), False),
+        (("plan", "FILE"), False),
+        (("butane", "FILE"), False),
+        (("down", "mine"), True),
+        (("status", "-o", "json", "mine"), True),
+        (("down", "simulated"), False),
+        (("status",), False),
+    ],
+)
+def test_root_stays_root_for_machines_of_this_machine(machine, line, stays):
+    machine.tool("id", '#!/bin/sh\ncase "$*" in -u) echo 0 ;; *) echo root ;; esac\n')
+    machine.tool("setpriv", '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nAS=caller exec "$@"\n')
+    machine.tool("test", '#!/bin/sh\n[ "$@" ]\n')
+    machine.python()
+    (machine.root / "local.yaml").write_text(LOCAL)
+    (machine.root / "other.yaml").write_text("spec:\n  # local: no\n  cloud: {sim: {as: aws}}\n")
+    state = machine.root / "state"
+    (state / "run").mkdir(parents=True)
+    (state / "run/mine.json").write_text('{\n "twin": "local"\n}')
+    (state / "run/simulated.json").write_text('{\n "twin": "aws"\n}')
+    names = {"FILE": str(machine.root / "local.yaml"), "OTHER": str(machine.root / "other.yaml")}
+    words = [names.get(word, word) for word in line]
+    code, out, _ = machine.run(*words, SUDO_UID="1234", SUDO_GID="1235", FLATYARD_STATE=str(state))
+    home = "/home/somebody" if stays else str(Path("~root").expanduser())
+    assert (code, out.split()[0]) == (0, f"HOME={home}")
+
+
 def test_roots_own_checkout_stays_roots(machine):
     machine.tool("id", '#!/bin/sh\ncase "$*" in -u) echo 0 ;; *) echo root ;; esac\n')
     machine.tool("setpriv", "#!/bin/sh\nexit 1\n")
