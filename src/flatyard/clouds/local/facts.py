@@ -36,7 +36,12 @@ FACTS = CloudFacts(
     tags=TagRule(1_000, 255, 4_096, r"[\w.:/-]+", r".*", "a JSON file beside the machine; no limit of note"),
     user_data=UserDataRule(16 * 1024 * 1024, vanishes=True),
     stash=StashRule(),
-    images=ImageSource(publisher="", reference="host", name="the host's own /usr", arches=("amd64", "arm64")),
+    images=ImageSource(
+        publisher="",
+        reference="stand-in:{version}",
+        name="stand-in for Flatcar {version} (Debian packages)",
+        arches=("amd64", "arm64"),
+    ),
     quotas=Quotas(),
     behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 1_000.0, 1_000, list_lag_bound=5.0),
     durations=Durations(

@@ -48,7 +48,7 @@ from flatyard.clouds.local.folders import (
 )
 from flatyard.clouds.local.overlay import KUBELET_PATCH, Surroundings, overlay
 from flatyard.clouds.local.settings import LocalSettings
-from flatyard.ignition.dataurl import DataUrlError, decode
+from flatyard.ignition.dataurl import DataUrlError, GzipError, decode, decompress
 from flatyard.ignition.encode import encode_pretty
 from flatyard.ignition.parse import read
 from flatyard.ignition.types import Config
@@ -226,8 +226,12 @@ def _kubelet_keys(config: Config | None) -> frozenset[str]:
     assert KUBELET_PATCH != layout.KUBELET_PATCH
     for entry in config.storage.files if config else ():
         if entry.path == layout.KUBELET_PATCH and entry.contents.source:
-            with suppress(DataUrlError, ValueError):  # compressed or fetched: then ours is laid over it
-                return frozenset(json.loads(decode(entry.contents.source)))
+            with suppress(
+                DataUrlError, GzipError, ValueError
+            ):  # fetched, or wrong: then ours is laid over it
+                text = decode(entry.contents.source)
+                is_packed = entry.contents.compression == "gzip"
+                return frozenset(json.loads(decompress(text) if is_packed else text))
     return frozenset()
 
 

@@ -19,11 +19,12 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flatyard.clouds.local import pods
 from flatyard.clouds.local.nspawn import IMAGES
-from flatyard.ignition import Config, File, Unit, config, file, unit
+from flatyard.ignition import Config, File, Resource, Unit, config, file, unit
+from flatyard.ignition.dataurl import decode, decompress, encode
 from flatyard.node import layout
 
 FOLDER = "/etc/flatyard/local"
@@ -101,7 +102,14 @@ def overlay(place: Surroundings) -> Config:
     if not place.may_raise:
         files.append(_script("containerd", _CONTAINERD))
         units.append(unit(layout.CONTAINERD_UNIT, dropins={"90-flatyard-local.conf": _CONTAINERD_DROPIN}))
-    return config(files=files, units=units)
+    return config(files=map(_plain, files), units=units)
+
+
+def _plain(entry: File) -> File:
+    """Uncompressed, as a user's file of the same path would inherit the compression (Ignition's merge)."""
+    source = entry.contents.source or ""
+    data = decode(source) if entry.contents.compression != "gzip" else decompress(decode(source))
+    return replace(entry, contents=Resource(source=encode(data)))
 
 
 def _script(name: str, text: str) -> File:

@@ -32,6 +32,8 @@ DISK = 2 << 30
 """Bytes that one machine takes on disk, images and logs included."""
 BUILDS = 6 << 30
 """Bytes that building the stand-in and Ignition takes, Go's caches included."""
+PLANE_WATCHES, WORKER_WATCHES = 27, 13
+"""inotify instances of one machine that runs, as counted on a control plane and on a worker."""
 _KERNEL = {
     "overlay": Path("/sys/module/overlay"),
     "squashfs": Path("/sys/module/squashfs"),
@@ -103,6 +105,7 @@ def _room(
         yield _warning(
             f"its {len(sizes)} machines may use {memory} MB together, and this machine has {there} MB"
         )
+    yield from _watches(cluster, len(sizes))
     wanted, free = DISK * len(sizes), rootfs.size(settings.home)
     if wanted > free:
         yield _error(
@@ -130,6 +133,16 @@ def _sizes(cluster: Cluster, deployments: tuple[MachineDeployment, ...]) -> Iter
 def _memory_mb() -> int:
     line = Path("/proc/meminfo").read_text().splitlines()[0]
     return int(line.split()[1]) // 1024
+
+
+def _watches(cluster: Cluster, machines: int) -> Iterator[Problem]:
+    """inotify instances are counted for each user, and root is the same one in every machine."""
+    plane = cluster.spec.control_plane.replicas
+    wanted = plane * PLANE_WATCHES + (machines - plane) * WORKER_WATCHES
+    there = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    if wanted > there:
+        what = f"its machines take about {wanted} inotify instances, and this machine gives root {there}"
+        yield _warning(f"{what}; sudo sysctl fs.inotify.max_user_instances=8192")
 
 
 def _image(settings: LocalSettings, cluster: Cluster) -> Iterator[Problem]:

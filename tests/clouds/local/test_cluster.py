@@ -1,0 +1,220 @@
+"""A real cluster on this machine, by the command line alone: kubeadm, containerd and kubelets in containers.
+
+One cluster for all tests of this file: it takes the better part of a minute, and minutes more where nothing has been
+compiled yet. The machines are of a stand-in for Flatcar.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flatyard.clouds.local.settings import settings
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+NAME = "real"
+NODE_PORT = 30080
+WEB = f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: web}}
+data: {{Corefile: ".:1053 {{\\n  health :8080\\n}}\\n"}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      topologySpreadConstraints:
+        - {{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule,
+            labelSelector: {{matchLabels: {{app: web}}}}}}
+      containers:
+        - name: web
+          image: registry.k8s.io/coredns/coredns:v1.12.1
+          imagePullPolicy: Never
+          args: [-conf, /etc/web/Corefile]
+          readinessProbe: {{httpGet: {{path: /health, port: 8080}}, periodSeconds: 1}}
+          volumeMounts: [{{name: web, mountPath: /etc/web}}]
+      volumes: [{{name: web, configMap: {{name: web}}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec:
+  type: NodePort
+  selector: {{app: web}}
+  ports: [{{port: 80, targetPort: 8080, nodePort: {NODE_PORT}}}]
+"""
+
+
+class Cluster:
+    """A cluster as its owner has it: two commands, and a file."""
+
+    def __init__(self, folder: Path, kubectl: str) -> None:
+        text = (ROOT / "examples/local.yaml").read_text()
+        self.file = folder / "cluster.yaml"
+        self.file.write_text(text.replace("metadata: {name: local}", f"metadata: {{name: {NAME}}}"))
+        self.state = folder / "state"
+        self.home = folder / "home"
+        self._kubectl = kubectl
+
+    def flatyard(self, *words: str, code: int = 0) -> str:
+        own = {"FLATYARD_STATE": str(self.state), "FLATYARD_LOCAL_HOME": str(self.home)}
+        own |= {"FLATYARD_LOCAL_POOL": "10.232.0.0/16", "FLATYARD_CACHE": str(settings().cache)}
+        env = {**os.environ, **own, "PYTHONPATH": str(ROOT / "src")}
+        command = [sys.executable, "-m", "flatyard", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def kubectl(self, *words: str, text: str | None = None) -> str:
+        config = self.flatyard("kubeconfig", NAME).strip()
+        command = [self._kubectl, f"--kubeconfig={config}", *words]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def objects(self, *words: str) -> list[dict]:
+        return json.loads(self.kubectl("get", *words, "-o", "json"))["items"]
+
+    def addresses(self) -> list[str]:
+        return [
+            address["address"]
+            for node in self.objects("nodes")
+            for address in node["status"]["addresses"]
+            if address["type"] == "InternalIP"
+        ]
+
+    def roots(self) -> list[Path]:
+        return sorted(self.home.glob("*/*/root"))
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory) -> set[str]:
+    Path("/run/systemd/nspawn/locks").mkdir(parents=True, exist_ok=True)
+    return taken()
+
+
+def taken() -> set[str]:
+    """What clusters of this test's pool have on this machine."""
+    links = json.loads(subprocess.run(("ip", "-j", "addr"), capture_output=True, check=True).stdout)
+    routes = subprocess.run(
+        ("ip", "route", "show", "table", "all"), capture_output=True, text=True, check=True
+    )
+    ours = [
+        link["ifname"]
+        for link in links
+        if any(a.get("local", "").startswith("10.232.") for a in link["addr_info"])
+    ]
+    return {*ours, *(line for line in routes.stdout.splitlines() if "10.232." in line)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, kubectl_path, before) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"), str(kubectl_path))
+    try:
+        said = made.flatyard("up", "--yes", "--timeout", "25m", str(made.file))
+        assert said == f"Cluster {NAME} is ready (containers of a stand-in for Flatcar).\n"
+        yield made
+    finally:
+        made.flatyard("down", "--yes", NAME)
+
+
+def wait(cluster: Cluster, *words: str) -> None:
+    cluster.kubectl("wait", "--timeout=90s", *words)
+
+
+def test_three_nodes_are_ready_and_say_what_they_are(cluster):
+    nodes = cluster.objects("nodes")
+    assert len(nodes) == 3
+    for node in nodes:
+        ready = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
+        assert ready["status"] == "True"
+        info = node["status"]["nodeInfo"]
+        assert info["kubeletVersion"] == "v1.34.3"
+        assert "stand-in" in info["osImage"]
+        assert node["spec"]["providerID"] == f"flatyard-local://{node['metadata']['name']}"
+    again = cluster.flatyard("up", "--yes", str(cluster.file))
+    assert again == f"No changes. Cluster {NAME} matches the files.\n"
+
+
+def test_nothing_of_the_first_boot_is_left(cluster):
+    """Tokens are gone, every request was decided, and no machine has its user data any more."""
+    secrets = cluster.objects("secrets", "-n", "kube-system")
+    assert [s["metadata"]["name"] for s in secrets if s["type"] == "bootstrap.kubernetes.io/token"] == []
+    for request in cluster.objects("csr"):
+        assert [c["type"] for c in request["status"]["conditions"]] == ["Approved"]
+    assert list(cluster.home.glob("*/*/user-data")) == []
+
+
+def test_secrets_are_encrypted_at_rest(cluster):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    secret["stringData"] = {"k": "plain-text-of-s"}
+    cluster.kubectl("create", "-f", "-", text=json.dumps(secret))
+    wal = b"".join(
+        path.read_bytes() for root in cluster.roots() for path in root.glob("var/lib/etcd/member/*/*")
+    )
+    assert b"/registry/secrets/default/s" in wal
+    assert b"k8s:enc:secretbox:v1:" in wal
+    assert b"plain-text-of-s" not in wal
+
+
+def test_a_service_answers_from_every_node(cluster):
+    wait(cluster, "--for=condition=Available", "-n", "kube-system", "deployment/coredns")
+    cluster.kubectl("apply", "-f", "-", text=WEB)
+    wait(cluster, "--for=condition=Available", "deployment/web")
+    pods = cluster.objects("pods", "-l", "app=web")
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
+    for address in cluster.addresses():
+        assert get(f"http://{address}:{NODE_PORT}/health") == "OK"
+    assert "CoreDNS-1.12.1" in cluster.kubectl("logs", "deploy/web")
+
+
+def get(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def test_scaling_goes_up_and_down_with_a_drain(cluster):
+    assert cluster.flatyard("scale", NAME, "general=3") == f"Cluster {NAME} has general=3.\n"
+    assert len(cluster.objects("nodes")) == 4
+    assert cluster.flatyard("scale", NAME, "general=2") == f"Cluster {NAME} has general=2.\n"
+    assert len(cluster.objects("nodes")) == 3
+    assert "Draining" in cluster.flatyard("get", "events", NAME)
+    status = json.loads(cluster.flatyard("status", "-o", "json", NAME))
+    assert (status["healthy"], status["simulated"]) == (True, False)
+
+
+def test_down_leaves_no_trace(cluster, before: set[str], check_gone: Callable[[], None]):
+    said = cluster.flatyard("down", "--yes", NAME)
+    assert said == f"Cluster {NAME} is gone: 0 resources are left on this machine, and its API is closed.\n"
+    assert taken() == before
+    assert list(cluster.home.glob("*/*")) == []
+    check_gone()
+
+
+@pytest.fixture
+def check_gone(cluster) -> Callable[[], None]:
+    def check() -> None:
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = entry.read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            assert str(cluster.home) not in words, words.replace("\0", " ")
+        assert str(cluster.home) not in Path("/proc/self/mountinfo").read_text()
+
+    return check
