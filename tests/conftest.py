@@ -40,10 +40,16 @@ def can_reach_packages() -> str | None:
 
 
 def can_start_machines() -> str | None:
-    """Why no real machine can be started here, or None."""
+    """Why no real machine can be started here, or None; what is missing is installed."""
     if os.geteuid() != 0:
         return "needs root"
-    return None if shutil.which("systemd-nspawn") else "needs systemd-nspawn"
+    if shutil.which("go") is None:
+        return "needs Go, which compiles the machines' programs"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/packages.py"), "real"], capture_output=True, text=True, check=False
+    )
+    said = done.stderr.strip().splitlines()
+    return None if done.returncode == 0 else f"cannot install Debian packages: {' '.join(said[-1:])}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ TIERS = {
     for tier in (
         Tier("fast", 120, can_always),
         Tier("emulated", 900, can_reach_packages),
-        Tier("real", 1200, can_start_machines),
+        Tier("real", 1800, can_start_machines),
         Tier("long", 3600, can_always),
     )
 }
