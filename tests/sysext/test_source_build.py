@@ -148,7 +148,7 @@ def test_containerd_imports_the_archives_under_their_names(packages, tmp_path):
             assert daemon.stderr
             next(line for line in daemon.stderr if "successfully booted" in line)
             for archive in written:
-                command = [*ctr, "import", "--snapshotter", "native", str(archive.path)]
+                command = [*ctr, "import", str(archive.path)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, done.stderr
             listed = subprocess.run([*ctr, "list", "-q"], capture_output=True, text=True, check=True).stdout
