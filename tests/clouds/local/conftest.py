@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from flatyard.clouds.cloud import ClusterRef
+from flatyard.clouds.local import loops
 from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.folders import clusters
 from flatyard.clouds.local.settings import LocalSettings, settings
@@ -86,7 +87,7 @@ def look(home: Path) -> Machine:
         links=frozenset(row["ifname"] for row in links),
         routes=frozenset(json.dumps(row, sort_keys=True) for row in routes),
         rules=subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout,
-        loops=frozenset(str(path) for path in (*Path("/dev").glob("loop*"), *attached())),
+        loops=frozenset(str(path) for path in (*Path("/dev").glob("loop*"), *attached())) - of_machines(),
         groups=frozenset(groups()),
         foreigners=frozenset(foreigners(home)),
         settings=frozenset(kernel_settings()),
@@ -113,6 +114,13 @@ def ip(*arguments: str) -> list[dict[str, str]]:
 
 def attached() -> list[Path]:
     return [path for path in Path("/sys/block").glob("loop*") if (path / "loop").exists()]
+
+
+def of_machines() -> frozenset[str]:
+    """Loop devices of machines on this machine that are no test's."""
+    folders = Path("/var/lib/flatyard/local").glob("*/*-*")
+    numbers = [number for folder in folders for number in loops.used_by(folder)]
+    return frozenset(f"{place}{number}" for number in numbers for place in ("/dev/loop", "/sys/block/loop"))
 
 
 def groups() -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from flatyard.clouds.cloud import ClusterRef, CreateRequest, Instance, InstanceState, Role
-from flatyard.clouds.local import evidence, networks, processes
+from flatyard.clouds.local import evidence, loops, networks, processes
 from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.folders import MachineFolder, Phase
 from flatyard.clouds.local.images import STAND_IN
@@ -293,6 +293,7 @@ def test_an_extension_is_merged_and_its_loop_device_goes_with_the_machine(
         made = await bed.create(config(storage={"files": files}))
         await bed.until(lambda: bed.said(made, "hello from a unit"), "the boot")
         assert "merged" in await bed.inside(made, "/usr/bin/hello")
+        assert len(loops.used_by(bed.folder(made).path)) == 1, "the machine's loop device is known as its own"
         for path in sorted(tree.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         tree.rmdir()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 COUNT = 64
@@ -17,7 +18,8 @@ COUNT = 64
 MAJOR = 7
 _CONTROL = Path("/dev/loop-control")
 _BLOCK = Path("/sys/block")
-_ADD, _REMOVE, _CLEAR = 0x4C80, 0x4C81, 0x4C01
+_ADD, _REMOVE, _CLEAR, _STATUS = 0x4C80, 0x4C81, 0x4C01, 0x4C05
+_STATUS_SIZE = 232
 
 
 def present() -> tuple[int, ...]:
@@ -34,20 +36,47 @@ def backing(number: int) -> str:
 
 
 def used_by(folder: Path) -> tuple[int, ...]:
-    """Loop devices whose file lies, or lay, below a folder."""
-    return tuple(number for number in present() if f"{folder}/" in backing(number))
+    """Loop devices whose file lies in a machine's folder, or lay there.
+
+    The kernel tells a file's path as the machine sees it, so the inode says whose it is.
+    """
+    return tuple(number for number in present() if backing(number) and _is_below(folder, number))
 
 
-def detach(numbers: Iterable[int], nodes: Path) -> None:
-    """Free loop devices, by the machine's own nodes in `nodes`; the kernel does it when their last user is gone."""
-    for number in numbers:
-        node = nodes / f"loop{number}"
-        with suppress(OSError):
-            device = os.open(node if node.exists() else f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.ioctl(device, _CLEAR, 0)
-            finally:
-                os.close(device)
+def _is_below(folder: Path, number: int) -> bool:
+    shown = backing(number)
+    if shown.startswith(f"{folder}/"):
+        return True
+    try:
+        return (folder / "root" / shown.lstrip("/")).stat().st_ino == _inode(folder, number)
+    except OSError:
+        return False
+
+
+def _inode(folder: Path, number: int) -> int:
+    """The inode of a device's file (LOOP_GET_STATUS64: device and inode come first)."""
+    status = bytearray(_STATUS_SIZE)
+    with _opened(folder, number) as device:
+        fcntl.ioctl(device, _STATUS, status)
+    return int.from_bytes(status[8:16], sys.byteorder)
+
+
+def detach(folder: Path) -> None:
+    """Free the devices that a machine without power still has; the kernel does it when their last user is gone."""
+    for number in used_by(folder):
+        with suppress(OSError), _opened(folder, number) as device:
+            fcntl.ioctl(device, _CLEAR, 0)
+
+
+@contextmanager
+def _opened(folder: Path, number: int) -> Iterator[int]:
+    """A descriptor of a device, by the machine's own node where it has one."""
+    node = folder / "devices" / f"loop{number}"
+    device = os.open(node if node.exists() else f"/dev/loop{number}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield device
+    finally:
+        os.close(device)
 
 
 def restore(wanted: Iterable[int]) -> None:

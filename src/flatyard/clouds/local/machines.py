@@ -343,7 +343,7 @@ async def delete(folder: MachineFolder, cluster_id: str) -> None:
     await _kill(folder, where, cluster_id)
     await _wait(lambda: cgroups.remove(where, cluster_id, folder.id), folder, "one of its control groups")
     await nspawn.unplug(folder.id)
-    loops.detach(loops.used_by(folder.path), folder.path / "devices")
+    loops.detach(folder.path)
     for path in nspawn.leftovers(folder.id, folder.root):
         await run("rm", "-rf", "--one-file-system", "--", str(path))
     if folder.path.exists():
