@@ -81,7 +81,23 @@ def test_the_commands_of_the_page_about_images_do_what_it_says(mksquashfs, shop,
     follow("sysext", shop, tmp_path)
 
 
-def follow(name: str, shop: dict[str, str], folder: Path) -> None:
+@pytest.mark.real
+def test_the_commands_of_the_page_about_this_machine_do_what_it_says(kubectl_path, shop, tmp_path):
+    path = f"{Path(kubectl_path).parent}{os.pathsep}{shop['PATH']}"
+    own = {
+        "PATH": path,
+        "FLATYARD_LOCAL_HOME": str(tmp_path / "home"),
+        "FLATYARD_LOCAL_POOL": "10.234.0.0/16",
+    }
+    try:
+        follow("local", shop | own, tmp_path, seconds=1500)
+    finally:
+        subprocess.run(
+            "flatyard down --yes local", shell=True, check=False, env=shop | own, capture_output=True
+        )
+
+
+def follow(name: str, shop: dict[str, str], folder: Path, *, seconds: float = 100) -> None:
     """Do what a page says, and compare what is printed."""
     found = list(steps((ROOT / "docs" / f"{name}.md").read_text()))
     assert found
@@ -94,7 +110,7 @@ def follow(name: str, shop: dict[str, str], folder: Path) -> None:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=seconds,
         )
         assert done.returncode == step.code, f"{step.command}\n{done.stdout}{done.stderr}"
         assert re.fullmatch(pattern(step.output), done.stdout), f"{step.command} printed\n{done.stdout}"

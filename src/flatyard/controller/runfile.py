@@ -12,6 +12,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from flatyard.base.errors import Refused
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -92,6 +94,10 @@ def look(path: Path) -> tuple[Run | None, bool]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None, False
+    except PermissionError:
+        raise Refused(
+            f"the background process of cluster {path.stem} is root's", next="run the same command with sudo"
+        ) from None
     try:
         living = not _lock(descriptor, shared=True)
         return Run.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0)), living
