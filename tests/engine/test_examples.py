@@ -23,6 +23,8 @@ PLANS = {
     "openstack-jetstream2.yaml": ("kubejetstream", 1, {"node": 2}),
     "gcp.yaml": ("batch", 3, {"steady": 2, "spot": 4}),
     "vsphere.yaml": ("hall", 3, {"general": 3}),
+    "local.yaml": ("local", 1, {"general": 2}),
+    "local-ha.yaml": ("local-ha", 3, {"general": 1}),
 }
 
 
