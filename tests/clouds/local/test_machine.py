@@ -8,12 +8,14 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from flatyard.clouds.cloud import ClusterRef, CreateRequest, Instance, InstanceState, Role
+from flatyard.clouds.cloud import ClusterRef, CreateRequest, Instance, InstanceState, Rejected, Role
 from flatyard.clouds.local import evidence, loops, networks, processes
 from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.commands import run as run_command
 from flatyard.clouds.local.folders import MachineFolder, Phase
 from flatyard.clouds.local.images import STAND_IN
 from flatyard.clouds.local.settings import LocalSettings
@@ -210,6 +212,52 @@ def test_a_machine_whose_files_are_lost_is_found_and_deleted(
                     await bed.cloud.delete_owned(REF, owned)
         assert await bed.cloud.sweep(REF) == ()
         assert stock().left(before) == {}  # type: ignore[attr-defined]
+
+    run(main())
+
+
+def test_the_way_out_is_opened_only_when_asked_for_and_closed_again(
+    place: LocalSettings, stock: Stock
+) -> None:
+    async def main() -> None:
+        before = stock()
+        bed = Bed(replace(place, nat=True))
+        await bed.cloud.ensure_network(REF, CLUSTER)
+        opened = stock()
+        assert "10.231.0.0/24" in opened.rules  # type: ignore[attr-defined]
+        assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
+        await bed.cloud.ensure_network(REF, CLUSTER)
+        assert stock().left(opened) == {}, "a second call changes nothing"  # type: ignore[attr-defined]
+        await bed.down()
+        assert stock().left(before) == {}  # type: ignore[attr-defined]
+
+    run(main())
+
+
+def test_an_interface_of_somebody_else_is_refused_with_its_name(place: LocalSettings, stock: Stock) -> None:
+    async def main() -> None:
+        stock()
+        bed = Bed(place)
+        name = networks.bridge_of(REF)
+        await run_command("ip", "link", "add", name, "type", "bridge")
+        try:
+            with pytest.raises(Rejected, match=f"there is an interface {name} already"):
+                await bed.cloud.ensure_network(REF, CLUSTER)
+            assert await bed.cloud.sweep(REF) == ()
+        finally:
+            await run_command("ip", "link", "delete", name)
+
+    run(main())
+
+
+def test_disks_of_this_machine_are_never_touched(place: LocalSettings, tiny_tree: object) -> None:
+    async def main() -> None:
+        bed = Bed(replace(place, image=str(tiny_tree)))
+        wipe = {"disks": [{"device": "/dev/loop99", "wipeTable": True}]}
+        with pytest.raises(Rejected, match=r"its config has storage\.disks"):
+            await bed.create(config(passwd={}, storage=wipe))
+        assert await bed.cloud.machines(REF) == ()
+        await bed.down()
 
     run(main())
 
