@@ -251,6 +251,7 @@ def test_a_joined_machine_does_not_join_again_and_the_reason_is_told_once(simula
             assert await decided(life, "again") == ""
             [said] = await told(life, "again")
             assert said == f"not approved: machine {worker.name} has no bootstrap token"
+            assert f"certificate request again {said}" in await told(life, worker.name)
             assert (await engine.until_done(60)).done, "a request that is left pending holds nothing up"
 
     simulate(main, example("quickstart.yaml"))

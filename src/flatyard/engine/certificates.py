@@ -47,14 +47,15 @@ async def reconcile_request(ctx: Context, key: Key) -> Result:
         return Gone()
     if not ctx.instances.refreshed:
         return Done(resync=SOON)
-    match decide(asked, await _known(ctx, asked)):
+    known = await _known(ctx, asked)
+    match decide(asked, known):
         case Approve(reason):
             return await _judge(ctx, request, Verdict(True, "FlatyardApproved", reason))
         case Deny(reason):
-            await events.warn(ctx, request, "CertificateDenied", reason)
+            await _warn(ctx, request, known, "CertificateDenied", f"denied: {reason}")
             return await _judge(ctx, request, Verdict(False, "FlatyardDenied", reason))
         case Leave() as left:
-            return await _leave(ctx, request, left)
+            return await _leave(ctx, request, known, left)
         case NotOurs():
             return Gone()
 
@@ -72,14 +73,21 @@ async def _judge(ctx: Context, request: Object, verdict: Verdict) -> Result:
     return Gone()
 
 
-async def _leave(ctx: Context, request: Object, left: Leave) -> Result:
+async def _leave(ctx: Context, request: Object, known: Known, left: Leave) -> Result:
     """Say once why, and look again: a machine may get its instance, a person may mend what is wrong."""
     age = ctx.world.age(request.created) if request.created else 0.0
     young = left.passing and age < PATIENCE
     if not young and ctx.left_pending.get(request.name) != left.reason:
         ctx.left_pending[request.name] = left.reason
-        await events.warn(ctx, request, "CertificatePending", f"not approved: {left.reason}")
+        await _warn(ctx, request, known, "CertificatePending", f"not approved: {left.reason}")
     return Done(resync=SOON if young else LATER)
+
+
+async def _warn(ctx: Context, request: Object, known: Known, reason: str, said: str) -> None:
+    """Tell it of the request and of the machine, where people look who wait for it."""
+    await events.warn(ctx, request, reason, said)
+    if known.machine is not None:
+        await events.warn(ctx, known.machine, reason, f"certificate request {request.name} {said}")
 
 
 async def _known(ctx: Context, asked: Asked) -> Known:

@@ -15,7 +15,7 @@ from flatyard.kube.api import EventType
 from flatyard.kube.client import Access, HttpApi
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.reflector import Reflector
-from flatyard.kube.resources import CONFIGMAPS, NODES
+from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, CONFIGMAPS, NODES
 from flatyard.pki.keys import new_authority
 from flatyard.pki.kubeconfig import Kubeconfig
 from flatyard.sim.apiserver.cluster import make_api
@@ -28,6 +28,17 @@ FIXTURES = Path(__file__).parent / "golden/fixtures"
 
 def config_map(name: str) -> dict:
     return {"metadata": {"name": name, "namespace": "default"}, "data": {}}
+
+
+def signing_request(name: str) -> dict:
+    spec = {
+        "request": "bm90IHJlYWQgaGVyZQ==",
+        "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+        "usages": ["digital signature", "client auth"],
+        "username": "system:bootstrap:abcdef",
+        "groups": ["system:bootstrappers"],
+    }
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def served(
@@ -113,6 +124,21 @@ def test_a_watcher_that_left_is_forgotten(tmp_path) -> None:
     served(tmp_path, scenario)
 
 
+def test_who_asks_for_a_certificate_is_the_servers_finding(tmp_path) -> None:
+    """A request sent by hand in a kubelet's name must not be taken for the kubelet's."""
+
+    async def scenario(api, server, access) -> None:
+        async with HttpApi(access, seconds=30 * SPEED) as client:
+            made = await client.create(CERTIFICATE_SIGNING_REQUESTS, signing_request("by-hand"))
+        assert made.spec["username"] == "flatyard-admin"
+        assert made.spec["groups"] == ["system:masters", "system:authenticated"]
+        inside = await api.create(CERTIFICATE_SIGNING_REQUESTS, signing_request("by-a-kubelet"))
+        assert inside.spec["username"] == "system:bootstrap:abcdef"
+
+    served(tmp_path, scenario)
+
+
+APPROVAL = CERTIFICATE_SIGNING_REQUESTS.path(name="csr-1") + "/approval"
 KUBECTL = (
     ("get nodes -o wide", "Flatcar"),
     (f"apply -f {FIXTURES}/flatcar-workers.yaml", "flatcar-workers created"),
@@ -132,6 +158,11 @@ KUBECTL = (
     ("explain machinedeployment.spec.strategy", "How machines are replaced."),
     ("delete md -n kube-system flatcar-workers", "deleted"),
     ("logs nobody", "not found"),
+    ("get csr", "system:bootstrap:abcdef"),
+    # `kubectl certificate approve` speaks protobuf only
+    (f"replace --raw {APPROVAL} -f {Path(__file__).parent}/approval.json", '"ByHand"'),
+    ("get csr csr-1 --no-headers", "Approved"),
+    ("get csr csr-2 --no-headers", "Pending"),
 )
 
 
@@ -142,6 +173,8 @@ def test_kubectl_finds_what_it_expects(tmp_path, kubectl_path) -> None:
         ready = [{"type": "Ready", "status": "True"}]
         status = {"nodeInfo": info, "conditions": ready, "capacity": {"cpu": "2"}}
         await api.create(NODES, {"metadata": {"name": "w1"}, "status": status})
+        for name in ("csr-1", "csr-2"):
+            await api.create(CERTIFICATE_SIGNING_REQUESTS, signing_request(name))
         environment = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig"), "HOME": str(tmp_path)}
         for command, expected in KUBECTL:
             ran = await asyncio.to_thread(
