@@ -33,6 +33,7 @@ Commands:
   rehearse    Run the files against the simulated twin of their cloud, with
               faults.
   status      One tree: what is not healthy, and why.
+  timing      Where the time went when a cluster's machines were made.
   get         List clusters, pools, machines, nodes, events or resources.
   scale       Change the number of machines of a pool.
   kubeconfig  Print the path of a kubeconfig file for kubectl.

@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "plan": Verb("plan", "Show what `up` would do, and do nothing."),
     "rehearse": Verb("rehearse", "Run the files against the simulated twin of their cloud, with faults."),
     "status": Verb("status", "One tree: what is not healthy, and why."),
+    "timing": Verb("timing", "Where the time went when a cluster's machines were made."),
     "get": Verb("get", "List clusters, pools, machines, nodes, events or resources."),
     "scale": Verb("scale", "Change the number of machines of a pool."),
     "kubeconfig": Verb("kubeconfig", "Print the path of a kubeconfig file for kubectl."),

@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from flatyard.base.errors import FlatyardError
 from flatyard.base.world import rfc3339
-from flatyard.clouds.cloud import ClusterRef
+from flatyard.clouds.cloud import CloudError, ClusterRef
 from flatyard.controller.events import Event, EventKind, Journal, WaitLine
+from flatyard.controller.measuring import Measuring
 from flatyard.controller.runfile import Run
 from flatyard.controller.state import State
 from flatyard.decode import from_json
@@ -71,6 +72,7 @@ class Keeper:
     """Why the simulated Kubernetes API does not answer; empty while it does."""
     prepare: Callable[[], Awaitable[None]] | None = None
     """What must have happened once before machines are made; told as steps. Raises FlatyardError."""
+    measuring: Measuring | None = None
     journal: Journal = field(default_factory=Journal)
     engine: Engine | None = None
     round: int = 0
@@ -141,6 +143,7 @@ class Keeper:
         if not outcome.gone:
             waits = tuple(_line(self.name, wait) for wait in outcome.waits)
             self.journal.add(Event(EventKind.OUTCOME, round, self._now(), waits=waits))
+            await self._measure(record)
             return
         left = await self.seams.cloud.sweep(ClusterRef(record.id, record.name))
         kept = tuple(WaitLine(f"{o.kind}/{o.name or o.id}", "kept") for o in left if o.kept)
@@ -152,6 +155,8 @@ class Keeper:
         await asyncio.sleep(PAUSE)
 
     def on_step(self, step: Step) -> None:
+        if self.measuring is not None:
+            self.measuring.on_step(step)
         self.journal.add(
             Event(
                 EventKind.STEP,
@@ -196,6 +201,8 @@ class Keeper:
                 return await _patiently(self._observed)
             case "GET", "state":
                 return (await self.state()).encode()
+            case "GET", "timing":
+                return await self._timing()
             case "GET", "objects" if query.get("kind") in KINDS:
                 found = await self._objects(KINDS[query["kind"]])
                 return json.dumps({"items": [object.raw for object in found]}).encode()
@@ -228,6 +235,26 @@ class Keeper:
 
     async def _observed(self) -> bytes:
         return json.dumps(asdict(await commands.look(self.seams, self.name))).encode()
+
+    # ---- where the time went
+
+    async def _timing(self) -> bytes | None:
+        record = await records.load(self.seams.store, self.name)
+        if record is None or self.measuring is None:
+            return None
+        await self._measure(record)
+        return self.measuring.told(self.name, record.id).encode()
+
+    async def _measure(self, record: ClusterRecord) -> None:
+        """Ask the machines now; what a cloud does not tell at the moment is asked again the next time."""
+        if self.measuring is None:
+            return
+        try:
+            instances = await self.seams.cloud.machines(record.ref)
+        except CloudError:
+            return
+        machines, nodes = await self._objects(r.MACHINES), await self._objects(r.NODES)
+        await self.measuring.measure(instances, machines, nodes)
 
     # ---- how it stands
 

@@ -17,6 +17,7 @@ from flatyard.controller.state import State
 from flatyard.engine.plan import Observed
 from flatyard.engine.wanted import Wanted, cluster_object, deployment_object
 from flatyard.kube.api import Json, Object
+from flatyard.operate.timing import Measurements
 
 PREFIX = "/flatyard/v1/"
 ERRORS: dict[str, type[FlatyardError]] = {kind.__name__: kind for kind in (Failed, Refused, PartlyDone)}
@@ -75,6 +76,10 @@ class Link:
     async def state(self) -> State:
         """How the cluster stands."""
         return State.decode(await self._fetch("GET", "state"))
+
+    async def timing(self) -> Measurements:
+        """What was measured of its machines."""
+        return Measurements.decode(await self._fetch("GET", "timing"))
 
     async def objects(self, plural: str) -> tuple[Object, ...]:
         """All objects of one kind."""

@@ -23,6 +23,7 @@ from flatyard.controller.clients import HttpClients, admin_kubeconfig
 from flatyard.controller.control import Receive, Send
 from flatyard.controller.keeper import Keeper
 from flatyard.controller.launch import Start, remove_folder, write_private
+from flatyard.controller.measuring import Measuring, Wording
 from flatyard.controller.places import Places
 from flatyard.controller.runfile import Held
 from flatyard.controller.supplies import FolderFeeds, Supplies
@@ -65,6 +66,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         )
         keeper = Keeper(places.name, run_of(places, what, held, world, keys), seams, lambda: "")
         keeper.seams.on_step = keeper.on_step
+        keeper.measuring = _measuring(places, cloud, world)
 
         def tell(sentence: str) -> None:
             loop.call_soon_threadsafe(
@@ -107,6 +109,12 @@ def _former_port(places: Places) -> int:
 
 def _remember_port(places: Places, base: str) -> None:
     write_private(places.folder / _PORT_FILE, base.rpartition(":")[2].encode())
+
+
+def _measuring(places: Places, cloud: LocalCloud, world: RealWorld) -> Measuring:
+    image = cloud.settings.image
+    wording = Wording(f"containers of {image or 'a stand-in for Flatcar'}", stand_in=not image)
+    return Measuring(places.timing, world, wording, cloud.milestones)
 
 
 KUBECONFIG_EVERY = 3600.0

@@ -40,6 +40,11 @@ class Places:
         return self.folder / "log"
 
     @property
+    def timing(self) -> Path:
+        """What was measured of its machines (`controller.measuring`)."""
+        return self.folder / "timing.jsonl"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.folder / "kubeconfig"
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from flatyard.base.world import RealWorld
+from flatyard.clouds.cloud import Instance
 from flatyard.clouds.sim.region import Region
 from flatyard.controller.background import LINGER, around, run_background, run_of, served, token_kubeconfig
 from flatyard.controller.keeper import Keeper
 from flatyard.controller.launch import Start, remove_folder, write_private
+from flatyard.controller.measuring import Measuring, Wording
 from flatyard.controller.places import Places
 from flatyard.controller.runfile import Held
 from flatyard.engine import secrets
 from flatyard.engine.context import Seams, Step
+from flatyard.node.milestones import Milestone
 from flatyard.sim.apiserver.serve import Server, serve
 from flatyard.sim.disk import SqliteDisk
 from flatyard.sim.loop import ScaledLoop
@@ -42,6 +46,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
     try:
         seams = _seams(world, region, store, places.name)
         keeper = Keeper(places.name, run, seams, lambda: _why_no_api(region))
+        keeper.measuring = _measuring(places, what, region, world)
         keeper.seams.on_step = keeper.on_step
 
         async def listen(port: int, certificate: Path, key: Path) -> Server:
@@ -79,6 +84,16 @@ def _seams(world: RealWorld, region: Region, store: Store, name: str) -> Seams:
         holder=f"background process of {name}",
         on_step=_nobody,
     )
+
+
+def _measuring(places: Places, what: Start, region: Region, world: RealWorld) -> Measuring:
+    choice = what.cluster.spec.cloud
+    words = f"simulated {choice.twin} {choice.region}, {what.speed:g} times faster than the clock"
+
+    async def milestones(instance: Instance) -> Mapping[Milestone, str]:
+        return region.machines.milestones(instance.id)
+
+    return Measuring(places.timing, world, Wording(words, simulated=True), milestones, what.speed)
 
 
 def _nobody(step: Step) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from flatyard.base.world import World
+from flatyard.base.world import World, rfc3339_micro
 from flatyard.ignition.fetch import Fetcher
 from flatyard.node import layout
 from flatyard.node.evidence import IGNITION, Report
+from flatyard.node.milestones import Milestone
 from flatyard.sim.boot import Active, Boot, CommandFailed
 from flatyard.sim.firstboot import Emergency, FirstBoot, Installed
 from flatyard.sim.hardware import Hardware
@@ -47,6 +48,8 @@ class Memory:
     boots: int = 0
     kubelet: Kubelet | None = None
     evidence: Report | None = None
+    stamps: Mapping[str, str] = field(default_factory=dict)
+    """When each milestone of the first boot was first reached, RFC 3339 with microseconds."""
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -58,6 +61,7 @@ class Memory:
             "boots": self.boots,
             "kubelet": kubelet,
             "evidence": evidence,
+            "stamps": dict(self.stamps),
         }
         return json.dumps(raw).encode()
 
@@ -72,6 +76,7 @@ class Memory:
             raw["boots"],
             Kubelet.decode(raw["kubelet"]) if raw["kubelet"] else None,
             Report(evidence[0], evidence[1], tuple(evidence[2])) if evidence else None,
+            raw.get("stamps", {}),
         )
 
 
@@ -184,7 +189,9 @@ class SimMachine:
 
     async def _boot(self, *, first: bool) -> None:
         self._powered = asyncio.get_running_loop().time()
-        self._set(boots=self.memory.boots + 1, evidence=None)
+        stamps = {} if first else self.memory.stamps
+        self._set(boots=self.memory.boots + 1, evidence=None, stamps=stamps)
+        self._stamp(Milestone.POWER)
         await asyncio.sleep(self._wait("firmware"))
         self._say(
             f"kernel: Linux version {self.hardware.image_version} "
@@ -219,13 +226,17 @@ class SimMachine:
         """Ignition runs at the first boot only; what it made stays on the disk."""
         if first or self._installed is None:
             run = FirstBoot(self.hardware, self._fetch, self._timings, self._wait, self._say)
+            self._stamp(Milestone.IGNITION)
             self._installed = await run.run()
+            self._stamp(Milestone.IGNITED)
         return self._installed
 
     async def _userspace(self, installed: Installed) -> None:
         boot = Boot(installed.tree, installed.devices, self.hardware, self._say)
         self.boot = boot
         boot.start_units()
+        if boot.is_active(layout.CONTAINERD_UNIT):
+            self._stamp(Milestone.CONTAINERD)
         self._note(boot)
         for name in boot.kubeadm:
             if await self._bootstrap(boot, name):
@@ -236,9 +247,12 @@ class SimMachine:
     async def _bootstrap(self, boot: Boot, name: str) -> bool:
         """One kubeadm unit, again and again if it restarts itself. True: the machine has joined."""
         unit = boot.manager.load(name)
+        joins = "kubeadm init" not in boot.script(unit)
+        self._stamp(Milestone.WAITING if joins else Milestone.INITIALISING)
+        say = self._say_of_join if joins else self._say
         while True:
             kubeadm = Kubeadm(
-                boot, self._kubernetes, self._reach, self._timings, self._wait, self._say, self._boot_id()
+                boot, self._kubernetes, self._reach, self._timings, self._wait, say, self._boot_id()
             )
             try:
                 kubelet = await kubeadm.run(unit)
@@ -251,6 +265,8 @@ class SimMachine:
                 boot.start_again(name)
                 continue
             boot.finished(name)
+            self._stamp(Milestone.JOINED)
+            self._stamp(Milestone.REGISTERED)
             self._set(phase=Phase.JOINED, kubelet=kubelet, evidence=None)
             return True
 
@@ -261,6 +277,17 @@ class SimMachine:
             self._set(evidence=boot.evidence((known or failed)[-1]))
 
     # ---- small things
+
+    def _stamp(self, milestone: Milestone) -> None:
+        """Kept with the next `_set`: a machine that is killed before boots from the beginning."""
+        if milestone.value not in self.memory.stamps:
+            stamps = {**self.memory.stamps, milestone.value: rfc3339_micro(self._world.now())}
+            self.memory = replace(self.memory, stamps=stamps)
+
+    def _say_of_join(self, line: str) -> None:
+        if "[preflight]" in line:
+            self._stamp(Milestone.JOINING)
+        self._say(line)
 
     def _wait(self, what: str) -> float:
         spread = getattr(self._timings, what)

@@ -6,7 +6,7 @@ Nothing is remembered between calls: folders, locks and the kernel say how thing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from flatyard.base.errors import Problem
@@ -28,15 +28,26 @@ from flatyard.clouds.cloud import (
     Transient,
 )
 from flatyard.clouds.facts import limits, traits
-from flatyard.clouds.local import endpoint, evidence, ignition_build, machines, networks, preflight, sweep
+from flatyard.clouds.local import (
+    boots,
+    endpoint,
+    evidence,
+    ignition_build,
+    machines,
+    networks,
+    preflight,
+    sweep,
+)
 from flatyard.clouds.local.commands import CommandFailed
 from flatyard.clouds.local.facts import FACTS
+from flatyard.clouds.local.folders import clusters
 from flatyard.clouds.local.images import images, tree_of
 from flatyard.clouds.local.machines import Provisions
 from flatyard.clouds.local.settings import LocalSettings, settings
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits
+from flatyard.node.milestones import Milestone
 
 _NO_SPACE = 28
 
@@ -115,6 +126,12 @@ class LocalCloud:
     async def evidence(self, ref: ClusterRef, instance: Instance) -> Evidence | None:
         with _told(f"reading the console of {instance.name}"):
             return await evidence.evidence(networks.folder_of(self.settings, ref).folder(instance.id))
+
+    async def milestones(self, instance: Instance) -> Mapping[Milestone, str]:
+        """When an instance's first boot reached what; beyond the protocol, for the timing report."""
+        folders = (cluster.folder(instance.id) for cluster in clusters(self.settings.home))
+        folder = next((folder for folder in folders if folder.machine() is not None), None)
+        return await boots.milestones(folder) if folder else {}
 
     async def provisions(self, image: str) -> Provisions:
         """What machines of an image are made with, built where it is not there yet. Raises Failed, Rejected."""

@@ -6,7 +6,7 @@ a region on the same disk goes on where the last one was killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from flatyard.base.world import World
@@ -20,6 +20,7 @@ from flatyard.kube import crds
 from flatyard.kube.api import Api
 from flatyard.kube.kinds import BUILT_IN
 from flatyard.model.cluster import Cluster
+from flatyard.node.milestones import Milestone
 from flatyard.pki import ClusterSecrets
 from flatyard.sim.apiserver.admission import SchemaAdmission
 from flatyard.sim.apiserver.definitions import Definitions
@@ -79,6 +80,12 @@ class SimulatedMachines:
         machine = self.machines.get(instance_id)
         if machine is not None:
             machine.restart()
+
+    def milestones(self, instance_id: str) -> Mapping[Milestone, str]:
+        """When a machine's first boot reached what, as the machine itself stamped it."""
+        machine = self.machines.get(instance_id)
+        stamps = machine.memory.stamps if machine else {}
+        return {Milestone(name): stamp for name, stamp in stamps.items()}
 
     def close(self) -> None:
         for machine in self.machines.values():

@@ -1,0 +1,1 @@
+"""Looking after a cluster: where the time went, and what else a person asks about it afterwards."""
