@@ -16,7 +16,7 @@ from typing import Any
 
 from flatyard.base.world import RealWorld
 from flatyard.clouds.local.cloud import LocalCloud
-from flatyard.clouds.local.images import reference_of, tree_of
+from flatyard.clouds.local.images import reference_of
 from flatyard.clouds.local.settings import architecture, settings
 from flatyard.controller.background import LINGER, around, run_background, run_of, served
 from flatyard.controller.clients import HttpClients, admin_kubeconfig
@@ -78,8 +78,8 @@ async def _live(places: Places, what: Start, held: Held) -> None:
 
         async def prepare() -> None:
             """Before the first machine: what all machines need, told as steps of the round."""
-            tree = await tree_of(cloud.settings, reference_of(cloud.settings))
-            await supplies.ensure(version, architecture(), tree, tell)
+            made = await cloud.provisions(reference_of(cloud.settings))
+            await supplies.ensure(version, architecture(), made.tree, tell)
             keeper.on_step(Step(world.now(), f"supplies/{version}", StepState.DONE, "ready"))
 
         keeper.prepare = prepare
