@@ -69,6 +69,11 @@ def test_what_comes_before_the_first_machine_is_the_clusters_own(measured):
     assert cluster.by_phase() == {Phase.SUPPLIES: 8.3, Phase.NETWORK: pytest.approx(1.1)}
 
 
+def test_supplies_that_a_later_process_made_anew_are_not_the_first_ones(measured):
+    cluster = timing(replace(measured, supplied=measured.now)).runs[0].rows[0]
+    assert list(cluster.by_phase()) == [Phase.NETWORK]
+
+
 def test_machines_that_were_asked_for_after_all_were_ready_are_a_run_of_their_own(measured):
     later = timing(measured).runs[1]
     assert (later.first, [row.name for row in later.rows]) == (False, ["general-54ougxmwqp-zzzzz"])

@@ -16,6 +16,7 @@ from flatyard.base.world import World, parse_stamp, rfc3339_micro
 from flatyard.clouds.cloud import Instance
 from flatyard.engine.context import Step, StepState
 from flatyard.engine.identity import machine_id_of
+from flatyard.engine.instances import alive
 from flatyard.engine.labels import CREATE_SENT
 from flatyard.engine.machine_status import node_ready
 from flatyard.kube.api import Json, Object
@@ -79,7 +80,7 @@ class Measuring:
         """
         objects = {machine_id_of(machine): machine for machine in machines}
         by_name = {node.name: node for node in nodes}
-        present = {instance.id: instance for instance in instances}
+        present = {instance.id: instance for instance in instances if alive(instance)}
         for instance in present.values():
             kept = self._machines.get(instance.id)
             if kept is None or not kept.complete:

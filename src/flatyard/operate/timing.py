@@ -269,8 +269,9 @@ class _Clock:
 
 
 def _cluster(found: Measurements, asked: datetime, clock: _Clock) -> Row:
-    """What comes before the first machine is asked for."""
-    supplied = min(asked, parse_stamp(found.supplied)) if found.supplied else clock.zero
+    """What comes before the first machine is asked for; supplies that were told of later are not the first ones."""
+    supplied = parse_stamp(found.supplied) if found.supplied else clock.zero
+    supplied = supplied if supplied <= asked else clock.zero
     spans = [clock.span(Phase.SUPPLIES, clock.zero, supplied)] if supplied > clock.zero else []
     if asked > supplied:
         spans.append(clock.span(Phase.NETWORK, supplied, asked))
