@@ -7,6 +7,8 @@ follows. One read of a token and one write per request: a cluster's calls grow w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance
 from flatyard.engine import events, tokens
@@ -48,7 +50,10 @@ async def reconcile_request(ctx: Context, key: Key) -> Result:
     if not ctx.instances.refreshed:
         return Done(resync=SOON)
     known = await _known(ctx, asked)
-    match decide(asked, known):
+    decided = decide(asked, known)
+    if isinstance(decided, Leave):  # only now it matters whose the names are that it asks for
+        decided = decide(asked, replace(known, owners=_owners(ctx, asked, known.machine)))
+    match decided:
         case Approve(reason):
             return await _judge(ctx, request, Verdict(True, "FlatyardApproved", reason))
         case Deny(reason):
@@ -94,14 +99,14 @@ async def _known(ctx: Context, asked: Asked) -> Known:
     if asked.by_node:
         instance = ctx.instances.of_node("", asked.by_node)
         machine = _machine(ctx, instance.machine_id) if instance else None
-        return Known(machine, instance, owners=_owners(ctx, asked, machine))
+        return Known(machine, instance)
     machine = _machine(ctx, asked.by_machine.upper())
     if machine is None:
         return Known()
     machine_id = machine_id_of(machine)
     instance = ctx.instances.get(machine_id)
     node = ctx.caches.node(instance.node_name) if instance else None
-    return Known(machine, instance, await _token(ctx, machine_id), node, owners=_owners(ctx, asked, machine))
+    return Known(machine, instance, await _token(ctx, machine_id), node)
 
 
 def _machine(ctx: Context, machine_id: str) -> Object | None:
