@@ -114,6 +114,19 @@ class DyingApi:
             yield event
 
 
+class DyingEtcd:
+    """etcd's membership, each question and each removal a call at which the run can die."""
+
+    def __init__(self, etcd, mortal: Mortal) -> None:
+        self._etcd, self._mortal = etcd, mortal
+
+    async def list(self, *, agreed: bool = True):
+        return await self._mortal.around("etcd list", self._etcd.list(agreed=agreed))
+
+    async def remove(self, member_id: str) -> None:
+        await self._mortal.around("etcd remove", self._etcd.remove(member_id))
+
+
 class DyingStore:
     """A store whose every call is one at which the run can die."""
 
@@ -164,6 +177,9 @@ class Life:
         class Clients:
             def connect(self, endpoint, secrets) -> Api:
                 return DyingApi(life.region.clients.connect(endpoint, secrets), life.mortal)
+
+            def etcd(self, addresses, secrets):
+                return DyingEtcd(life.region.clients.etcd(addresses, secrets), life.mortal)
 
         return Seams(
             world=self.world,

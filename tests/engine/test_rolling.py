@@ -145,40 +145,6 @@ def test_a_deleted_machine_is_drained_deleted_and_replaced(simulate, example):
     simulate(main, example("quickstart.yaml"))
 
 
-def test_a_control_plane_machine_is_not_deleted_by_hand(simulate, example):
-    async def main(life):
-        api = await living(life)
-        async with engine_of(life.seams(), "quickstart") as engine:
-            await api.delete(MACHINES, SPACE, "quickstart-control-plane-1")
-            outcome = await settle(engine)
-        (wait,) = outcome.waits
-        assert wait.final and "etcd member" in wait.reason
-        assert len((await api.list(NODES)).items) == 4
-
-    simulate(main, example("quickstart.yaml"))
-
-
-def test_a_lost_control_plane_is_told_and_never_started_anew(simulate, example):
-    """A new machine in its place would run `kubeadm init` again and be another, empty cluster."""
-
-    async def main(life):
-        api = await living(life)
-        account = life.region.provider.account
-        victim = next(i for i in account.instances if i.name == "web-control-plane-1")
-        life.region.provider.compute.vanish(victim.id)
-        async with engine_of(life.seams(), "web") as engine:
-            outcome = await settle(engine)
-        lost = [w for w in outcome.waits if str(w.key) == "machine/web-control-plane-1"]
-        assert [w.final for w in lost] == [True] and "etcd member" in lost[0].reason
-        planes = [i for i in account.instances if "control-plane" in i.name]
-        assert (
-            sorted(i.state for i in planes if i.state is InstanceState.RUNNING) == [InstanceState.RUNNING] * 2
-        )
-        assert len((await api.list(NODES)).items) == 7
-
-    simulate(main, example("aws.yaml"))
-
-
 def test_a_budget_that_forbids_it_holds_the_drain_and_is_named(simulate, example):
     async def main(life):
         api = await living(life)

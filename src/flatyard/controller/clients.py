@@ -8,9 +8,11 @@ from flatyard.base.world import World
 from flatyard.clouds.cloud import Endpoint
 from flatyard.kube.api import Api
 from flatyard.kube.client import Access, HttpApi
+from flatyard.kube.etcd_client import HttpEtcd
 from flatyard.pki import ClusterSecrets, Kubeconfig
 
 LIFETIME = timedelta(hours=8)
+ETCD_LIFETIME = timedelta(minutes=30)
 RENEW = timedelta(hours=2)
 """Before its end a certificate is replaced."""
 
@@ -48,6 +50,11 @@ class HttpClients:
         client = HttpApi(access)
         self._clients[server, authority] = client, self._world.now() + LIFETIME - RENEW
         return client
+
+    def etcd(self, addresses: tuple[str, ...], secrets: ClusterSecrets) -> HttpEtcd:
+        """etcd's membership, with a certificate that ends soon after the question."""
+        pair = secrets.etcd.client("flatyard", (), self._world, ETCD_LIFETIME)
+        return HttpEtcd(addresses, Access("", secrets.etcd.certificate.decode(), client=pair).tls())
 
     async def close(self) -> None:
         """End every connection."""

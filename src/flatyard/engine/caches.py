@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from flatyard.engine.labels import NAMESPACE
+from flatyard.engine.labels import CONTROL_PLANE_LABEL, NAMESPACE
 from flatyard.engine.queue import Key
 from flatyard.kube import resources as r
 from flatyard.kube.api import Api, EventType, Object, WatchEvent
@@ -179,6 +179,8 @@ class Caches:
         owner = event.object.controller
         if owner is not None:
             self._enqueue(Key(MACHINE_SET, owner.name), SETTLE)
+        elif CONTROL_PLANE_LABEL in event.object.labels and _changes_size(event):
+            self._enqueue(Key(CLUSTER), 0)
 
     def _node_changed(self, event: WatchEvent) -> None:
         self.nodes_by_provider.update(event)
@@ -187,3 +189,8 @@ class Caches:
     def _request_changed(self, event: WatchEvent) -> None:
         if event.type is not EventType.DELETED and not decision(event.object):
             self._enqueue(Key(SIGNING_REQUEST, event.object.name), 0)
+
+
+def _changes_size(event: WatchEvent) -> bool:
+    """Whether the next control plane machine may be due: one is up, or one is gone."""
+    return event.type is EventType.DELETED or event.object.status.get("phase") == "Running"

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from flatyard.base.errors import InvalidInput, Refused, Severity
 from flatyard.decode import from_json
-from flatyard.engine import book, control_plane, images, manifests
+from flatyard.engine import book, control_plane, etcd, images, manifests
 from flatyard.engine.context import Context
 from flatyard.engine.instances import alive
 from flatyard.engine.labels import NAMESPACE
@@ -30,6 +30,8 @@ from flatyard.model.traits import StashScheme
 ENSURE_AGAIN = 600.0
 """Seconds after which network and endpoint are compared with the cloud again."""
 PROBE = 5.0
+MAJORITY_AGAIN = 30.0
+"""Seconds after which the members of an API that does not answer are counted again."""
 
 Step = Callable[[Context], Awaitable[Waiting | None]]
 
@@ -131,13 +133,23 @@ async def _answers(ctx: Context) -> Waiting | None:
         await api.get(NAMESPACES, "", NAMESPACE)
     except (Unreachable, NotFound) as error:
         final = control_plane.failed(ctx)
-        return Waiting(_silence(error), again=PROBE, final=final)
+        return await _for_ever_silent(ctx) or Waiting(_silence(error), again=PROBE, final=final)
     waiting = await take_lease(ctx, api)
     if waiting is not None:
         return waiting
     ctx.api = api
     await ctx.caches.watch_nodes(api, ctx.group)
     return None
+
+
+async def _for_ever_silent(ctx: Context) -> Waiting | None:
+    """An API that once answered: whether etcd has lost its majority for good."""
+    if ctx.record.phase is not Phase.RUNNING or ctx.ensured_lately("majority", MAJORITY_AGAIN):
+        return None
+    waiting = await etcd.lost_quorum(ctx)
+    if waiting is None:
+        ctx.note_ensured("majority")
+    return waiting
 
 
 def _silence(error: ApiError) -> str:

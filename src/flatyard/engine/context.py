@@ -19,6 +19,7 @@ from flatyard.engine.instances import Instances
 from flatyard.engine.queue import Key, Queue
 from flatyard.engine.record import ClusterRecord
 from flatyard.kube.api import Api
+from flatyard.kube.etcd import EtcdMembers
 from flatyard.kube.lease import Lease
 from flatyard.model.cluster import Cluster
 from flatyard.node.render import NodeTemplate
@@ -32,6 +33,10 @@ class Clients(Protocol):
 
     def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
         """A client with a short-lived certificate; connecting happens with the first call."""
+        ...
+
+    def etcd(self, addresses: tuple[str, ...], secrets: ClusterSecrets) -> EtcdMembers:
+        """etcd's membership, asked of the first of these control planes that answers."""
         ...
 
 
@@ -107,6 +112,8 @@ class Context:
     load_balancers_released: bool = False
     gone: bool = False
     """Nothing of the cluster is left: the engine may end."""
+    membership: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while etcd's members are listed and one of them is removed."""
     lease: Lease | None = None
     lease_task: asyncio.Task[None] | None = None
     _ensured: dict[str, float] = field(default_factory=dict)

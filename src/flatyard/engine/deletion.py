@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance, InstanceState, Role
-from flatyard.engine import events, machine_status, requests, tokens
+from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
 from flatyard.engine.context import Context
 from flatyard.engine.disruption import Granted, Why
 from flatyard.engine.identity import machine_id_of, role_of
@@ -28,14 +28,15 @@ async def delete_machine(ctx: Context, machine: Object) -> Result:
     """Take the next step of a Machine's deletion."""
     if FINALIZER not in machine.finalizers:
         return Done()
-    if role_of(machine) is Role.CONTROL_PLANE:
-        return await _refuse_control_plane(ctx, machine)
+    member = role_of(machine) is Role.CONTROL_PLANE
     instance = ctx.instances.get(machine_id_of(machine))
     if instance is None or instance.state is InstanceState.TERMINATED:
-        return await _finish(ctx, machine)
+        return (await _release_member(ctx, machine) if member else None) or await _finish(ctx, machine)
     if instance.state is InstanceState.DELETING:
         return Waiting(f"instance {instance.id} is being deleted", again=60)
-    waiting = await _take_node_away(ctx, machine, instance)
+    waiting = await _let_member_go(ctx, machine) if member else None
+    waiting = waiting or await _take_node_away(ctx, machine, instance)
+    waiting = waiting or (await _release_member(ctx, machine) if member else None)
     if waiting is not None:
         return waiting
     await ctx.cloud.delete(ctx.record.ref, instance)
@@ -44,12 +45,22 @@ async def delete_machine(ctx: Context, machine: Object) -> Result:
     return Waiting(f"instance {instance.id} is being deleted", again=60)
 
 
-async def _refuse_control_plane(ctx: Context, machine: Object) -> Result:
-    said = "removing a control plane machine would take an etcd member away without asking the others"
-    await events.warn(ctx, machine, "DeleteRefused", said)
-    return Waiting(
-        said, again=600, final=True, next=f"flatyard down {ctx.record.name} deletes the whole cluster"
-    )
+async def _let_member_go(ctx: Context, machine: Object) -> Waiting | None:
+    """Whether etcd can do without a living control plane; the gate is asked although its node may not be drained."""
+    waiting = control_plane.must_stay(ctx, machine)
+    if waiting is not None:
+        if waiting.final:
+            await events.warn(ctx, machine, "DeleteRefused", waiting.reason)
+        return waiting
+    answer = ctx.gate.ask(machine, Why.DELETED)
+    return None if isinstance(answer, Granted) else Waiting(answer.reason, again=15)
+
+
+async def _release_member(ctx: Context, machine: Object) -> Waiting | None:
+    if not control_plane.lives_in_cluster(ctx):
+        return None
+    async with ctx.membership:
+        return await etcd.release(ctx, machine)
 
 
 async def _take_node_away(ctx: Context, machine: Object, instance: Instance) -> Waiting | None:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from flatyard.base.world import parse_stamp, rfc3339_micro
 from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
-from flatyard.engine import events, machine_status, requests, tokens
+from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
 from flatyard.engine.context import Context
 from flatyard.engine.deletion import delete_machine
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
-from flatyard.engine.labels import ATTEMPT, CREATE_SENT, NAMESPACE, STASHED
+from flatyard.engine.labels import ATTEMPT, BOOTSTRAP, CREATE_SENT, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase
 from flatyard.engine.nodes import attend_node, forget_node, node_of
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
@@ -30,6 +30,10 @@ from flatyard.model.machine import Machine
 POLL = 15.0
 EVIDENCE_AFTER = 90.0
 EVIDENCE_EVERY = 60.0
+JUST_LISTED = 1.0
+"""A list of so many seconds is believed when it says that a control plane is gone; an older one is asked for again."""
+SILENT_EVERY = 60.0
+"""Seconds after which the cloud is asked again whether the machine of a node that is not Ready still exists."""
 
 
 async def reconcile_machine(ctx: Context, key: Key) -> Result:
@@ -69,7 +73,11 @@ async def _keep_alive(ctx: Context, machine: Object) -> Result:
     node = node_of(ctx, instance)
     if node is None:
         return await _await_node(ctx, machine, instance)
-    return await attend_node(ctx, machine, instance, node)
+    result = await attend_node(ctx, machine, instance, node)
+    if isinstance(result, Waiting) and not ctx.ensured_lately(f"silent/{machine.name}", SILENT_EVERY):
+        ctx.note_ensured(f"silent/{machine.name}")
+        ctx.enqueue(Key("instances"))
+    return result
 
 
 async def _create(ctx: Context, machine: Object) -> Result:
@@ -121,6 +129,12 @@ async def _vanished(ctx: Context, machine: Object) -> Result:
 
 async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
     """The instance is going, gone, or never came up."""
+    if role_of(machine) is Role.CONTROL_PLANE and machine.status.get("nodeRef"):
+        if instance.state is InstanceState.ERROR:
+            return await _broken_member(ctx, machine, instance)
+        if instance.state is InstanceState.DELETING:
+            ctx.enqueue(Key("instances"), POLL)
+            return Waiting(f"instance {instance.id} is being deleted", again=POLL)
     if instance.state is InstanceState.ERROR:
         await ctx.cloud.delete(ctx.record.ref, instance)
         ctx.instances.deleted(instance)
@@ -128,19 +142,56 @@ async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
     return await _try_again(ctx, machine, instance.attempt, said)
 
 
+async def _broken_member(ctx: Context, machine: Object, instance: Instance) -> Result:
+    """Its cloud gave it up, but it may still run and vote: whether it goes is for a person to say."""
+    said = f"instance {instance.id} is {instance.state}{': ' + instance.error if instance.error else ''}"
+    await machine_status.fail(ctx, machine, "InstanceError", said, instance=instance)
+    return Waiting(
+        said, again=300, final=True, next=f"kubectl delete machine -n {NAMESPACE} {machine.name} replaces it"
+    )
+
+
 async def _try_again(ctx: Context, machine: Object, attempt: int, said: str) -> Result:
     """A new attempt with a new request; the old attempt's node must not stand beside the new one's.
 
-    Not for a control plane that had joined: a new one would start an etcd of its own, or wait for ever for a vote
-    of the member that is gone.
+    A control plane's member leaves etcd first: it would be waited for by whoever joins, and counts in the majority.
     """
-    if role_of(machine) is Role.CONTROL_PLANE and machine.status.get("nodeRef"):
-        lost = f"{said}, and its etcd member with it"
-        await machine_status.fail(ctx, machine, "UnsupportedChange", lost)
-        return Waiting(lost, again=300, final=True, next="replacing control plane machines is not built yet")
+    if role_of(machine) is not Role.CONTROL_PLANE:
+        return await _next_attempt(ctx, machine, attempt, said)
+    if control_plane.lives_in_cluster(ctx):
+        async with ctx.membership:
+            return await _replace_member(ctx, machine, attempt, said)
+    if machine.status.get("nodeRef"):
+        return Waiting(
+            f"{said}, and the cluster's only etcd with it",
+            again=300,
+            final=True,
+            next=f"flatyard down {ctx.record.name}, then flatyard up again: nothing was in it yet",
+        )
+    return await _next_attempt(ctx, machine, attempt, said)
+
+
+async def _replace_member(ctx: Context, machine: Object, attempt: int, said: str) -> Result:
+    """The member goes, then, when it is this machine's turn, the node; then a new machine joins."""
+    if ctx.instances.age() > JUST_LISTED:
+        await ctx.instances.refresh(ctx.record.ref)
+    if not control_plane.is_lost(ctx, machine):
+        return Waiting("its instance is in the cloud's list again", again=1)
+    waiting = await etcd.release(ctx, machine)
+    if waiting is not None:
+        return waiting
+    before = control_plane.not_yet(ctx, machine)
+    if before:
+        return Waiting(f"{said}; {before}", again=POLL)
+    return await _next_attempt(ctx, machine, attempt, said)
+
+
+async def _next_attempt(ctx: Context, machine: Object, attempt: int, said: str) -> Result:
     await requests.drop(ctx.book, machine_id_of(machine))
     await forget_node(ctx, machine)
     annotations = {ATTEMPT: str(attempt + 1), CREATE_SENT: None, STASHED: None}
+    if control_plane.lives_in_cluster(ctx):
+        annotations[BOOTSTRAP] = None  # the cluster is there: whoever made it once joins it now
     status = machine_status.status(ctx, machine, phase=Phase.PENDING, operation=("recreate", said))
     patch = {
         "metadata": {"annotations": annotations},

@@ -223,9 +223,9 @@ class Kubeadm:
         await asyncio.sleep(self._wait("kubeadm_join"))
         await self._bootstrap_kubelet(config, kubelet)
         if config.control_plane:
+            self._kubernetes.add_learner(kubelet.node_name, kubelet.address)
             await asyncio.sleep(self._wait("static_pods"))
-            self._kubernetes.check_etcd()
-            self._kubernetes.add_member(kubelet.node_name)
+            self._kubernetes.add_member(kubelet.node_name, kubelet.address)
             self._map_endpoint(script, joined=True)
         # nothing is awaited from here until the machine remembers that it has joined: a simulation that is
         # killed knows either a node and a joined machine, or neither

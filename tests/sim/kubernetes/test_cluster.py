@@ -10,6 +10,7 @@ import pytest
 from flatyard.base.world import parse_stamp
 from flatyard.kube import resources as r
 from flatyard.kube.api import Conflict, NotFound, TooManyRequests, Unreachable
+from flatyard.kube.etcd import EtcdRefused, EtcdSilent, NoQuorum
 from flatyard.sim.disk import MemoryDisk
 from flatyard.sim.kubernetes import KubeadmError, read_join
 
@@ -412,6 +413,12 @@ def test_a_token_without_the_right_to_log_in_stops_at_the_kubelet(play):
     play(story)
 
 
+async def remove(bench, name):
+    etcd = bench.kubernetes.etcd()
+    members = {m.name: m.id for m in await etcd.list(agreed=False)}
+    await etcd.remove(members[name])
+
+
 def test_no_answer_before_the_cluster_exists_and_none_without_a_quorum(play):
     async def story(bench):
         await bench.kubernetes.start()
@@ -424,12 +431,12 @@ def test_no_answer_before_the_cluster_exists_and_none_without_a_quorum(play):
         await asyncio.sleep(1)
         bench.kubernetes.machine_stopped("cp-1")
         await bench.api.list(r.NODES)
-        bench.kubernetes.remove_member("cp-1")
+        await remove(bench, "cp-1")
         bench.kubernetes.machine_stopped("cp-2")
         with pytest.raises(Unreachable, match="1 of 2 etcd members run"):
             await bench.api.list(r.NODES)
-        with pytest.raises(Unreachable):
-            bench.kubernetes.remove_member("cp-2")
+        with pytest.raises(NoQuorum, match="1 of 2 etcd members run"):
+            await remove(bench, "cp-2")
         bench.kubernetes.control_plane_started("cp-2")
         await asyncio.sleep(1)
         return [n.name for n in (await bench.api.list(r.NODES)).items]
@@ -447,6 +454,56 @@ def test_a_member_does_not_join_a_sick_etcd(play):
             KubeadmError, match="etcd cluster is not healthy: failed to dial the member on cp-2"
         ):
             bench.kubernetes.check_etcd()
+
+    play(story)
+
+
+def test_a_member_learns_before_it_votes_and_one_at_a_time(play):
+    async def story(bench):
+        etcd = bench.kubernetes.etcd()
+        bench.kubernetes.add_learner("cp-1", "192.168.1.2")
+        learner = next(m for m in await etcd.list() if m.learner)
+        assert (learner.name, learner.peer_urls) == ("", ("https://192.168.1.2:2380",))
+        assert bench.kubernetes.state.members == ("cp-0",), "a learner has no vote"
+        bench.kubernetes.check_etcd()
+        with pytest.raises(KubeadmError, match="too many learner members"):
+            bench.kubernetes.add_learner("cp-2", "192.168.1.3")
+        bench.kubernetes.add_member("cp-1", "192.168.1.2")
+        bench.kubernetes.add_learner("cp-2", "192.168.1.3")
+        return [(m.name, m.learner) for m in await etcd.list()]
+
+    assert play(story) == [("", True), ("cp-0", False), ("cp-1", False)]
+
+
+def test_a_member_that_comes_back_under_its_name_is_another_one(play):
+    async def story(bench):
+        etcd = bench.kubernetes.etcd()
+        bench.kubernetes.add_member("cp-1", "192.168.1.2")
+        bench.kubernetes.add_member("cp-2", "192.168.1.3")
+        first = {m.name: m.id for m in await etcd.list()}
+        await remove(bench, "cp-1")
+        await etcd.remove(first["cp-1"])
+        bench.kubernetes.add_member("cp-1", "192.168.1.2")
+        second = {m.name: m.id for m in await etcd.list()}
+        assert first["cp-0"] == second["cp-0"] and first["cp-1"] != second["cp-1"]
+
+    play(story)
+
+
+def test_etcd_refuses_a_removal_that_would_end_its_majority(play):
+    async def story(bench):
+        bench.kubernetes.add_member("cp-1")
+        bench.kubernetes.add_member("cp-2")
+        bench.kubernetes.machine_stopped("cp-2")
+        with pytest.raises(EtcdRefused, match="not enough started members"):
+            await remove(bench, "cp-1")
+        await remove(bench, "cp-2")
+        await remove(bench, "cp-1")
+        with pytest.raises(EtcdRefused):
+            await remove(bench, "cp-0")
+        bench.kubernetes.machine_stopped("cp-0")
+        with pytest.raises(EtcdSilent):
+            await bench.kubernetes.etcd().list(agreed=False)
 
     play(story)
 

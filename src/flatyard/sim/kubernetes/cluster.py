@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from flatyard.base.world import World
 from flatyard.kube import kinds as served
 from flatyard.kube.api import ApiError, Unreachable, WatchEvent
+from flatyard.kube.etcd import EtcdRefused
 from flatyard.kube.kinds import Kind
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.registry import Admission
@@ -25,6 +26,15 @@ from flatyard.sim.kubernetes import bootstrap
 from flatyard.sim.kubernetes.certificates import Certificates
 from flatyard.sim.kubernetes.client import ClusterApi
 from flatyard.sim.kubernetes.context import Context
+from flatyard.sim.kubernetes.etcd import (
+    Members,
+    SimEtcd,
+    SimMember,
+    has_quorum,
+    promoted,
+    voters,
+    with_learner,
+)
 from flatyard.sim.kubernetes.kubeadm import InitConfiguration, JoinConfiguration, KubeadmError, check_versions
 from flatyard.sim.kubernetes.kubelet import Kubelet
 from flatyard.sim.kubernetes.nodes import Nodes
@@ -42,9 +52,11 @@ _STATE = "state"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the cluster is, besides its objects. `ca_pin` is kubeadm's `sha256:HEX`; `members` are etcd's."""
+    """What the cluster is, besides its objects. `ca_pin` is kubeadm's `sha256:HEX`."""
 
-    members: tuple[str, ...] = ()
+    etcd: Members = ()
+    etcd_number: int = 0
+    """So many members etcd has had in all."""
     origin: str = ""
     """The machine (its machine-id) on whose disk the cluster began."""
     ca_pin: str = ""
@@ -56,13 +68,18 @@ class State:
     uploaded: bool = False
     """kubeadm init has finished its work in the API."""
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The nodes on which etcd's voting members are."""
+        return voters(self.etcd)
+
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> State:
         raw = json.loads(text)
-        return cls(**{**raw, "members": tuple(raw["members"])})
+        return cls(**{**raw, "etcd": tuple(SimMember.decode(member) for member in raw["etcd"])})
 
 
 class _Part(Protocol):
@@ -168,9 +185,22 @@ class SimKubernetes:
         """The cluster's API as the engine and the machines reach it."""
         return ClusterApi(self)
 
+    def etcd(self) -> SimEtcd:
+        """The membership of the cluster's etcd."""
+        return SimEtcd(self)
+
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def etcd_members(self) -> Members:
+        return self._state.etcd
+
+    @property
+    def up(self) -> Mapping[str, None]:
+        """The control planes whose static pods run, by node name."""
+        return self._up
 
     @property
     def kubelets(self) -> Mapping[str, Kubelet]:
@@ -180,8 +210,7 @@ class SimKubernetes:
     @property
     def available(self) -> bool:
         """Whether the API answers: a majority of etcd's members run."""
-        members = self._state.members
-        return self._running and 2 * sum(1 for name in members if name in self._up) > len(members) > 0
+        return self._running and has_quorum(self._state.etcd, self._up)
 
     def why_unavailable(self) -> str:
         """In one sentence."""
@@ -251,8 +280,10 @@ class SimKubernetes:
         if self._state.origin not in ("", kubelet.machine_id) or len(self._state.members) > 1:
             await self._forget()
         cluster = config.cluster
+        number = self._state.etcd_number + 1
         self._keep(
-            members=(kubelet.node_name,),
+            etcd=(SimMember(kubelet.node_name, kubelet.address, number),),
+            etcd_number=number,
             origin=kubelet.machine_id,
             ca_pin=ca_pin,
             version=cluster.kubernetes_version,
@@ -284,7 +315,7 @@ class SimKubernetes:
                     self.api.storage.remove(kind, key)
 
         self._up.clear()
-        self._keep(members=(), origin="", uploaded=False)
+        self._keep(etcd=(), origin="", uploaded=False)
         self._changed()
         self.context.kubelets.clear()
         self.context.silent_since.clear()
@@ -324,7 +355,7 @@ class SimKubernetes:
         return self._certificates.waiting_for(request)
 
     def check_etcd(self) -> None:
-        """Before a member joins, all others must answer; raises KubeadmError."""
+        """Before a member joins, all that vote must answer; raises KubeadmError."""
         for name in self._state.members:
             if name not in self._up:
                 raise KubeadmError(
@@ -332,16 +363,28 @@ class SimKubernetes:
                     f"etcd cluster is not healthy: failed to dial the member on {name}: deadline exceeded",
                 )
 
-    def add_member(self, node_name: str) -> None:
-        """A joining control plane's etcd member votes from now on."""
-        if node_name not in self._state.members:
-            self._keep(members=(*self._state.members, node_name))
+    def add_learner(self, node_name: str, address: str = "") -> None:
+        """A joining control plane announces its etcd member, which has no vote yet; raises KubeadmError."""
+        number = self._state.etcd_number + 1
+        if not self.available:
+            raise KubeadmError("etcd-join", f"etcd does not answer: {self.why_unavailable()}")
+        try:
+            members = with_learner(self._state.etcd, node_name, address, number)
+        except EtcdRefused as refused:
+            raise KubeadmError("etcd-join", refused.what) from None
+        if members != self._state.etcd:
+            self._keep(etcd=members, etcd_number=number)
+
+    def add_member(self, node_name: str, address: str = "") -> None:
+        """A joining control plane's etcd member votes from now on; raises KubeadmError."""
+        self.add_learner(node_name, address)
+        self._keep(etcd=promoted(self._state.etcd, node_name))
         self.control_plane_started(node_name)
 
-    def remove_member(self, node_name: str) -> None:
-        """`etcdctl member remove` on a living member; raises Unreachable without a quorum."""
-        if not self.available:
-            raise Unreachable(f"etcd does not answer: {self.why_unavailable()}")
-        self._up.pop(node_name, None)
-        self._keep(members=tuple(name for name in self._state.members if name != node_name))
+    def keep_members(self, members: Members) -> None:
+        """etcd has agreed on other members; one that is left out is down, whatever its machine does."""
+        names = [member.name for member in members]
+        for gone in [name for name in self._up if name not in names]:
+            del self._up[gone]
+        self._keep(etcd=members)
         self._changed()
