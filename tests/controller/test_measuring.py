@@ -100,6 +100,18 @@ def test_a_node_is_registered_when_it_was_created_and_ready_since_its_condition_
     }
 
 
+def test_a_machines_own_stamp_is_taken_where_it_is_the_same_moment_more_precisely(stage):
+    stage.stamps = {Milestone.REGISTERED: at(5.25), Milestone.READY: at(9.5)}
+    stage.measure(node(5, ready=7))
+    assert stage.only.milestones == {Milestone.REGISTERED: at(5.25), Milestone.READY: at(7)}
+
+
+def test_a_node_that_kubernetes_does_not_show_is_not_there(stage):
+    stage.stamps = {Milestone.REGISTERED: at(5.25), Milestone.READY: at(7.5)}
+    stage.measure()
+    assert stage.only.milestones == {}
+
+
 def test_what_was_measured_whole_is_not_asked_again_and_a_reboot_does_not_move_it(stage):
     stage.measure(node(5, ready=7))
     stage.stamps = {}

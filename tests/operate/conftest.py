@@ -52,11 +52,11 @@ def measured() -> Measurements:
             ),
             machine(
                 "general-54ougxmwqp-9l4wn", "worker", 9.424, [10.81, 12.507, 16.13, 18.177, 18.71, 19.571, 19.585],
-                imported=26.682, waiting=26.688, joining=52.5, joined=60.072, registered=59, ready=60,
+                imported=26.682, waiting=26.688, joining=52.5, discovered=58.1, joined=60.072, registered=59, ready=60,
             ),
             machine(
                 "general-54ougxmwqp-gclpx", "worker", 9.484, [11.07, 12.868, 16.651, 19.147, 19.58, 19.908, 19.944],
-                imported=26.85, waiting=26.899, joining=52.4, joined=58.517, registered=58, ready=59,
+                imported=26.85, waiting=26.899, joining=52.4, discovered=57.2, joined=58.517, registered=58, ready=59,
             ),
             machine(
                 "general-54ougxmwqp-zzzzz", "worker", 200.5, [202, 203, 205.2, 206.3, 207.8, 208.7, 208.71, 212.8],

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from flatyard.base.world import World, parse_stamp, rfc3339_micro
@@ -26,6 +27,8 @@ from flatyard.operate.timing import Measured, Measurements, minted
 MILESTONES = Callable[[Instance], Awaitable[Mapping[Milestone, str]]]
 KEPT = 1000
 """Deleted machines that are still told of."""
+SAME = 2.0
+"""Seconds by which a machine may tell later of what Kubernetes stamped with a second that had begun."""
 _SUPPLIES = "supplies/"
 _MACHINE = "machine/"
 
@@ -96,8 +99,8 @@ class Measuring:
         sent = machine.annotations.get(CREATE_SENT, "") if machine else ""
         asked = sent or (kept.asked if kept else rfc3339_micro(minted(instance.machine_id)))
         found = {**(kept.milestones if kept else {}), **await self.milestones(instance)}
-        if node is not None and self.speed == 1:
-            found |= _of_node(node)
+        if self.speed == 1:
+            found = {**found, **_of_node(node, found)} if node else _without_node(found)
         elif node is not None and node_ready(node) and machine is not None:
             seen = next((at for at in self._done.get(_MACHINE + machine.name, ()) if at > asked), "")
             found |= {Milestone.READY: seen} if seen else {}
@@ -144,12 +147,29 @@ def _whole_lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _of_node(node: Object) -> dict[Milestone, str]:
-    """Registered when the Node was created; Ready since its condition last changed, which later boots would move."""
-    found: dict[Milestone, str] = {}
-    if node.created is not None:
-        found[Milestone.REGISTERED] = rfc3339_micro(node.created)
+def _of_node(node: Object, told: Mapping[Milestone, str]) -> dict[Milestone, str]:
+    """Registered when the Node was created; Ready since its condition last changed, which later boots would move.
+
+    Those are whole seconds; where the machine tells of the same second, its stamp is the more precise one.
+    """
+    stamps = {Milestone.REGISTERED: node.created, Milestone.READY: _ready_since(node)}
+    return {
+        milestone: _precise(stamp, told.get(milestone, "")) for milestone, stamp in stamps.items() if stamp
+    }
+
+
+def _ready_since(node: Object) -> datetime | None:
     for condition in node.status.get("conditions") or ():
         if condition.get("type") == "Ready" and condition.get("status") == "True":
-            found[Milestone.READY] = rfc3339_micro(parse_stamp(str(condition["lastTransitionTime"])))
-    return found
+            return parse_stamp(str(condition["lastTransitionTime"]))
+    return None
+
+
+def _precise(stamp: datetime, told: str) -> str:
+    later = (parse_stamp(told) - stamp).total_seconds() if told else -1.0
+    return told if 0 <= later < SAME else rfc3339_micro(stamp)
+
+
+def _without_node(found: Mapping[Milestone, str]) -> dict[Milestone, str]:
+    """What a machine tells of its node counts when Kubernetes shows the node."""
+    return {k: v for k, v in found.items() if k not in (Milestone.REGISTERED, Milestone.READY)}

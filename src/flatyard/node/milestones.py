@@ -33,6 +33,8 @@ class Milestone(StrEnum):
     """The unit that runs kubeadm join started for the first time: it waits until the API answers."""
     JOINING = "joining"
     """The API answered, and kubeadm join started for the first time."""
+    DISCOVERED = "discovered"
+    """kubeadm join has read what the cluster publishes about itself."""
     JOINED = "joined"
     """kubeadm was done: initialised or joined."""
     REGISTERED = "registered"

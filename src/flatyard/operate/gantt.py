@@ -34,6 +34,7 @@ COLORS: Mapping[Phase, str] = {
     Phase.IMAGES: "#6f9e3f",
     Phase.WAIT: "#a9a29a",
     Phase.INIT: "#c2377e",
+    Phase.DISCOVERY: "#b98ad6",
     Phase.JOIN: "#d8588f",
     Phase.READY: "#2da44e",
 }

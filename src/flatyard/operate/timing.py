@@ -33,6 +33,7 @@ class Phase(StrEnum):
     IMAGES = "images"
     WAIT = "wait"
     INIT = "init"
+    DISCOVERY = "discovery"
     JOIN = "join"
     READY = "ready"
 
@@ -48,6 +49,7 @@ TITLES: Mapping[Phase, str] = {
     Phase.IMAGES: "import images",
     Phase.WAIT: "wait for the API",
     Phase.INIT: "kubeadm init",
+    Phase.DISCOVERY: "kubeadm discovery",
     Phase.JOIN: "kubeadm join",
     Phase.READY: "node Ready",
 }
@@ -62,7 +64,8 @@ MEANINGS: Mapping[Phase, str] = {
     Phase.IMAGES: "importing image archives into containerd",
     Phase.WAIT: "a machine that joins waits until the API answers",
     Phase.INIT: "kubeadm init",
-    Phase.JOIN: "kubeadm join",
+    Phase.DISCOVERY: "kubeadm join's checks, and its wait until the cluster publishes what a joining node must know",
+    Phase.JOIN: "the rest of kubeadm join",
     Phase.READY: "from the node's registration until it is Ready",
 }
 
@@ -303,7 +306,6 @@ _BETWEEN: tuple[tuple[Phase, Milestone, Milestone], ...] = (
     (Phase.IMAGES, M.IMPORTING, M.IMPORTED),
     (Phase.INIT, M.INITIALISING, M.JOINED),
     (Phase.WAIT, M.WAITING, M.JOINING),
-    (Phase.JOIN, M.JOINING, M.JOINED),
     (Phase.READY, M.REGISTERED, M.READY),
 )
 
@@ -318,13 +320,22 @@ def _spans(
         yield clock.span(Phase.CREATE, asked, max(asked, there or clock.now), open=there is None)
     # a node registers while kubeadm still runs
     latest = max((stamp for name, stamp in stamps.items() if name is not M.REGISTERED), default=asked)
-    for phase, begin, end in _BETWEEN:
+    for phase, begin, end in (*_BETWEEN, *_joining(stamps)):
         if begin in stamps and end in stamps:
             yield clock.span(phase, stamps[begin], max(stamps[begin], stamps[end]))
         elif begin in stamps and running and (begin is M.REGISTERED or stamps[begin] == latest):
             yield clock.span(phase, stamps[begin], clock.now, open=True)
     if M.POWER in stamps:
         yield from _boot(stamps, clock, running=running)
+
+
+def _joining(stamps: Mapping[Milestone, datetime]) -> Iterator[tuple[Phase, Milestone, Milestone]]:
+    """kubeadm join in two parts; in one where the machine has joined without telling them apart (simulated)."""
+    if M.JOINED in stamps and M.DISCOVERED not in stamps:
+        yield Phase.JOIN, M.JOINING, M.JOINED
+    else:
+        yield Phase.DISCOVERY, M.JOINING, M.DISCOVERED
+        yield Phase.JOIN, M.DISCOVERED, M.JOINED
 
 
 def _boot(stamps: Mapping[Milestone, datetime], clock: _Clock, *, running: bool) -> Iterator[Span]:

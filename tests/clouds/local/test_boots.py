@@ -36,6 +36,11 @@ def said(seconds: float, message: object) -> str:
     return entry(seconds, MESSAGE=message, _SYSTEMD_UNIT=layout.JOIN_UNIT)
 
 
+def kubelet(seconds: float, message: str) -> str:
+    line = f"I1121 16:10:00.000000     304 kubelet_node_status.go:78] {message}"
+    return entry(seconds, MESSAGE=line, _SYSTEMD_UNIT=layout.KUBELET_UNIT)
+
+
 def at(seconds: float) -> str:
     return f"2026-11-21T16:10:{seconds:09.6f}Z"
 
@@ -52,7 +57,13 @@ WORKER = (
     unit(12.787, layout.JOIN_UNIT, STARTING),
     said(12.9, "flatyard: waiting for https://10.123.1.5:6443"),
     said(31.056, "[preflight] Running pre-flight checks"),
+    said(
+        44.2,
+        '[preflight] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...',
+    ),
     unit(46.172, layout.JOIN_UNIT),
+    kubelet(44.9, '"Successfully registered node" node="worker-1"'),
+    kubelet(45.3, '"Fast updating node status as it just became ready"'),
 )
 
 
@@ -66,7 +77,10 @@ def test_a_workers_journal_tells_each_milestone():
         Milestone.IMPORTED: at(12.782),
         Milestone.WAITING: at(12.787),
         Milestone.JOINING: at(31.056),
+        Milestone.DISCOVERED: at(44.2),
         Milestone.JOINED: at(46.172),
+        Milestone.REGISTERED: at(44.9),
+        Milestone.READY: at(45.3),
     }
 
 

@@ -39,6 +39,18 @@ _ENDS = {
     layout.INIT_UNIT: Milestone.JOINED,
     layout.JOIN_UNIT: Milestone.JOINED,
 }
+_SAID = {
+    layout.JOIN_UNIT: {
+        "[preflight] Running pre-flight checks": Milestone.JOINING,
+        "[preflight] Reading configuration from": Milestone.DISCOVERED,
+    },
+    layout.KUBELET_UNIT: {
+        "Successfully registered node": Milestone.REGISTERED,
+        "it just became ready": Milestone.READY,
+    },
+}
+"""What kubeadm and the kubelet say of it (Kubernetes 1.34; cmd/kubeadm/app/cmd/join.go, pkg/kubelet)."""
+_KUBELET = "|".join(_SAID[layout.KUBELET_UNIT])
 _SUPERVISOR = {
     Phase.PROVISIONING: (Milestone.IGNITION,),
     Phase.RUNNING: (Milestone.IGNITED, Milestone.POWER),
@@ -63,12 +75,16 @@ async def _journal(root: Path) -> tuple[str, ...]:
     units = [f"UNIT={name}" for name in (*_BEGINS, ENSURE_SYSEXT_UNIT)]
     if shutil.which("journalctl", path=PATH) is None:
         return ()
-    done = await attempt(
-        "journalctl", f"--directory={place}", "--quiet", "--no-pager", "--output=json",
-        "--output-fields=MESSAGE_ID,MESSAGE,UNIT,_SYSTEMD_UNIT",
-        "_PID=1", f"MESSAGE_ID={STARTING}", f"MESSAGE_ID={STARTED}", *units,
-        "+", f"_SYSTEMD_UNIT={layout.JOIN_UNIT}",
-    )  # fmt: skip
+    ours = ("_PID=1", f"MESSAGE_ID={STARTING}", f"MESSAGE_ID={STARTED}", *units)
+    found = await _lines(place, *ours, "+", f"_SYSTEMD_UNIT={layout.JOIN_UNIT}")
+    # a kubelet says much, so this is filtered there; one without PCRE2 refuses, and whole seconds remain
+    return (*found, *await _lines(place, f"--grep={_KUBELET}", f"_SYSTEMD_UNIT={layout.KUBELET_UNIT}"))
+
+
+async def _lines(place: Path, *wanted: str) -> tuple[str, ...]:
+    fields = "--output-fields=MESSAGE_ID,MESSAGE,UNIT,_SYSTEMD_UNIT"
+    always = (f"--directory={place}", "--quiet", "--no-pager", "--output=json", fields)
+    done = await attempt("journalctl", *always, *wanted)
     return tuple(done.said.splitlines()) if done.code == 0 else ()
 
 
@@ -103,8 +119,8 @@ def _milestone(entry: Mapping[str, str]) -> Milestone | None:
         return _BEGINS.get(unit)
     if kind == STARTED:
         return Milestone.MERGED if unit == ENSURE_SYSEXT_UNIT else _ENDS.get(unit)
-    joins = entry.get("_SYSTEMD_UNIT") == layout.JOIN_UNIT
-    return Milestone.JOINING if joins and entry.get("MESSAGE", "").startswith("[preflight]") else None
+    said = _SAID.get(entry.get("_SYSTEMD_UNIT", ""), {})
+    return next((milestone for text, milestone in said.items() if text in entry.get("MESSAGE", "")), None)
 
 
 def _stamp(entry: Mapping[str, str]) -> str:
