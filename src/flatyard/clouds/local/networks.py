@@ -27,6 +27,10 @@ from flatyard.model.cluster import Cluster
 from flatyard.model.cluster import Network as Ranges
 
 FORWARD = "net/ipv4/ip_forward"
+WATCHERS = "fs/inotify/max_user_instances"
+ENOUGH_WATCHERS = 8192
+"""What nodes set for themselves; a container cannot, and root's watchers are counted over all of them. With the
+kernel's 128 the kubelets of a fourth machine see no file change any more: static pods never start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ def _before(settings: LocalSettings) -> _Before:
         network = other.network()
         if network is not None:
             return {"restore": network.restore, "loops": network.loops}
-    return {"restore": {FORWARD: _sysctl(FORWARD)}, "loops": loops.present()}
+    return {"restore": {name: _sysctl(name) for name in (FORWARD, WATCHERS)}, "loops": loops.present()}
 
 
 def choose(pool: str, ranges: Ranges, taken: Iterable[Taken]) -> str:
@@ -211,6 +215,8 @@ async def _make(network: NetworkFile) -> None:
         await run("ip", "link", "set", name, "alias", alias(network.cluster_id), "addrgenmode", "none")
     await run("ip", "addr", "replace", f"{network.gateway}/{prefix}", "dev", name)
     await run("ip", "link", "set", name, "up")
+    if int(_sysctl(WATCHERS)) < ENOUGH_WATCHERS:
+        _write_sysctl(WATCHERS, str(ENOUGH_WATCHERS))
     if network.nat:
         await _translate(network)
 
@@ -282,14 +288,15 @@ def _restore(settings: LocalSettings, network: NetworkFile) -> None:
     others = [other.network() for other in clusters(settings.home)]
     rest = [other for other in others if other and other.cluster_id != network.cluster_id]
     if not any(other.nat for other in rest):
-        _put_back(network.restore)
+        _put_back(network.restore, FORWARD)
     if not rest:
+        _put_back(network.restore, WATCHERS)
         loops.restore(network.loops)
 
 
-def _put_back(values: Mapping[str, str]) -> None:
-    for name, value in values.items():
-        _write_sysctl(name, value)
+def _put_back(values: Mapping[str, str], name: str) -> None:
+    if name in values:
+        _write_sysctl(name, values[name])
 
 
 def _remove_empty(home: Path) -> None:
