@@ -184,6 +184,12 @@ def test_in_a_simulation_a_node_that_is_not_ready_is_not_ready(tmp_path):
     assert not stage.only.complete
 
 
+def test_a_machine_that_comes_and_goes_for_years_does_not_fill_the_disk(stage):
+    for second in range(10):
+        stage.done("machine/worker-1", second)
+    assert not stage.path.exists()
+
+
 def test_supplies_were_there_when_they_were_first(stage):
     stage.done("supplies/v1.34.3", 4.5)
     stage.again()
