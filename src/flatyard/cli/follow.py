@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from flatyard.base.errors import Failed, FlatyardError, PartlyDone
@@ -15,6 +15,8 @@ from flatyard.controller.launch import Start, link_to
 from flatyard.controller.link import Broken, Link
 from flatyard.controller.places import Places
 
+MOST_REASONS = 10
+"""How many different reasons a command's last words have."""
 REPLACED = 3
 """How often a process that dies under a command is replaced before the command gives up."""
 
@@ -82,7 +84,8 @@ class Follow:
     expected: float = 0.0
     again: str = ""
     """The command that goes on, for sentences."""
-    last: dict[str, str] = field(default_factory=dict)
+    last: dict[str, WaitLine] = field(default_factory=dict)
+    """What is not done, as far as it was told, by object."""
 
     async def until_done(self) -> Event:
         """The event that ended the round.
@@ -123,25 +126,54 @@ class Follow:
         async for event in link.follow(await self.order(link)):
             if event.kind in (EventKind.OUTCOME, EventKind.GONE):
                 return event
-            self.last[event.object] = "" if event.state == "done" else event.sentence
-            shown.show(event, loop.time() - started)
+            self._note(event)
+            shown.show(replace(event, sentence=_first_line(event.sentence)), loop.time() - started)
         raise AssertionError
 
+    def _note(self, event: Event) -> None:
+        self.last.pop(event.object, None)
+        if event.state != "done" and event.sentence:
+            final = event.state == "failed"
+            self.last[event.object] = WaitLine(event.object, event.sentence, final, event.next)
+
     def _last_reason(self) -> str:
-        reasons = [f"{name}: {sentence}" for name, sentence in self.last.items() if sentence]
-        return "; ".join(reasons[:3]) + (f" and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+        return reasons(_telling(self.last.values()))
 
 
 def failed(event: Event, name: str) -> FlatyardError:
     """The error for an outcome with waits that will not end by themselves."""
-    first = min(event.waits, key=lambda wait: (not wait.object.startswith("machine/"), not wait.final))
-    others = len(event.waits) - 1
+    first, *others = _telling(event.waits)
+    said, _, lines = first.reason.partition("\n")
+    why = [_quoted(f"its last lines:\n{lines}")] if lines else []
+    why += [reasons(others)] if others else []
     return Failed(
-        f"cluster {name} is not done: {first.object}: {first.reason}",
-        why=f"{others} more wait" + ("s" if others == 1 else "") if others else "",
+        f"cluster {name} is not done: {first.object}: {said}",
+        why="\n       ".join(why),
         next=first.next or f"flatyard status {name}",
     )
 
 
-def reasons(waits: tuple[WaitLine, ...]) -> str:
-    return "\n".join(f"  {wait.object}: {wait.reason}" for wait in waits)
+def reasons(waits: Sequence[WaitLine]) -> str:
+    """One paragraph for each reason, with the last lines of a unit that failed; equal ones are told once."""
+    objects: dict[str, list[str]] = {}
+    for wait in waits:
+        objects.setdefault(wait.reason, []).append(wait.object)
+    told = [f"{', '.join(names)}: {reason}" for reason, names in objects.items()]
+    more = [f"and {len(told) - MOST_REASONS} more"] if len(told) > MOST_REASONS else []
+    return "\n       ".join(_quoted(text) for text in (*told[:MOST_REASONS], *more))
+
+
+def _telling(waits: Iterable[WaitLine]) -> list[WaitLine]:
+    """Machines that failed, before what waits for them; only the latter where no machine did."""
+    ordered = sorted(waits, key=lambda wait: (not wait.final, not wait.object.startswith("machine/")))
+    failed = [wait for wait in ordered if wait.final and wait.object.startswith("machine/")]
+    return failed + [w for w in ordered if not w.final] if failed else ordered
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _quoted(text: str) -> str:
+    """Lines after the first are a log's, and look like it."""
+    return text.replace("\n", "\n         | ")

@@ -67,7 +67,7 @@ def _about(object: Object) -> object:
 
 
 def _why(object: Object) -> object:
-    return object.status.get("errorMessage") or NONE
+    return str(object.status.get("errorMessage") or NONE).partition("\n")[0]
 
 
 _REPLICAS = {

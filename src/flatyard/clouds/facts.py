@@ -302,6 +302,9 @@ class CloudFacts:
     """Whether the cloud offers the serial console's text."""
     create_timeout: int = 600
     """Seconds after which a create call that brought nothing is given up."""
+    evidence_after: float = 90.0
+    evidence_every: float = 60.0
+    """Seconds from a create, and between two looks, for the evidence of a machine that has not joined."""
     refusals: tuple[Refusal, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -361,6 +364,8 @@ def limits(facts: CloudFacts) -> Limits:
         tag_value_length=facts.tags.value_longest,
         create_timeout_seconds=facts.create_timeout,
         list_lag_seconds=facts.behaviour.list_lag_bound,
+        evidence_after_seconds=facts.evidence_after,
+        evidence_every_seconds=facts.evidence_every,
     )
 
 

@@ -78,7 +78,7 @@ def view(state: State) -> ClusterView:
     """The tree of one cluster; in each pool the machines that are not healthy come first."""
     cluster = state.clusters[0] if state.clusters else Object({})
     nodes = {node.name: node for node in state.nodes}
-    reasons = {wait.object: wait.reason for wait in state.waits}
+    reasons = {wait.object: first_line(wait.reason) for wait in state.waits}
     planes, workers = _split(state.machines)
     used = {_node_name(machine): None for machine in state.machines}
     return ClusterView(
@@ -156,7 +156,7 @@ def _machine(machine: Object, node: Object | None, waiting: str) -> MachineView:
 def _why(machine: Object, node: Object | None, waiting: str) -> str:
     """Why a machine is not healthy, the most telling reason first; empty when it is."""
     if machine.status.get("errorMessage"):
-        return str(machine.status["errorMessage"])
+        return first_line(str(machine.status["errorMessage"]))
     if machine.deleting:
         return waiting or "it is being deleted"
     if node is None:
@@ -166,6 +166,11 @@ def _why(machine: Object, node: Object | None, waiting: str) -> str:
     if ready.get("status") != "True":
         return str(ready.get("message") or ready.get("reason") or "its node is not Ready")
     return waiting
+
+
+def first_line(text: str) -> str:
+    """What failed; a unit's last lines, which may follow, are for whoever asks for the object itself."""
+    return text.partition("\n")[0]
 
 
 def _node_name(machine: Object) -> str:

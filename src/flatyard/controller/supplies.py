@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flatyard.base.errors import Failed
 from flatyard.sysext import Feed, parse_feed
-from flatyard.sysext.feed_folder import SUMS, write_feed
+from flatyard.sysext.feed_folder import SUMS, check_image, write_feed
 from flatyard.sysext.images import control_plane
 from flatyard.sysext.kubernetes_tree import kubernetes_contents
 from flatyard.sysext.layout import EXTENSION, image_name
@@ -54,12 +54,27 @@ class Supplies:
             folder.mkdir(parents=True, exist_ok=True)
             say(f"packing {image.name}")
             write(kubernetes_contents(programs), image)
-        write_feed(self.feed)
+            write_feed(self.feed)
+        _check(image)
 
     def _archives(self, version: str, arch: str, tree: Path, say: Say) -> None:
         folder = self.images(version)
         folder.mkdir(parents=True, exist_ok=True)
         control_plane(version, arch, root=tree, folder=folder, say=say)
+
+
+def _check(image: Path) -> None:
+    """Whether an image still is what was packed: sums that were written anew each time would hide that it is not.
+
+    Raises Failed.
+    """
+    checked = check_image(image)
+    if checked.trouble:
+        raise Failed(
+            f"{image.name} {checked.trouble}",
+            why=f"{image} hashes to {checked.sha256}; no machine would take it",
+            next=f"sudo rm {image}, then flatyard up again, which packs it anew",
+        )
 
 
 class FolderFeeds:

@@ -7,8 +7,6 @@ request is fixed before it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flatyard.base.world import parse_stamp, rfc3339_micro
 from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
 from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
@@ -26,10 +24,9 @@ from flatyard.kube.api import Object
 from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import INITIALIZERS
 from flatyard.model.machine import Machine
+from flatyard.node.evidence import remedy, told
 
 POLL = 15.0
-EVIDENCE_AFTER = 90.0
-EVIDENCE_EVERY = 60.0
 JUST_LISTED = 1.0
 """A list of so many seconds is believed when it says that a control plane is gone; an older one is asked for again."""
 SILENT_EVERY = 60.0
@@ -97,7 +94,7 @@ async def _create(ctx: Context, machine: Object) -> Result:
         await machine_status.fail(ctx, machine, "InvalidConfiguration", str(error.what))
         return Waiting(f"{ctx.cloud.name} rejected it: {error.what}", again=300, final=True, next=error.next)
     ctx.instances.created(instance)
-    ctx.enqueue(Key("instances"), POLL)
+    ctx.enqueue(Key("instances"), min(POLL, ctx.cloud.limits.evidence_after_seconds))
     if role_of(machine) is Role.CONTROL_PLANE:
         ctx.enqueue(Key("cluster"))
     await events.tell(ctx, machine, "Created", f"created instance {instance.id}")
@@ -213,41 +210,37 @@ async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Resu
     if pause > 0:
         if machine.status.get("phase") != Phase.FAILED.value:
             await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
-        return _not_joined(machine, pause)
+        return _not_joined(ctx, machine, pause)
+    every = ctx.cloud.limits.evidence_every_seconds
     ctx.note_ensured(f"evidence/{machine.name}")
     found = await ctx.cloud.evidence(ctx.record.ref, instance)
     if found is None:
         await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
-        return Waiting("instance runs; its node has not joined yet", again=EVIDENCE_EVERY)
-    reason = f"{found.unit}: {_telling(found.lines)}"
+        return Waiting("instance runs; its node has not joined yet", again=every)
+    reason = told(found.unit, found.lines)
     await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
-    return _first_boot_failed(machine, reason, EVIDENCE_EVERY)
-
-
-def _telling(lines: Sequence[str]) -> str:
-    """The line that says most: the first that speaks of an error, else the last one."""
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "failed")
+    return _first_boot_failed(ctx, reason, every)
 
 
 def _until_evidence(ctx: Context, machine: Object) -> float:
     """Seconds until the machine's evidence is worth a look: not before it could have joined, and not often."""
-    early = EVIDENCE_AFTER - _age_of_create(ctx, machine)
-    return max(early, ctx.ensured_for(f"evidence/{machine.name}", EVIDENCE_EVERY))
+    limits = ctx.cloud.limits
+    early = limits.evidence_after_seconds - _age_of_create(ctx, machine)
+    return max(early, ctx.ensured_for(f"evidence/{machine.name}", limits.evidence_every_seconds))
 
 
-def _not_joined(machine: Object, again: float) -> Waiting:
+def _not_joined(ctx: Context, machine: Object, again: float) -> Waiting:
     reason = str(machine.status.get("errorMessage") or "")
     if reason and machine.status.get("phase") == Phase.FAILED.value:
-        return _first_boot_failed(machine, reason, again)
+        return _first_boot_failed(ctx, reason, again)
     return Waiting("instance runs; its node has not joined yet", again=again)
 
 
-def _first_boot_failed(machine: Object, reason: str, again: float) -> Waiting:
+def _first_boot_failed(ctx: Context, reason: str, again: float) -> Waiting:
+    look = f"flatyard get machines {ctx.record.name} -o yaml"
+    helps = remedy(reason)
     return Waiting(
-        f"first boot failed, {reason}",
-        again=again,
-        final=True,
-        next=f"kubectl describe machine -n {NAMESPACE} {machine.name}",
+        f"first boot failed, {reason}", again=again, final=True, next=f"{helps}; {look}" if helps else look
     )
 
 

@@ -122,13 +122,14 @@ def hopeless(machines: Iterable[Object]) -> bool:
 
 def node_ready(node: Object) -> bool:
     """Whether the node's Ready condition is True."""
-    return any(
-        c.get("type") == "Ready" and c.get("status") == "True" for c in node.status.get("conditions") or ()
-    )
+    return ready_condition(node).get("status") == "True"
+
+
+def ready_condition(node: Object) -> Json:
+    """The node's Ready condition; empty until its kubelet has written one."""
+    found: list[Json] = node.status.get("conditions") or []
+    return next((c for c in found if c.get("type") == "Ready"), {})
 
 
 def _ready_since(node: Object) -> str | None:
-    for condition in node.status.get("conditions") or ():
-        if condition.get("type") == "Ready":
-            return str(condition.get("lastTransitionTime") or "") or None
-    return None
+    return str(ready_condition(node).get("lastTransitionTime") or "") or None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from flatyard.base.world import World, parse_stamp, ulid
 from flatyard.engine import events
+from flatyard.engine.caches import MACHINE_DEPLOYMENT
 from flatyard.engine.context import Context
 from flatyard.engine.labels import FINALIZER, NAMESPACE
 from flatyard.engine.machine_status import hopeless
@@ -43,7 +44,11 @@ async def reconcile_machine_set(ctx: Context, key: Key) -> Result:
         await _resize(ctx, machine_set, [m for m in owned if not m.deleting], wanted)
     counted = count(machine_set, owned, ctx.world)
     await _write_status(ctx, machine_set, counted.status)
-    return _result(wanted, counted, owned)
+    result = _result(wanted, counted, owned)
+    if isinstance(result, Waiting) and result.final and machine_set.controller:
+        # its status says nothing of machines that failed, so nothing else would wake its owner
+        ctx.enqueue(Key(MACHINE_DEPLOYMENT, machine_set.controller.name))
+    return result
 
 
 async def _live(ctx: Context, machine_set: Object) -> tuple[Object, ...]:

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance
 from flatyard.engine import events, machine_status, requests, tokens
 from flatyard.engine.caches import MACHINE
 from flatyard.engine.context import Context
 from flatyard.engine.identity import machine_id_of
 from flatyard.engine.labels import NAMESPACE, STASHED
-from flatyard.engine.machine_status import Phase, node_ready
+from flatyard.engine.machine_status import Phase, node_ready, ready_condition
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.kube.api import Conflict, Json, NotFound, Object
 from flatyard.kube.resources import NODES
 from flatyard.model.annotations import CLUSTER_AUTOSCALER_MACHINE, MACHINE_ID, OPERATING_SYSTEM, OWNED_BY
+from flatyard.node.layout import KUBELET_UNIT
+
+NO_NETWORK = "cni plugin not initialized"
+"""containerd's words, in the kubelet's: there is no file below /etc/cni/net.d."""
+NETWORK_GRACE = 15.0
+"""Seconds that a node may be without a network before it is called one that stays so."""
+JOIN_TIMEOUT = "JoinClusterTimeoutError"
+"""The error reason of a node that joined and cannot become Ready by itself."""
+ADD_NETWORK = "network.cni is none: install a network add-on, or write its file into /etc/cni/net.d"
 
 
 def node_of(ctx: Context, instance: Instance) -> Object | None:
@@ -55,11 +65,32 @@ async def attend_node(ctx: Context, machine: Object, instance: Instance, node: O
     if not joined_before:
         await _clear_first_boot(ctx, machine)
     ready = node_ready(node)
-    phase = Phase.RUNNING if ready or joined_before else Phase.PROVISIONED
-    await machine_status.write(ctx, machine, phase=phase, instance=instance, node=node)
+    if ready or machine.status.get("errorReason") != JOIN_TIMEOUT:
+        phase = Phase.RUNNING if ready or joined_before else Phase.PROVISIONED
+        await machine_status.write(ctx, machine, phase=phase, instance=instance, node=node)
     if not joined_before:
         await events.tell(ctx, machine, "NodeJoined", f"node {node.name} joined")
-    return Done() if ready else Waiting(f"node {node.name} is not Ready", again=60)
+    if ready:
+        return Done()
+    return await _not_ready(ctx, machine, instance, node)
+
+
+async def _not_ready(ctx: Context, machine: Object, instance: Instance, node: Object) -> Result:
+    """A node without a network add-on waits for ever where bringing one is left to the user."""
+    condition = ready_condition(node)
+    said = str(condition.get("message") or "its kubelet has not said why")
+    reason = f"node {node.name} is not Ready: {said}"
+    if NO_NETWORK not in said or ctx.wanted().spec.network.cni != "none":
+        return Waiting(reason, again=60)
+    patience = max(NETWORK_GRACE, ctx.cloud.limits.evidence_after_seconds)
+    left = patience - ctx.world.age(parse_stamp(str(condition["lastTransitionTime"])))
+    if left > 0:
+        return Waiting(reason, again=left)
+    reason = f"{KUBELET_UNIT}: {said}"
+    await machine_status.write(
+        ctx, machine, phase=Phase.FAILED, instance=instance, node=node, error=(JOIN_TIMEOUT, reason)
+    )
+    return Waiting(reason, again=60, final=True, next=f"{ADD_NETWORK}; kubectl describe node {node.name}")
 
 
 async def forget_node(ctx: Context, machine: Object) -> None:

@@ -91,3 +91,7 @@ class Limits:
     create_timeout_seconds: int = 600
     list_lag_seconds: float = 30.0
     """How long a list may not show what a create made."""
+    evidence_after_seconds: float = 90.0
+    """When a machine that has not joined is first asked why: not before it could have joined."""
+    evidence_every_seconds: float = 60.0
+    """How often it is asked again; consoles of clouds are slow, and asking them is counted."""

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+LAST_LINES = 6
+"""Different lines of a unit that `told` keeps."""
 IGNITION = "ignition"
 """The unit name under which a failure of Ignition itself is told."""
 MARK = "flatyard-evidence"
@@ -37,6 +39,45 @@ class Report:
     unit: str
     result: str
     lines: tuple[str, ...]
+
+
+_CHATTER = re.compile(
+    r"\.service: (Main process exited|Control process exited|Failed with result|Scheduled restart job)"
+    r"|^(Starting|Started|Stopped|Stopping|Failed to start|Finished) .*\.\.?\.?$|level=(info|debug)|stack trace of this"
+)
+"""What systemd says around a unit's own words, and what is no trouble."""
+_TELLING = tuple(
+    map(re.compile, (r"^flatyard: ", r"\[ERROR ", r"err=|level=(fatal|error)", r"(?i)error|fail|fatal"))
+)
+"""Kinds of lines, the most telling one first."""
+_REMEDIES = (
+    (
+        "runtime.v1.RuntimeService",
+        "containerd runs without its CRI plugin: take cri out of disabled_plugins in /etc/containerd/config.toml",
+    ),
+    (
+        "no kubeadm: is ",
+        "flatyard sysext inspect IMAGE tells whether the machine's OS merges it, and why not",
+    ),
+    ("hash verification failed", "flatyard sysext verify IMAGE: it is not the one that was pinned"),
+    ("GET error", "the machine cannot fetch a URL of its config: make it answer, or take it out"),
+    ("[preflight]", "kubeadm refuses this machine: take away what its [ERROR …] lines name"),
+)
+"""What is found in the last words of first boots that failed, and what to do then."""
+
+
+def told(unit: str, lines: tuple[str, ...]) -> str:
+    """The unit and the line that says most, then its last different lines, one each."""
+    own = [line for line in dict.fromkeys(map(str.strip, lines)) if line and not _CHATTER.search(line)]
+    best = next(
+        (line for kind in _TELLING for line in own if kind.search(line)), own[-1] if own else "failed"
+    )
+    return "\n".join((f"{unit}: {best}", *own[-LAST_LINES:]))
+
+
+def remedy(said: str) -> str:
+    """What helps where `told` says something known; empty where it does not."""
+    return next((helps for words, helps in _REMEDIES if words in said), "")
 
 
 def format_report(report: Report) -> str:

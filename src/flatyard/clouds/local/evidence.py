@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from flatyard.clouds.cloud import Evidence
 from flatyard.clouds.local import processes
@@ -60,6 +61,9 @@ async def _journal(state: StateFile) -> Evidence | None:
     failed = (
         {line.split()[0] for line in listed.said.splitlines() if line.split()} if listed.code == 0 else set()
     )
+    failed.discard(layout.KUBELET_UNIT)
+    if await _kubelet_failed(leader):
+        failed.add(layout.KUBELET_UNIT)
     unit = next((unit for unit in layout.EVIDENCE_ORDER if unit in failed), None)
     if unit is None:
         return None
@@ -67,6 +71,20 @@ async def _journal(state: StateFile) -> Evidence | None:
         leader, "journalctl", "-b", "-q", "-o", "cat", "-n", str(MOST_LINES), "-u", unit, "--no-pager"
     )
     return Evidence(unit, _last(said.said.splitlines()), "journal")
+
+
+async def _kubelet_failed(leader: int) -> bool:
+    """Whether the kubelet ended by itself with a configuration: without one, before kubeadm, that is normal."""
+    try:
+        configured = Path(f"{processes.PROC}/{leader}/root{layout.KUBELET_CONFIG}").stat().st_mtime
+    except OSError:
+        return False
+    asked = ("-p", "SubState", "-p", "Result", "-p", "ExecMainStartTimestamp", "--timestamp=unix")
+    shown = await processes.inside(leader, "systemctl", "show", layout.KUBELET_UNIT, *asked)
+    found = dict(line.partition("=")[::2] for line in shown.said.splitlines())
+    started = found.get("ExecMainStartTimestamp", "").lstrip("@")
+    ended = found.get("SubState") in ("auto-restart", "failed") and found.get("Result") != "success"
+    return ended and started.isdigit() and int(started) > int(configured)
 
 
 def _last(lines: list[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ FACTS = CloudFacts(
     metadata_block=MetadataBlock.NONE,
     console=True,
     create_timeout=120,
+    evidence_after=5.0,
+    evidence_every=5.0,
     refusals=(
         Refusal(Trouble.NAME_TAKEN, "exists", 409, "machine {name} exists already", Retry.NEVER),
         Refusal(Trouble.NOT_FOUND, "missing", 404, "{name} does not exist", Retry.NEVER),
