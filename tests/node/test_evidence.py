@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatyard.node import Report, format_report, parse_console
-from flatyard.node.evidence import LONGEST_LINE, MOST_LINES
+from flatyard.node.evidence import LONGEST_LINE, MOST_LINES, remedy, told
 
 BLOCK = format_report(Report("containerd.service", "exit-code", ("invalid plugin config", "exit 1")))
 
@@ -50,3 +50,34 @@ def test_whatever_a_unit_logged_comes_back(lines: list[str]) -> None:
     assert found == Report(
         "a.service", "exit-code", tuple(line[:LONGEST_LINE] for line in lines[-MOST_LINES:])
     )
+
+
+def test_the_line_that_says_most_comes_first_and_systemds_own_words_are_left_out() -> None:
+    lines = (
+        "flatyard: no kubeadm: is /etc/extensions/kubernetes.raw there and merged?",
+        "flatyard-join.service: Main process exited, code=exited, status=1/FAILURE",
+        "flatyard-join.service: Failed with result 'exit-code'.",
+        "flatyard-join.service: Scheduled restart job, restart counter is at 13.",
+        "Starting flatyard-join.service - kubeadm join...",
+        "flatyard: no kubeadm: is /etc/extensions/kubernetes.raw there and merged?",
+    )
+    said = told("systemd-sysext.service", lines)
+    assert said == f"systemd-sysext.service: {lines[0]}\n{lines[0]}"
+    assert remedy(said).startswith("flatyard sysext inspect")
+
+
+def test_of_kubeadms_errors_the_check_that_failed_is_told() -> None:
+    lines = (
+        "[preflight] Some fatal errors occurred:",
+        "\t[ERROR FileAvailable--etc-kubernetes-kubelet.conf]: /etc/kubernetes/kubelet.conf already exists",
+        "error: error execution phase preflight: preflight checks failed",
+    )
+    assert told("flatyard-join.service", lines).startswith("flatyard-join.service: [ERROR FileAvailable--")
+
+
+def test_a_log_without_errors_is_told_by_its_last_line() -> None:
+    assert (
+        told("a.service", ("one", 'level=info msg="skipped" error="none"', "two"))
+        == "a.service: two\none\ntwo"
+    )
+    assert told("a.service", ()) == "a.service: failed"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flatyard.base.errors import Failed
 from flatyard.sysext import Feed, parse_feed
-from flatyard.sysext.feed_folder import SUMS, check_image, write_feed
+from flatyard.sysext.feed_folder import SUMS, check_image, read_sums, write_feed
 from flatyard.sysext.images import control_plane
 from flatyard.sysext.kubernetes_tree import kubernetes_contents
 from flatyard.sysext.layout import EXTENSION, image_name
@@ -48,12 +48,14 @@ class Supplies:
     def _extension(self, version: str, arch: str, say: Say) -> None:
         folder = self.feed / EXTENSION
         image = folder / image_name(version, arch)
-        if not image.exists():
+        packed = not image.exists()
+        if packed:
             programs = binaries(version, arch, say=say)
             programs.check()
             folder.mkdir(parents=True, exist_ok=True)
             say(f"packing {image.name}")
             write(kubernetes_contents(programs), image)
+        if packed or image.name not in read_sums(folder / SUMS):
             write_feed(self.feed)
         _check(image)
 
