@@ -166,7 +166,7 @@ def reasons(waits: Sequence[WaitLine]) -> str:
 def _telling(waits: Iterable[WaitLine]) -> list[WaitLine]:
     """Machines that failed, before what waits for them; only the latter where no machine did."""
     ordered = sorted(waits, key=lambda wait: (not wait.final, not wait.object.startswith("machine/")))
-    failed = [wait for wait in ordered if wait.final and wait.object.startswith("machine/")]
+    failed = [wait for wait in ordered if wait.final and wait.object.startswith(("cluster/", "machine/"))]
     return failed + [w for w in ordered if not w.final] if failed else ordered
 
 

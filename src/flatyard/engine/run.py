@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from flatyard.base.errors import Failed, FlatyardError
+from flatyard.base.errors import Failed, FlatyardError, InvalidInput
+from flatyard.clouds.cloud import Rejected
 from flatyard.engine import record as records
 from flatyard.engine import secrets
 from flatyard.engine.book import open_store_book
@@ -84,6 +85,12 @@ class Engine:
             else:
                 async with ctx.working():
                     result = await RECONCILERS[key.kind](ctx, key)
+        except (Rejected, InvalidInput) as error:
+            if key.kind != CLUSTER or ctx.record.phase is not records.Phase.BOOTSTRAPPING:
+                self._tell(key, StepState.FAILED, error.what, error.next)
+                raise
+            what = str(error) if isinstance(error, InvalidInput) else error.what
+            result = Waiting(what, again=60, final=True, next=error.next)
         except FlatyardError as error:
             self._tell(key, StepState.FAILED, error.what, error.next)
             raise
@@ -114,11 +121,17 @@ class Engine:
             async with asyncio.timeout(deadline):
                 while True:
                     await queue.settled()
-                    if self.context.gone or not queue.hopeful:
+                    if self.context.gone or not queue.hopeful or self._has_no_base():
                         return Outcome(queue.waits(), self.context.gone)
                     await queue.stirred()
         except TimeoutError:
             return Outcome(queue.waits(), self.context.gone)
+
+    def _has_no_base(self) -> bool:
+        """Whether what everything else waits for, network and API, cannot come by itself."""
+        if self.context.record.phase is not records.Phase.BOOTSTRAPPING:
+            return False
+        return any(wait.key.kind == CLUSTER and wait.final for wait in self.context.queue.waits())
 
 
 @asynccontextmanager

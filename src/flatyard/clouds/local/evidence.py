@@ -13,6 +13,8 @@ from flatyard.node.evidence import IGNITION, LONGEST_LINE, MOST_LINES, parse_con
 
 TAIL = 256 * 1024
 """Bytes of the console that are looked at."""
+LONGEST_OF_JOURNAL = 600
+"""Characters of a line; no console is in between, and the kubelet's reasons come at the end of long lines."""
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?!]*[ -/]*[@-~]|\].*?(?:\x07|\x1b\\)|[@-Z\\-_])")
 _STUCK = re.compile(r"\b(?:GET|HEAD|PUT) error: ")
 
@@ -70,7 +72,7 @@ async def _journal(state: StateFile) -> Evidence | None:
     said = await processes.inside(
         leader, "journalctl", "-b", "-q", "-o", "cat", "-n", str(MOST_LINES), "-u", unit, "--no-pager"
     )
-    return Evidence(unit, _last(said.said.splitlines()), "journal")
+    return Evidence(unit, _last(said.said.splitlines(), LONGEST_OF_JOURNAL), "journal")
 
 
 async def _kubelet_failed(leader: int) -> bool:
@@ -87,5 +89,5 @@ async def _kubelet_failed(leader: int) -> bool:
     return ended and started.isdigit() and int(started) > int(configured)
 
 
-def _last(lines: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(line[:LONGEST_LINE] for line in lines if line.strip())[-MOST_LINES:]
+def _last(lines: list[str] | tuple[str, ...], longest: int = LONGEST_LINE) -> tuple[str, ...]:
+    return tuple(line[:longest] for line in lines if line.strip())[-MOST_LINES:]
