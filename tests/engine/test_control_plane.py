@@ -372,3 +372,33 @@ def test_a_replacement_that_dies_at_any_call_is_finished_by_the_next_run(simulat
     die = partial(replaced, simulate, three, how)
     for point in around(trail):
         assert die(point).dead
+
+
+def test_a_deletion_that_somebody_began_and_never_ended_is_ended(simulate, three):
+    """Where deleting is work of this machine's own, an interrupted one goes on only when it is asked for again."""
+
+    async def main(life):
+        await up(life)
+        cloud, begun = life.region.cloud, []
+
+        async def interrupted(ref, instance):
+            begun.append(instance.id)
+            raise asyncio.CancelledError
+
+        whole, listed = cloud.delete, cloud.machines
+
+        async def as_deleting(ref):
+            found = await listed(ref)
+            return tuple(replace(i, state=InstanceState.DELETING) if i.id in begun else i for i in found)
+
+        cloud.delete, cloud.machines = interrupted, as_deleting
+        await delete(life, NAMES[2])
+        async with engine_of(life.seams(), life.wanted.name):
+            await asyncio.sleep(120)
+        assert len(begun) == 1
+        cloud.delete = whole
+        outcome = await settle(life)
+        assert outcome.done, outcome.waits
+        await check(life)
+
+    simulate(main, three)

@@ -22,6 +22,7 @@ from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import SKIP_EVICTION
 
 SKIP_EVICTION_AFTER = 2 * 3600.0
+DELETE_AGAIN = 60.0
 
 
 async def delete_machine(ctx: Context, machine: Object) -> Result:
@@ -33,16 +34,23 @@ async def delete_machine(ctx: Context, machine: Object) -> Result:
     if instance is None or instance.state is InstanceState.TERMINATED:
         return (await _release_member(ctx, machine) if member else None) or await _finish(ctx, machine)
     if instance.state is InstanceState.DELETING:
-        return Waiting(f"instance {instance.id} is being deleted", again=60)
+        return await see_it_go(ctx, instance)
     waiting = await _let_member_go(ctx, machine) if member else None
     waiting = waiting or await _take_node_away(ctx, machine, instance)
     waiting = waiting or (await _release_member(ctx, machine) if member else None)
     if waiting is not None:
         return waiting
-    await ctx.cloud.delete(ctx.record.ref, instance)
-    ctx.instances.deleted(instance)
-    ctx.enqueue(Key("instances"), 10)
-    return Waiting(f"instance {instance.id} is being deleted", again=60)
+    return await see_it_go(ctx, instance)
+
+
+async def see_it_go(ctx: Context, instance: Instance) -> Waiting:
+    """Delete the instance, and again while it is on its way: whoever began may have died in the middle."""
+    if not ctx.ensured_lately(f"delete/{instance.id}", DELETE_AGAIN):
+        await ctx.cloud.delete(ctx.record.ref, instance)
+        ctx.note_ensured(f"delete/{instance.id}")
+        ctx.instances.deleted(instance)
+        ctx.enqueue(Key("instances"), 10)
+    return Waiting(f"instance {instance.id} is being deleted", again=DELETE_AGAIN)
 
 
 async def _let_member_go(ctx: Context, machine: Object) -> Waiting | None:

@@ -11,7 +11,7 @@ from flatyard.base.world import parse_stamp, rfc3339_micro
 from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
 from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
 from flatyard.engine.context import Context
-from flatyard.engine.deletion import delete_machine
+from flatyard.engine.deletion import delete_machine, see_it_go
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
 from flatyard.engine.labels import ATTEMPT, BOOTSTRAP, CREATE_SENT, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase
@@ -130,8 +130,7 @@ async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
         if instance.state is InstanceState.ERROR:
             return await _broken_member(ctx, machine, instance)
         if instance.state is InstanceState.DELETING:
-            ctx.enqueue(Key("instances"), POLL)
-            return Waiting(f"instance {instance.id} is being deleted", again=POLL)
+            return await see_it_go(ctx, instance)
     if instance.state is InstanceState.ERROR:
         await ctx.cloud.delete(ctx.record.ref, instance)
         ctx.instances.deleted(instance)

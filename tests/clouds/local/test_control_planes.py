@@ -1,0 +1,203 @@
+"""Three real control planes on this machine: one is lost, one is deleted, and in the end two are lost at once.
+
+The machines are containers of a stand-in for Flatcar; etcd, kubeadm and the kubelets in them are real. One cluster for
+all tests of this file, in the order in which they stand here. How long each replacement took is recorded with the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flatyard.base.world import RealWorld
+from flatyard.clouds.cloud import Instance, Role
+from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.settings import settings
+from flatyard.controller.clients import HttpClients
+from flatyard.engine import record, secrets
+from flatyard.kube.etcd import EtcdError, Member
+from flatyard.store import open_store
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+NAME = "real-ha"
+PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]
+REPLACED = 300.0
+"""Seconds that a replacement may take on a busy machine; the recorded ones are a tenth of it."""
+
+
+class Cluster:
+    """The cluster as its owner has it, and its etcd as an administrator sees it."""
+
+    def __init__(self, kubectl: str) -> None:
+        self._kubectl = kubectl
+        self.world = RealWorld()
+
+    def flatyard(self, *words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "flatyard", *words]
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def kubectl(self, *words: str) -> str:
+        config = self.flatyard("kubeconfig", NAME).strip()
+        command = [self._kubectl, f"--kubeconfig={config}", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def instances(self) -> dict[str, Instance]:
+        """The control planes' containers by name."""
+        found = asyncio.run(LocalCloud().machines(self.record().ref))
+        return {i.name: i for i in found if i.role is Role.CONTROL_PLANE}
+
+    def record(self) -> record.ClusterRecord:
+        found = asyncio.run(record.load(open_store(None, self.world), NAME))
+        assert found is not None
+        return found
+
+    def members(self) -> tuple[Member, ...]:
+        """etcd's members as a majority has them now; none while there is no majority."""
+        keys = asyncio.run(secrets.load(open_store(None, self.world), NAME))
+        where = tuple(dict(i.addresses)["InternalIP"] for i in self.instances().values())
+        try:
+            return asyncio.run(HttpClients(self.world).etcd(where, keys).list())
+        except EtcdError:
+            return ()
+
+    def ready(self) -> list[str]:
+        """The control planes' nodes that are Ready, in order."""
+        label = "node-role.kubernetes.io/control-plane"
+        nodes = json.loads(self.kubectl("get", "nodes", "-l", label, "-o", "json"))["items"]
+        conditions = {n["metadata"]["name"]: n["status"]["conditions"] for n in nodes}
+        return sorted(
+            name
+            for name, found in conditions.items()
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in found)
+        )
+
+    def whole(self) -> bool:
+        voters = [m.name for m in self.members() if not m.learner]
+        return sorted(voters) == PLANES == sorted(self.instances()) and self.ready() == PLANES
+
+    def lose(self, name: str) -> None:
+        """Kill the container, then take its folder away, as somebody does who deletes an instance by hand."""
+        instance = self.instances()[name]
+        (state,) = settings().home.glob(f"*/{instance.id}/state.json")
+        os.kill(json.loads(state.read_text())["nspawn"], signal.SIGKILL)
+        asyncio.run(LocalCloud().delete(self.record().ref, instance))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, kubectl_path) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    file = folder / "cluster.yaml"
+    text = (ROOT / "examples/local-ha.yaml").read_text()
+    file.write_text(text.replace("{name: local-ha}", f"{{name: {NAME}}}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLATYARD_CACHE", str(settings().cache))
+        patch.setenv("FLATYARD_STATE", str(folder / "state"))
+        patch.setenv("FLATYARD_LOCAL_HOME", str(folder / "home"))
+        patch.setenv("FLATYARD_LOCAL_POOL", "10.233.0.0/16")
+        made = Cluster(str(kubectl_path))
+        try:
+            made.flatyard("up", "--yes", "--timeout", "25m", str(file))
+            yield made
+        finally:
+            made.flatyard("down", "--yes", NAME)
+
+
+class Asked(threading.Thread):
+    """Asks the endpoint for its health on new connections for as long as the block runs."""
+
+    def __init__(self, address: str, port: int) -> None:
+        super().__init__(daemon=True)
+        self._url = f"https://{address}:{port}/readyz"
+        self._end = threading.Event()
+        self.longest = 0.0
+        """Seconds of the longest time without an answer."""
+
+    def __enter__(self) -> Asked:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+    def run(self) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        last = time.monotonic()
+        while not self._end.wait(0.2):
+            try:
+                with urllib.request.urlopen(self._url, timeout=5, context=context):
+                    pass
+            except OSError:
+                continue
+            finally:
+                self.longest = max(self.longest, time.monotonic() - last)
+            last = time.monotonic()
+
+
+def seconds_until(done: Callable[[], bool]) -> float:
+    start = time.monotonic()
+    while not done():
+        assert time.monotonic() - start < REPLACED, "not in time"
+        time.sleep(0.5)
+    return time.monotonic() - start
+
+
+def test_three_control_planes_join_in_turn(cluster):
+    assert cluster.whole()
+    assert "3/3 ready" in cluster.flatyard("status", NAME)
+
+
+def test_a_lost_control_plane_is_made_anew_while_the_api_answers_on(cluster, record_property):
+    """The first one, which made the cluster: its successor joins."""
+    before = {m.name: m.id for m in cluster.members()}
+    endpoint = cluster.record().endpoint
+    assert endpoint is not None
+    with Asked(endpoint.address, endpoint.port) as asked:
+        cluster.lose(PLANES[0])
+        took = seconds_until(lambda: PLANES[0] in cluster.instances() and cluster.whole())
+    record_property("seconds", round(took, 1))
+    record_property("longest_silence_of_the_api", round(asked.longest, 1))
+    print(f"a lost control plane was replaced in {took:.1f} s; the API was silent for {asked.longest:.1f} s")
+    after = {m.name: m.id for m in cluster.members()}
+    assert [name for name in PLANES if before[name] != after[name]] == PLANES[:1]
+    assert asked.longest < 15
+    assert cluster.instances()[PLANES[0]].attempt == 2
+
+
+def test_a_deleted_control_plane_machine_is_replaced(cluster, record_property):
+    before = cluster.instances()[PLANES[2]].id
+    cluster.kubectl("delete", "machine", "-n", "kube-system", PLANES[2])
+    took = seconds_until(lambda: cluster.instances().get(PLANES[2], None) is not None and cluster.whole())
+    record_property("seconds", round(took, 1))
+    print(f"a deleted control plane was replaced in {took:.1f} s")
+    assert cluster.instances()[PLANES[2]].id != before
+
+
+def test_a_lost_majority_is_told_and_nothing_is_started_anew(cluster):
+    cluster.lose(PLANES[0])
+    cluster.lose(PLANES[1])
+
+    def is_told() -> bool:
+        return "nothing is started anew" in cluster.flatyard("status", NAME, code=3)
+
+    seconds_until(is_told)
+    assert sorted(cluster.instances()) == PLANES[2:]
