@@ -7,7 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +34,7 @@ case "$1" in
 mod) cat "$here/download.json"; exit $(cat "$here/download.code" 2>/dev/null || echo 0) ;;
 list) echo "$4 $(cat "$here/versions" 2>/dev/null)"; exit 0 ;;
 build)
-  [ -e "$here/hang" ] && { echo > "$here/hang"; exec sleep 600; }
+  [ -e "$here/hang" ] && { echo $$ > "$here/hang"; exec sleep 600; }
   [ -e "$here/said" ] && cat "$here/said" >&2
   [ -e "$here/code" ] && exit $(cat "$here/code")
   while [ "$1" != -o ]; do shift; done
@@ -386,6 +389,23 @@ def test_an_interrupted_build_leaves_nothing_and_ends_the_compiler(go, cache):
     assert left(cache) == []
     (go.folder / "hang").unlink()
     assert source.compile_all([RECIPE], "amd64")["pause"].programs["pause"].exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_takes_its_compilers_with_it(go, cache, number):
+    """Found where compilers of a terminated run went on for minutes, alone."""
+    os.mkfifo(go.folder / "hang")
+    code = (
+        "from flatyard.sysext import recipes, source; source.compile_all([recipes.pause('3.10.1')], 'amd64')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as run:
+        compiler = int((go.folder / "hang").read_text())
+        run.send_signal(number)
+        assert run.wait(20) != 0
+    assert (
+        not Path(f"/proc/{compiler}").exists() or "State:\tZ" in Path(f"/proc/{compiler}/status").read_text()
+    )
+    assert left(cache) == []
 
 
 def test_what_a_killed_run_left_is_not_taken_for_a_result(go, cache):

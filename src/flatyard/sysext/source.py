@@ -15,8 +15,9 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -115,7 +116,28 @@ def compile_all(
     wanted: Iterable[Recipe], arch: str, *, say: Say = _silent, watch: Watch = _unwatched
 ) -> Mapping[str, Compiled]:
     """Components by name, in the order given; as `compile_each`, for callers without a loop."""
-    return asyncio.run(compile_each(tuple(wanted), arch, say=say, watch=watch))
+    return asyncio.run(_until_told(compile_each(tuple(wanted), arch, say=say, watch=watch)))
+
+
+async def _until_told(work: Coroutine[object, object, Mapping[str, Compiled]]) -> Mapping[str, Compiled]:
+    """SIGTERM ends the compilers with us, as Ctrl-C does: they run in a session of their own."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    told: list[int] = []
+
+    def stop() -> None:
+        told.append(signal.SIGTERM)
+        task.cancel()
+
+    with contextlib.suppress(ValueError, RuntimeError):  # outside the main thread nobody can listen
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if told:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        task.cancel()
+        await asyncio.wait([task])
+        raise
 
 
 async def compile_each(
