@@ -20,6 +20,8 @@ CLUSTERS = {
     "azure-sysext.yaml": ("prod", "azure", 3, 2),
     "gcp.yaml": ("batch", "gcp", 3, 6),
     "openstack-jetstream2.yaml": ("kubejetstream", "openstack", 1, 2),
+    "local-ha.yaml": ("local-ha", "local", 3, 1),
+    "local.yaml": ("local", "local", 1, 2),
     "quickstart.yaml": ("quickstart", "aws", 1, 0),
     "vsphere.yaml": ("hall", "vsphere", 3, 3),
 }
