@@ -216,7 +216,9 @@ async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Resu
     if found is None:
         await machine_status.write(ctx, machine, phase=Phase.PROVISIONED, instance=instance)
         return Waiting("instance runs; its node has not joined yet", again=every)
-    reason = told(found.unit, found.lines)
+    reason, before = told(found.unit, found.lines), str(machine.status.get("errorMessage") or "")
+    if before.partition("\n")[0] == reason.partition("\n")[0]:
+        reason = before  # further attempts push the first one's lines out of the log's end
     await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
     return _first_boot_failed(ctx, reason, every)
 
