@@ -23,7 +23,6 @@ from flatyard.clouds.local.folders import held, make_private
 VERSION = "4593.2.5"
 """The Flatcar release that it says it is."""
 SUITE = "trixie"
-MIRROR = "http://mirror.example/debian"
 TITLE = f"stand-in for Flatcar {VERSION} (Debian {SUITE} packages)"
 PACKAGES = tuple(
     "ca-certificates conntrack containerd curl dbus ebtables ethtool iproute2 iptables iputils-ping jq kmod "
@@ -140,14 +139,19 @@ async def _bootstrap(work: Path) -> tuple[str, ...]:
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _NOT_WANTED),
         SUITE,
         str(work),
-        f"deb {mirror(_sources())} {SUITE} main",
+        *_archive(mirror(_sources())),
     )
 
 
+def _archive(address: str) -> tuple[str, ...]:
+    """mmdebstrap knows where the public archive is, where this machine says nothing else."""
+    return (f"deb {address} {SUITE} main",) if address else ()
+
+
 def mirror(sources: Iterable[str]) -> str:
-    """The Debian archive that this machine itself uses, from the texts of its sources; else the public one."""
+    """The Debian archive that this machine itself uses, from the texts of its sources; empty where they name none."""
     found = (match[1] for text in sources for match in _URI.finditer(text))
-    return next(found, MIRROR)
+    return next(found, "")
 
 
 def _sources() -> list[str]:
