@@ -46,7 +46,7 @@ def clone(root: Path) -> Path:
     for name in ("__init__.py", "__main__.py", "py.typed"):
         shutil.copyfile(ROOT / "src/flatyard" / name, package / name)
     (package / "cli/__init__.py").write_text("")
-    (package / "cli/main.py").write_text(COMMAND)
+    (package / "cli/start.py").write_text(COMMAND)
     return root
 
 
