@@ -30,7 +30,7 @@ from flatyard.engine import record, secrets
 from flatyard.kube.etcd import EtcdError, Member
 from flatyard.store import open_store
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.long  # on demand: minutes of several clusters on one machine, and new
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "real-ha"
 PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]

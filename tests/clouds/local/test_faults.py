@@ -25,7 +25,7 @@ from flatyard.clouds.local.settings import settings
 from flatyard.sysext.contents import Text, contents
 from flatyard.sysext.squashfs import write
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.long  # on demand: minutes of several clusters on one machine, and new
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "faults"
 SOON = 20.0
