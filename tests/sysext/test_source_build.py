@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from flatyard.sysext import recipes, source, toolchain
+from flatyard.sysext.cache import cache_folder
 from flatyard.sysext.images import control_plane, names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,7 +37,7 @@ def sha256(path: Path) -> str:
 def test_two_builds_in_different_folders_give_the_same_bytes(tmp_path, monkeypatch):
     """Modules are shared, so that they are not downloaded twice; everything that is compiled is not."""
     loopback = replace(recipes.cni_plugins("v1.9.1"), programs=(("loopback", "./plugins/main/loopback"),))
-    modules = source.cache_folder() / "go/mod"
+    modules = cache_folder() / "go/mod"
     modules.mkdir(parents=True, exist_ok=True)
     found = []
     for place in ("here", "somewhere/else"):
@@ -71,7 +72,7 @@ def test_the_table_names_what_kubeadm_of_each_release_starts(tmp_path):
     """Kubernetes' own constants, from its module."""
     go = shutil.which("go")
     assert go
-    env = dict(toolchain.find(source.cache_folder()).environment(arch="amd64", cgo=False))
+    env = dict(toolchain.find(cache_folder()).environment(arch="amd64", cgo=False))
     for version in ("v1.33.13", "v1.34.0", VERSION, "v1.35.4", "v1.36.3"):
         command = [go, "mod", "download", "-json", f"k8s.io/kubernetes@{version}"]
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)

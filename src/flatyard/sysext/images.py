@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flatyard.sysext import recipes, source
+from flatyard.sysext.cache import cache_folder
 from flatyard.sysext.contents import Contents, Copy, Entry, Folder, Link, Text, contents
 from flatyard.sysext.layout import extension_arch
 from flatyard.sysext.network_tools import network_tools
 from flatyard.sysext.oci import Archive, Image, check_tool, write
 from flatyard.sysext.recipes import KUBERNETES_PROGRAM
-from flatyard.sysext.source import Compiled, Say, Watch, cache_folder
+from flatyard.sysext.source import Compiled, Say, Watch
 
 RECORD = "archives.json"
 _FORMAT = 1

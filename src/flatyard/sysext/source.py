@@ -25,6 +25,7 @@ from typing import IO
 
 from flatyard.base.errors import Failed, Refused
 from flatyard.sysext import gomodule, recipes, toolchain
+from flatyard.sysext.cache import cache_folder
 from flatyard.sysext.kubernetes_tree import CNI, COMMANDS, Binaries
 from flatyard.sysext.recipes import Recipe, Way
 from flatyard.sysext.toolchain import GoFailed, ModuleRefused, Toolchain
@@ -77,11 +78,6 @@ class Compiled:
     folder: Path
     programs: Mapping[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
-
-
-def cache_folder() -> Path:
-    """`$FLATYARD_CACHE`, by default `~/.cache/flatyard`."""
-    return Path(os.environ.get("FLATYARD_CACHE") or Path.home() / ".cache/flatyard")
 
 
 def host_arch() -> str:
