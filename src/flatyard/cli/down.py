@@ -47,7 +47,8 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
     if name in names:
         await _only_simulated(name, yes)
 
-    where = "in the simulated cloud" if await is_simulated(name) else "on this machine"
+    simulated = await is_simulated(name)
+    where = "in the simulated cloud" if simulated else "on this machine"
 
     async def order(link: Link) -> int:
         return await link.down(delete_volumes=delete_volumes)
@@ -62,7 +63,8 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
         raise Failed(f"{left} resources of cluster {name} are left {where}", next=again)
     talk.data(f"Cluster {name} is gone: 0 resources are left {where}, and its API is closed.")
     for wait in event.waits if event is not None else ():
-        talk.say(f"{wait.object} was kept, and ended with the simulated cloud that it was in")
+        fate = "ended with the simulated cloud that it was in" if simulated else "is still there"
+        talk.say(f"{wait.object} was kept, and {fate}")
 
 
 async def _until_gone(follow: object, places: Places) -> Event | None:
