@@ -101,7 +101,7 @@ def node(tmp_path: Path) -> Node:
     commands = {
         "kubeadm": "exit 0",
         "systemctl": 'case "$1" in is-enabled) echo disabled;exit 1;; is-active) exit 0;; is-failed) exit 1;; esac',
-        "curl": "exit 0",
+        "curl": f"echo jws-kubeconfig-{TOKEN.id}",
         "mountpoint": "exit 0",
         "sleep": "exit 0",
     }
@@ -159,12 +159,27 @@ def test_a_failing_init_leaves_no_stamp_and_keeps_its_config_for_the_next_attemp
 
 
 def test_a_worker_waits_for_the_api_and_joins(node: Node) -> None:
-    node.commands["curl"] = "[ $(grep -c ^curl $0/../../calls) -ge 3 ]".replace("$0/../..", str(node.root))
+    node.commands["curl"] = f"[ $(grep -c ^curl {node.root}/calls) -ge 3 ]&&echo jws-kubeconfig-{TOKEN.id}"
     done = worker(node).run(layout.KUBEADM_SCRIPT)
     assert "flatyard: waiting for https://api.prod.example:6443" in done.stdout
-    assert len(node.calls("curl")) == 3
+    assert len(node.calls("curl")) == 4
     assert node.calls("kubeadm") == [f"kubeadm join --config {READY}"]
     assert node.path(layout.STAMP).exists()
+
+
+def test_a_worker_joins_when_its_own_token_is_signed(node: Node) -> None:
+    """kubeadm would find another's signature only, and ask again seconds later."""
+    signed = f"[ $(grep -c cluster-info {node.root}/calls) -ge 5 ]&&echo jws-kubeconfig-{TOKEN.id}"
+    node.commands["curl"] = f"echo jws-kubeconfig-zzzzzz;{signed};exit 0"
+    worker(node).run(layout.KUBEADM_SCRIPT)
+    assert len([call for call in node.calls("curl") if "kube-public/configmaps/cluster-info" in call]) == 5
+    assert node.calls("kubeadm") == [f"kubeadm join --config {READY}"]
+
+
+def test_a_token_that_is_never_signed_is_for_kubeadm_to_tell(node: Node) -> None:
+    node.commands["curl"] = "exit 0"
+    worker(node).run(layout.KUBEADM_SCRIPT)
+    assert node.calls("kubeadm") == [f"kubeadm join --config {READY}"]
 
 
 def test_a_worker_gives_up_an_attempt_when_the_api_never_answers(node: Node) -> None:

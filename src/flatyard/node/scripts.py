@@ -117,11 +117,19 @@ cat /run/flatyard/hosts>/etc/hosts;}
 _WAIT = """\
 i=0
 until curl -sk -m 5 -o /dev/null https://ENDPOINT/readyz;do
-[ $i -lt 240 ]||{ echo "flatyard: https://ENDPOINT does not answer";exit 1;}
-[ $((i%12)) != 0 ]||echo "flatyard: waiting for https://ENDPOINT"
-i=$((i+1));sleep 5
+[ $i -lt 300 ]||{ echo "flatyard: https://ENDPOINT does not answer";exit 1;}
+[ $((i%30)) != 0 ]||echo "flatyard: waiting for https://ENDPOINT"
+i=$((i+1));[ $i -gt 60 ]&&sleep 5||sleep 1
+done
+t=$(sed -n 's/^ *"*token"*: *"*\\([a-z0-9]\\{6\\}\\)\\..*/\\1/p' $c|head -n1)
+i=0
+until [ $i = 60 ]||[ -e /var/lib/kubelet/pki/kubelet-client-current.pem ]||
+curl -sk -m 5 https://ENDPOINT/api/v1/namespaces/kube-public/configmaps/cluster-info|grep -q "jws-kubeconfig-$t";do
+i=$((i+1));sleep 1
 done
 """
+"""kubeadm asks anew only every five seconds or more, so it starts when its token's signature is there; a token that is
+never signed is for kubeadm to tell. Of a thousand machines that wait long each asks less often."""
 
 _INIT = """\
 s=

@@ -123,12 +123,12 @@ class Kubeadm:
         host, port = found[1], int(found[2])
         tries = 0
         while self.connect(host, port):
-            if tries >= 360:
+            if tries >= 300:
                 raise CommandFailed(f"flatyard: https://{host}:{port} does not answer")
-            if tries % 12 == 0:
+            if tries % 30 == 0:
                 self._say(f"flatyard-join[902]: flatyard: waiting for https://{host}:{port}")
             tries += 1
-            await asyncio.sleep(5)
+            await asyncio.sleep(5 if tries > 60 else 1)
 
     def connect(self, host: str, port: int) -> str:
         """A connection as this machine's resolver and network make it."""
