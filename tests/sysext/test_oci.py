@@ -305,6 +305,20 @@ def test_compressed_layers_are_the_trees_and_the_same_bytes_each_time(tmp_path, 
 
 
 @pytest.mark.emulated
+def test_a_folder_that_has_the_archives_of_these_inputs_is_left_alone(
+    compiled, root, cache, zstd, monkeypatch, tmp_path
+):
+    """Every start of a local cluster asks for them."""
+    monkeypatch.setattr(images.source, "compile_all", lambda *_, **__: compiled)
+    first = images.control_plane("v1.34.3", "amd64", root=root, folder=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "archives", lambda *_, **__: pytest.fail("written again"))
+        assert images.control_plane("v1.34.3", "amd64", root=root, folder=tmp_path) == first
+    images.control_plane("v1.34.4", "amd64", root=root, folder=tmp_path)
+    assert images.control_plane("v1.34.3", "amd64", root=root, folder=tmp_path) == first
+
+
+@pytest.mark.emulated
 def test_a_control_plane_in_the_cache_is_not_written_again(compiled, root, cache, zstd, monkeypatch):
     monkeypatch.setattr(images.source, "compile_all", lambda *_, **__: compiled)
     first = images.control_plane("v1.34.3", "amd64", root=root)

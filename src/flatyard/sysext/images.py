@@ -22,7 +22,7 @@ from flatyard.sysext.oci import Archive, Image, check_tool, write
 from flatyard.sysext.recipes import KUBERNETES_PROGRAM
 from flatyard.sysext.source import Compiled, Say, Watch
 
-RECORD = "archives.json"
+RECORD = ".archives.json"
 _FORMAT = 1
 """Counted up when images are laid out in another way."""
 REGISTRY = "registry.k8s.io"
@@ -93,45 +93,47 @@ def control_plane(
     tools = network_tools(root, arch)
     check_tool()
     compiled = source.compile_all(wanted, arch, say=say, watch=watch)
-    if folder is not None:
-        return archives(version, arch, compiled, root=root, folder=folder)
-    kept = cache_folder() / "sysext/images" / _key(compiled, tools)
-    if (found := _read(kept)) is None:
+    key = _key(version, compiled, tools)
+    kept = folder or cache_folder() / "sysext/images" / key
+    if (found := _read(kept, key)) is None:
         found = archives(version, arch, compiled, root=root, folder=kept)
-        _write(kept, found)
+        _write(kept, key, found)
     return found
 
 
-def _key(compiled: Mapping[str, Compiled], tools: Contents) -> str:
+def _key(version: str, compiled: Mapping[str, Compiled], tools: Contents) -> str:
     """What the archives depend on: compiled components, whose folders are named after their inputs, and the tools."""
     folders = "".join(f"{one.folder.name}\n" for one in compiled.values())
-    digest = hashlib.sha256(f"{_FORMAT}\n{folders}".encode())
+    digest = hashlib.sha256(f"{_FORMAT}\n{version}\n{folders}".encode())
     for path, entry in tools.entries.items():
         digest.update(f"{path}\n{entry.target if isinstance(entry, Link) else ''}\n".encode())
         digest.update(entry.source.read_bytes() if isinstance(entry, Copy) else b"")
     return digest.hexdigest()[:16]
 
 
-def _read(folder: Path) -> tuple[Archive, ...] | None:
-    """What an earlier run wrote; None unless all of it is there."""
+def _read(folder: Path, key: str) -> tuple[Archive, ...] | None:
+    """What an earlier run wrote of the same inputs; None unless all of it is there."""
     try:
-        rows = json.loads((folder / RECORD).read_bytes())
+        record = json.loads((folder / RECORD).read_bytes())
+        if record["key"] != key:
+            return None
         found = tuple(
-            Archive(folder / row["name"], tuple(row["images"]), row["size"], row["sha256"]) for row in rows
+            Archive(folder / row["name"], tuple(row["images"]), row["size"], row["sha256"])
+            for row in record["archives"]
         )
         return found if all(one.path.stat().st_size == one.size for one in found) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write(folder: Path, found: tuple[Archive, ...]) -> None:
+def _write(folder: Path, key: str, found: tuple[Archive, ...]) -> None:
     """Written last, and in one step: an archive without it is made again."""
     rows = [
         {"name": one.path.name, "images": one.references, "size": one.size, "sha256": one.sha256}
         for one in found
     ]
     made = folder / f".{RECORD}"
-    made.write_text(json.dumps(rows, indent=2) + "\n")
+    made.write_text(json.dumps({"key": key, "archives": rows}, indent=2) + "\n")
     made.replace(folder / RECORD)
 
 
