@@ -1,6 +1,5 @@
 """What the local cloud keeps on disk: a folder for each cluster, in it one for each machine.
 
-    HOME/lock                           held while a range of addresses is chosen
     HOME/CLUSTER/lock                   held while a machine's address is chosen
     HOME/CLUSTER/network.json           the bridge and its range
     HOME/CLUSTER/endpoint.json          the endpoint's address and backends; endpoint.lock, while its balancer lives
@@ -24,13 +23,13 @@ import fcntl
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-V = TypeVar("V", "MachineFile", "StateFile", "NetworkFile", "EndpointFile")
+V = TypeVar("V", "MachineFile", "StateFile", "NetworkFile", "EndpointFile", "BeforeFile")
 
 
 class Phase(StrEnum):
@@ -96,7 +95,7 @@ class StateFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFile:
-    """A cluster's bridge. `restore`: kernel settings to put back when it goes."""
+    """A cluster's bridge, and its range of addresses."""
 
     cluster_id: str
     cluster_name: str
@@ -106,9 +105,6 @@ class NetworkFile:
     endpoint: str
     """The address that is kept for the endpoint."""
     nat: bool = False
-    restore: Mapping[str, str] = field(default_factory=dict)
-    loops: tuple[int, ...] = ()
-    """Loop devices that this machine had before."""
     pods: str = ""
     """The range of pods, where machines route them by themselves (`network.cni: none`)."""
 
@@ -122,6 +118,18 @@ class EndpointFile:
     port: int
     backends: Mapping[str, str] = field(default_factory=dict)
     backend_port: int = 6443
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeforeFile:
+    """This machine's kernel before its first cluster. It is no cluster's: `kernel` keeps it."""
+
+    boot: str
+    """The boot of this machine that it belongs to."""
+    loops: tuple[int, ...]
+    """Numbers of the loop devices that there were."""
+    changed: Mapping[str, tuple[str, str]]
+    """Kernel settings that clusters have changed: what each was, and what they made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +244,7 @@ def read(path: Path, kind: type[V]) -> V | None:
     return kind(**known)
 
 
-def write(path: Path, value: MachineFile | StateFile | NetworkFile | EndpointFile) -> None:
+def write(path: Path, value: MachineFile | StateFile | NetworkFile | EndpointFile | BeforeFile) -> None:
     """Write a value so that a reader sees the old file or the new one, whole."""
     write_whole(path, (json.dumps(asdict(value), indent=1) + "\n").encode())
 
@@ -282,21 +290,38 @@ def is_held(path: Path) -> bool:
 
 
 @asynccontextmanager
-async def held(path: Path) -> AsyncIterator[None]:
+async def held(path: Path, *, new_folder: bool = False) -> AsyncIterator[None]:
     """Hold a lock, waiting for it; other processes and other tasks of this one are kept out.
 
-    Whoever holds it may remove the file as the last thing; those who waited then begin again with a new one.
+    Whoever holds it may remove the file as the last thing; those who waited then begin again with a new one, and with
+    `new_folder` the folder that it lies in is made anew, too.
     """
+    descriptor = await _locked(path, new_folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _locked(path: Path, new_folder: bool) -> int:
     while True:
-        descriptor = open_lock(path)
+        descriptor = _open_lock_anew(path) if new_folder else open_lock(path)
         try:
             while not try_lock(descriptor):
                 await asyncio.sleep(0.02)
             if _is_at(descriptor, path):
-                yield
-                return
-        finally:
+                return descriptor
+        except BaseException:
             os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _open_lock_anew(path: Path) -> int:
+    while True:
+        make_private(path.parent)
+        with suppress(FileNotFoundError):  # the last holder removed the folder at this moment
+            return open_lock(path)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

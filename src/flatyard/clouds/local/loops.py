@@ -82,7 +82,7 @@ def _opened(folder: Path, number: int) -> Iterator[int]:
 def restore(wanted: Iterable[int]) -> None:
     """Bring the devices back that there were, and remove free ones that there were not."""
     keep = set(wanted)
-    if not keep or not _CONTROL.exists():
+    if not _CONTROL.exists():
         return
     with _CONTROL.open("r+b", buffering=0) as control:
         for number in sorted(keep - set(present())):

@@ -10,27 +10,20 @@ import hashlib
 import ipaddress
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TypedDict
 
 from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Network, Rejected, Transient
-from flatyard.clouds.local import loops
-from flatyard.clouds.local.commands import attempt, run
-from flatyard.clouds.local.folders import ClusterFolder, NetworkFile, clusters, held, make_private
+from flatyard.clouds.local import kernel
+from flatyard.clouds.local.commands import run
+from flatyard.clouds.local.folders import ClusterFolder, NetworkFile, clusters, make_private
 from flatyard.clouds.local.overlay import FIRST_MACHINE
 from flatyard.clouds.local.settings import PREFIX, LocalSettings
 from flatyard.model.cluster import Cluster
 from flatyard.model.cluster import Network as Ranges
-
-FORWARD = "net/ipv4/ip_forward"
-WATCHERS = "fs/inotify/max_user_instances"
-ENOUGH_WATCHERS = 8192
-"""What nodes set for themselves; a container cannot, and root's watchers are counted over all of them. With the
-kernel's 128 the kubelets of a fourth machine see no file change any more: static pods never start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class Link:
 
     name: str
     alias: str = ""
-    names: tuple[str, ...] = field(default=())
+    mac: str = ""
 
 
 def bridge_of(ref: ClusterRef) -> str:
@@ -64,8 +57,7 @@ async def ensure(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> 
 
     Raises Rejected when its name or its range is somebody else's.
     """
-    make_private(settings.home)
-    async with held(settings.home / "lock"):
+    async with kernel.alone():
         folder = folder_of(settings, ref)
         found = folder.network()
         if found is None:
@@ -97,22 +89,7 @@ async def _plan(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> N
         endpoint=str(hosts[2]),
         nat=settings.nat,
         pods=cluster.spec.network.pods if cluster.spec.network.cni == "none" else "",
-        **_before(settings),
     )
-
-
-class _Before(TypedDict):
-    restore: Mapping[str, str]
-    loops: tuple[int, ...]
-
-
-def _before(settings: LocalSettings) -> _Before:
-    """What this machine was like before its first cluster: the others remember it."""
-    for other in clusters(settings.home):
-        network = other.network()
-        if network is not None:
-            return {"restore": network.restore, "loops": network.loops}
-    return {"restore": {name: _sysctl(name) for name in (FORWARD, WATCHERS)}, "loops": loops.present()}
 
 
 def choose(pool: str, ranges: Ranges, taken: Iterable[Taken]) -> str:
@@ -182,7 +159,7 @@ def free_address(network: NetworkFile, used: Iterable[str]) -> str:
 async def links() -> tuple[Link, ...]:
     """All interfaces, with the aliases that tell whose they are."""
     rows = json.loads(await run("ip", "-j", "link", "show") or "[]")
-    return tuple(Link(r["ifname"], r.get("ifalias", ""), tuple(r.get("altnames", ()))) for r in rows)
+    return tuple(Link(r["ifname"], r.get("ifalias", ""), r.get("address", "")) for r in rows)
 
 
 def alias(cluster_id: str) -> str:
@@ -191,12 +168,17 @@ def alias(cluster_id: str) -> str:
 
 async def bridges(cluster_id: str) -> tuple[str, ...]:
     """Bridges that say they are the cluster's."""
-    return tuple(link.name for link in await links() if link.alias == alias(cluster_id))
+    return tuple(link.name for link in await links() if _is_of(link, cluster_id))
+
+
+def _is_of(link: Link, cluster_id: str) -> bool:
+    """A bridge that was not named to the end has no alias yet, but its cluster's own address."""
+    return link.alias == alias(cluster_id) or (not link.alias and link.mac == _mac(cluster_id))
 
 
 async def _check_owner(bridge: str, cluster_id: str) -> None:
     found = next((link for link in await links() if link.name == bridge), None)
-    if found is None or found.alias == alias(cluster_id):
+    if found is None or _is_of(found, cluster_id):
         return
     raise Rejected(
         f"there is an interface {bridge} already, and it is not this cluster's"
@@ -208,15 +190,18 @@ async def _check_owner(bridge: str, cluster_id: str) -> None:
 async def _make(network: NetworkFile) -> None:
     """Make the bridge, or what is missing of it. IPv6 stays off it: nobody would know its addresses."""
     name, prefix = network.bridge, IPv4Network(network.cidr).prefixlen
-    if name not in await bridges(network.cluster_id):
+    there = name in await bridges(network.cluster_id)
+    if not there:
         await _check_owner(name, network.cluster_id)
+    kernel.remember()
+    if not there:
         mac = _mac(network.cluster_id)
         await run("ip", "link", "add", name, "address", mac, "type", "bridge", "forward_delay", "0")
-        await run("ip", "link", "set", name, "alias", alias(network.cluster_id), "addrgenmode", "none")
+    await run("ip", "link", "set", name, "alias", alias(network.cluster_id), "addrgenmode", "none")
     await run("ip", "addr", "replace", f"{network.gateway}/{prefix}", "dev", name)
     await run("ip", "link", "set", name, "up")
-    if int(_sysctl(WATCHERS)) < ENOUGH_WATCHERS:
-        _write_sysctl(WATCHERS, str(ENOUGH_WATCHERS))
+    if int(kernel.setting(kernel.WATCHERS)) < kernel.ENOUGH_WATCHERS:
+        kernel.change(kernel.WATCHERS, str(kernel.ENOUGH_WATCHERS))
     if network.nat:
         await _translate(network)
 
@@ -245,64 +230,61 @@ async def _translate(network: NetworkFile) -> None:
     await run(
         "nft", f'add rule ip {table} out ip saddr {network.cidr} oifname != "{network.bridge}" masquerade'
     )
-    _write_sysctl(FORWARD, "1")
+    kernel.change(kernel.FORWARD, "1")
 
 
-def _sysctl(name: str) -> str:
-    return Path("/proc/sys", name).read_text().strip()
-
-
-def _write_sysctl(name: str, value: str) -> None:
-    if _sysctl(name) != value:
-        Path("/proc/sys", name).write_text(value)
+async def _tables() -> tuple[str, ...]:
+    """All tables that translate addresses of clusters on this machine."""
+    if not shutil.which("nft"):
+        return ()
+    found = json.loads(await run("nft", "-j", "list", "tables"))["nftables"]
+    names = (entry["table"]["name"] for entry in found if "table" in entry)
+    return tuple(name for name in names if name.startswith(table_of("")))
 
 
 async def delete(settings: LocalSettings, ref: ClusterRef) -> None:
-    """Remove the bridge, the rules and the cluster's folder. Raises Transient while machines are in it."""
-    folder = folder_of(settings, ref)
-    if not settings.home.is_dir():
+    """Remove the rules, the cluster's folder and the bridge, and put back what was changed for the last cluster.
+
+    The bridge goes last: whatever ends this in between, the sweep still finds the cluster. Raises Transient while
+    machines are in it.
+    """
+    if not (settings.home.is_dir() or kernel.FOLDER.is_dir() or await bridges(ref.id)):
         return
-    async with held(settings.home / "lock"):
+    folder = folder_of(settings, ref)
+    async with kernel.alone():
         left = folder.folders()
         if left:
             raise Transient(f"the network of {ref.name} is in use by {', '.join(f.id for f in left)}")
         network = folder.network()
-        for name in sorted({*await bridges(ref.id), *((network.bridge,) if network else ())}):
-            await _unmake(name, ref.id)
-        if network is not None:
-            _restore(settings, network)
+        ours = await bridges(ref.id)
+        await _untranslate({*ours, network.bridge if network else bridge_of(ref)})
+        await _put_back(ref.id)
         if folder.path.exists():
             await run("rm", "-rf", "--one-file-system", "--", str(folder.path))
+        for name in ours:
+            await run("ip", "link", "delete", name)
         _remove_empty(settings.home)
 
 
-async def _unmake(bridge: str, cluster_id: str) -> None:
-    if shutil.which("nft"):
-        await attempt("nft", "delete", "table", "ip", table_of(bridge))
-    if bridge in await bridges(cluster_id):
-        await run("ip", "link", "delete", bridge)
+async def _untranslate(names: set[str]) -> None:
+    tables = await _tables()
+    for table in sorted(map(table_of, names)):
+        if table in tables:
+            await run("nft", "delete", "table", "ip", table)
 
 
-def _restore(settings: LocalSettings, network: NetworkFile) -> None:
-    """Put kernel settings and loop devices back, once no other cluster needs them."""
-    others = [other.network() for other in clusters(settings.home)]
-    rest = [other for other in others if other and other.cluster_id != network.cluster_id]
-    if not any(other.nat for other in rest):
-        _put_back(network.restore, FORWARD)
-    if not rest:
-        _put_back(network.restore, WATCHERS)
-        loops.restore(network.loops)
-
-
-def _put_back(values: Mapping[str, str], name: str) -> None:
-    if name in values:
-        _write_sysctl(name, values[name])
+async def _put_back(cluster_id: str) -> None:
+    """Put the kernel's settings and loop devices back, once no other cluster needs them, whatever its home is."""
+    if await _tables():
+        return
+    kernel.put_back(kernel.FORWARD)
+    marked = [link.alias for link in await links() if link.alias.startswith(alias(""))]
+    if all(mark == alias(cluster_id) for mark in marked):
+        kernel.restore()
 
 
 def _remove_empty(home: Path) -> None:
     """Leave no directory behind; another cluster's files keep it."""
-    if [entry.name for entry in home.iterdir()] == ["lock"]:
-        (home / "lock").unlink()
-        with suppress(OSError):  # somebody makes a cluster at this moment, or others keep things beside
-            home.rmdir()
-            home.parent.rmdir()
+    for folder in (home, home.parent):
+        with suppress(OSError):
+            folder.rmdir()
