@@ -36,6 +36,7 @@ Commands:
   timing      Where the time went when a cluster's machines were made.
   get         List clusters, pools, machines, nodes, events or resources.
   scale       Change the number of machines of a pool.
+  restart     Restart machines: drained, rebooted, back in service.
   kubeconfig  Print the path of a kubeconfig file for kubectl.
   down        Delete a cluster and everything that was made for it.
   ignition    Validate, merge, fit, show and apply Ignition configs.

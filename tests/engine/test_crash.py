@@ -1,8 +1,8 @@
 """A run may die at any external call, before it or with its reply lost, and the next one finishes the work.
 
-Every call to the cloud, to Kubernetes, to the store and to the object store during `up`, `scale` and `down` is
-counted in an undisturbed life; then each of these calls kills a run of its own, once before it happens and once
-after it happened. What is there in the end must be exactly what was wanted.
+Every call to the cloud, to Kubernetes, to the store and to the object store during `up`, `scale`, `restart` and
+`down` is counted in an undisturbed life; then each of these calls kills a run of its own, once before it happens and
+once after it happened. What is there in the end must be exactly what was wanted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 import pytest
 
 from flatyard.clouds.cloud import InstanceState
-from flatyard.engine.commands import bring_up, scale, take_down
+from flatyard.engine.commands import bring_up, restart, scale, take_down
 from flatyard.kube.resources import MACHINES, NODES
 
 DEADLINE = 4 * 3600.0
@@ -32,13 +32,21 @@ async def grow(life, seams):
     assert outcome.done, outcome.waits
 
 
+async def reboot(life, seams):
+    """One worker; the same request each time, as a command sends it again."""
+    machines = (await life.region.kubernetes.client().list(MACHINES)).items
+    worker = next(m.name for m in machines if "control-plane" not in m.name)
+    outcome = await restart(seams, life.wanted.name, [worker], "once", DEADLINE)
+    assert outcome.done, outcome.waits
+
+
 async def down(life, seams):
     outcome = await take_down(seams, life.wanted.name, DEADLINE)
     assert outcome.gone, outcome.waits
 
 
-ACTS = {"up": up, "scale": grow, "down": down}
-BEFORE = {"up": (), "scale": ("up",), "down": ("up",)}
+ACTS = {"up": up, "scale": grow, "restart": reboot, "down": down}
+BEFORE = {"up": (), "scale": ("up",), "restart": ("up",), "down": ("up",)}
 
 
 async def live(life, act, die_at=None):
@@ -54,7 +62,7 @@ async def check(life, act):
         assert life.region.left_over() == ()
         assert await life.store.list() == ()
         return
-    workers = WORKERS if act == "up" else SCALED
+    workers = SCALED if act == "scale" else WORKERS
     alive = [i for i in life.region.provider.account.instances if i.state is InstanceState.RUNNING]
     assert len(alive) == workers + 1, [i.name for i in alive]
     owners = Counter(i.tags["flatyard-machine"] for i in alive)
@@ -64,6 +72,20 @@ async def check(life, act):
     assert {m.annotations["flatyard.dev/machine-id"] for m in machines.items} == set(owners)
     assert len(nodes.items) == workers + 1
     assert list(life.region.provider.account.objects) == []
+    if act == "restart":
+        check_restarted(life, machines.items, nodes.items)
+
+
+def check_restarted(life, machines, nodes):
+    """One machine has booted once more, no other has; its node is Ready, takes pods, and knows of that boot."""
+    machine = life.region.machines.machines
+    booted = {row.name: machine[row.id].memory.boots for row in life.region.provider.account.instances}
+    (again,) = (m for m in machines if "flatyard.dev/restart" in m.annotations)
+    assert booted == {m.name: 2 if m is again else 1 for m in machines}
+    assert again.annotations["flatyard.dev/restarted"] == "once"
+    assert not {"flatyard.dev/restarting", "flatyard.dev/disruption"} & {*again.annotations}
+    node = next(n for n in nodes if n.name == again.status["nodeRef"]["name"])
+    assert node.status["nodeInfo"]["bootID"].endswith("-2") and not node.spec.get("unschedulable")
 
 
 def undisturbed(simulate, example, act):

@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "timing": Verb("timing", "Where the time went when a cluster's machines were made."),
     "get": Verb("get", "List clusters, pools, machines, nodes, events or resources."),
     "scale": Verb("scale", "Change the number of machines of a pool."),
+    "restart": Verb("restart", "Restart machines: drained, rebooted, back in service."),
     "kubeconfig": Verb("kubeconfig", "Print the path of a kubeconfig file for kubectl."),
     "down": Verb("down", "Delete a cluster and everything that was made for it."),
     "ignition": Verb("ignition", "Validate, merge, fit, show and apply Ignition configs."),

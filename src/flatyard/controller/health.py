@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flatyard.controller.events import WaitLine
 from flatyard.controller.state import State
-from flatyard.engine.labels import CONTROL_PLANE_LABEL
+from flatyard.engine.labels import CONTROL_PLANE_LABEL, RESTARTING
 from flatyard.kube.api import Json, Object
 
 
@@ -159,6 +159,8 @@ def _why(machine: Object, node: Object | None, waiting: str) -> str:
         return first_line(str(machine.status["errorMessage"]))
     if machine.deleting:
         return waiting or "it is being deleted"
+    if RESTARTING in machine.annotations and waiting:
+        return waiting  # its node falls silent meanwhile, as it should
     if node is None:
         return waiting or "it has no node yet"
     conditions: list[Json] = node.status.get("conditions") or []

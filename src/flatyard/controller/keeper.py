@@ -216,6 +216,11 @@ class Keeper:
                 return await self._order(
                     lambda: commands.write_replicas(self.seams, self.name, pool, replicas)
                 )
+            case "POST", "restart":
+                machines, request = [str(word) for word in body["machines"]], str(body["request"])
+                return await self._order(
+                    lambda: commands.write_restarts(self.seams, self.name, machines, request)
+                )
             case "POST", "down":
                 volumes = bool(body.get("delete_volumes"))
                 return await self._order(lambda: self._bury(volumes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from urllib.parse import urlencode
 
@@ -68,6 +68,11 @@ class Link:
     async def scale(self, pool: str, replicas: int) -> int:
         """Write the number of a pool's machines; returns the round to follow."""
         return int((await self._ask("POST", "scale", {"pool": pool, "replicas": replicas}))["round"])
+
+    async def restart(self, machines: Sequence[str], request: str) -> int:
+        """Ask for a restart of these machines; returns the round to follow. The same request again is the same."""
+        body = {"machines": list(machines), "request": request}
+        return int((await self._ask("POST", "restart", body))["round"])
 
     async def down(self, *, delete_volumes: bool) -> int:
         """Set the tombstone; returns the round to follow, which ends with the process."""

@@ -1,17 +1,18 @@
-"""What the faces ask the engine to do: write intent, bring up, scale, take down.
+"""What the faces ask the engine to do: write intent, bring up, scale, restart, take down.
 
 A face that finds a living engine writes intent and watches; one that finds none runs the engine itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from flatyard.base.errors import Failed, Refused
 from flatyard.base.world import rfc3339_micro
 from flatyard.engine import record as records
+from flatyard.engine import restart as restarts
 from flatyard.engine import secrets
 from flatyard.engine.apply import apply, observe
 from flatyard.engine.book import open_store_book
@@ -23,7 +24,8 @@ from flatyard.engine.record import ClusterRecord, Phase
 from flatyard.engine.run import Outcome, engine_of
 from flatyard.engine.wanted import Wanted
 from flatyard.kube.api import Api, NotFound
-from flatyard.kube.resources import MACHINE_DEPLOYMENTS
+from flatyard.kube.resources import MACHINE_DEPLOYMENTS, MACHINES
+from flatyard.model.annotations import RESTART
 
 
 async def bring_up(seams: Seams, wanted: Wanted, deadline: float) -> tuple[Plan, Outcome]:
@@ -51,6 +53,13 @@ async def _clear_lock(seams: Seams, name: str) -> None:
 async def scale(seams: Seams, name: str, pool: str, replicas: int, deadline: float) -> Outcome:
     """Write the number of a pool's machines and reconcile until done, or for `deadline` seconds."""
     await write_replicas(seams, name, pool, replicas)
+    async with engine_of(seams, name) as engine:
+        return await engine.until_done(deadline)
+
+
+async def restart(seams: Seams, name: str, machines: Sequence[str], request: str, deadline: float) -> Outcome:
+    """Ask for a restart of these machines and reconcile until done, or for `deadline` seconds."""
+    await write_restarts(seams, name, machines, request)
     async with engine_of(seams, name) as engine:
         return await engine.until_done(deadline)
 
@@ -89,6 +98,24 @@ async def write_replicas(seams: Seams, name: str, pool: str, replicas: int) -> N
             ) from None
 
 
+async def write_restarts(seams: Seams, name: str, machines: Sequence[str], request: str) -> None:
+    """Ask for a restart of each of these machines, which are told by their own names or their nodes'.
+
+    `request` tells this wish from others: the same one again asks for nothing new, and a machine whose restart is
+    still wanted is not restarted once more for another. Raises Failed, Refused before anything is written.
+    """
+    record = await _existing(seams, name)
+    _refuse_deleted(record)
+    async with _book(seams, record) as book:
+        present = (await book.list(MACHINES, NAMESPACE)).items
+        wanted = restarts.chosen(name, present, machines)
+        restarts.refuse(name, present, wanted)
+        patch = {"metadata": {"annotations": {RESTART: request}}}
+        for machine in wanted:
+            if not restarts.is_wanted(machine):
+                await book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
+
+
 async def write_tombstone(seams: Seams, name: str, *, delete_volumes: bool = False) -> ClusterRecord | None:
     """Mark the cluster as being deleted, before anything of it is; None when there is no such cluster."""
     record = await records.load(seams.store, name)
@@ -122,13 +149,17 @@ async def _record(seams: Seams, wanted: Wanted) -> ClusterRecord:
     record = await records.load(seams.store, wanted.name)
     if record is None:
         record = await records.create(seams.store, seams.world, wanted.name, wanted.cluster.spec.cloud.name)
-    if record.phase is Phase.DELETING:
-        raise Refused(
-            f"cluster {wanted.name} is being deleted",
-            next=f"flatyard down {wanted.name} finishes the deletion",
-        )
+    _refuse_deleted(record)
     await secrets.ensure(seams.store, seams.world, wanted.name)
     return record
+
+
+def _refuse_deleted(record: ClusterRecord) -> None:
+    if record.phase is Phase.DELETING:
+        raise Refused(
+            f"cluster {record.name} is being deleted",
+            next=f"flatyard down {record.name} finishes the deletion",
+        )
 
 
 @asynccontextmanager

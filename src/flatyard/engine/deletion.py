@@ -14,10 +14,9 @@ from flatyard.engine.disruption import Granted, Why
 from flatyard.engine.identity import machine_id_of, role_of
 from flatyard.engine.labels import CREATE_SENT, DISRUPTION, DRAINED, FINALIZER, NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase, node_ready
-from flatyard.engine.nodes import forget_node, node_of
+from flatyard.engine.nodes import drain_node, forget_node, node_of
 from flatyard.engine.queue import Done, Key, Result, Waiting
 from flatyard.kube.api import Object
-from flatyard.kube.drain import cordon, drain_step
 from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import SKIP_EVICTION
 
@@ -79,18 +78,13 @@ async def _take_node_away(ctx: Context, machine: Object, instance: Instance) -> 
     answer = ctx.gate.ask(machine, Why.DELETED)
     if not isinstance(answer, Granted):
         return Waiting(answer.reason, again=15)
-    if DISRUPTION not in machine.annotations:
+    if machine.annotations.get(DISRUPTION) != Why.DELETED.value:
         machine = await _annotate(ctx, machine, DISRUPTION, Why.DELETED.value)
         await machine_status.write(ctx, machine, phase=Phase.DELETING)
         await events.tell(ctx, machine, "Draining", f"draining node {node.name}")
-    assert ctx.api is not None
-    if not node.spec.get("unschedulable"):
-        await cordon(ctx.api, node.name)
-    progress = await drain_step(ctx.api, node.name)
-    if progress.blockers:
-        return Waiting(f"draining {node.name}: {progress.blockers[0]}", again=10)
-    if not progress.done:
-        return Waiting(f"draining {node.name}: {len(progress.leaving)} pods are leaving", again=2)
+    waiting = await drain_node(ctx, node)
+    if waiting is not None:
+        return waiting
     await _annotate(ctx, machine, DRAINED, "true")
     return None
 

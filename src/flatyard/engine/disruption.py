@@ -69,7 +69,7 @@ class OneAtATime:
         if len(busy) < self._budget:
             self._granted[machine.name] = None
             return Granted()
-        return Wait(f"waiting until {', '.join(busy[:3])} is gone: one node is taken away at a time")
+        return Wait(f"waiting until {', '.join(busy[:3])} is gone or back: one node is taken away at a time")
 
     def release(self, name: str) -> None:
         """The machine is gone or back: its grant is given up."""

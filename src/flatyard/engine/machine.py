@@ -20,6 +20,7 @@ from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.engine.reading import unreadable
 from flatyard.engine.record import Phase as ClusterPhase
 from flatyard.engine.rendering import render_request
+from flatyard.engine.restart import attend_restart, overtaken
 from flatyard.kube.api import Object
 from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import INITIALIZERS
@@ -71,6 +72,7 @@ async def _keep_alive(ctx: Context, machine: Object) -> Result:
     if node is None:
         return await _await_node(ctx, machine, instance)
     result = await attend_node(ctx, machine, instance, node)
+    result = await attend_restart(ctx, machine, instance, node) or result
     if isinstance(result, Waiting) and not ctx.ensured_lately(f"silent/{machine.name}", SILENT_EVERY):
         ctx.note_ensured(f"silent/{machine.name}")
         ctx.enqueue(Key("instances"))
@@ -186,6 +188,7 @@ async def _next_attempt(ctx: Context, machine: Object, attempt: int, said: str) 
     await requests.drop(ctx.book, machine_id_of(machine))
     await forget_node(ctx, machine)
     annotations = {ATTEMPT: str(attempt + 1), CREATE_SENT: None, STASHED: None}
+    annotations |= overtaken(machine, ctx.world)
     if control_plane.lives_in_cluster(ctx):
         annotations[BOOTSTRAP] = None  # the cluster is there: whoever made it once joins it now
     status = machine_status.status(ctx, machine, phase=Phase.PENDING, operation=("recreate", said))

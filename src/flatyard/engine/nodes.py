@@ -15,6 +15,7 @@ from flatyard.engine.labels import NAMESPACE, STASHED
 from flatyard.engine.machine_status import Phase, node_ready, ready_condition
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.kube.api import Conflict, Json, NotFound, Object
+from flatyard.kube.drain import cordon, drain_step
 from flatyard.kube.resources import NODES
 from flatyard.model.annotations import CLUSTER_AUTOSCALER_MACHINE, MACHINE_ID, OPERATING_SYSTEM, OWNED_BY
 from flatyard.node.layout import KUBELET_UNIT
@@ -91,6 +92,19 @@ async def _not_ready(ctx: Context, machine: Object, instance: Instance, node: Ob
         ctx, machine, phase=Phase.FAILED, instance=instance, node=node, error=(JOIN_TIMEOUT, reason)
     )
     return Waiting(reason, again=60, final=True, next=f"{ADD_NETWORK}; kubectl describe node {node.name}")
+
+
+async def drain_node(ctx: Context, node: Object) -> Waiting | None:
+    """Cordon the node and evict what may go now; None when it is empty. The cluster's API must be known."""
+    assert ctx.api is not None
+    if not node.spec.get("unschedulable"):
+        await cordon(ctx.api, node.name)
+    progress = await drain_step(ctx.api, node.name)
+    if progress.blockers:
+        return Waiting(f"draining {node.name}: {progress.blockers[0]}", again=10)
+    if not progress.done:
+        return Waiting(f"draining {node.name}: {len(progress.leaving)} pods are leaving", again=2)
+    return None
 
 
 async def forget_node(ctx: Context, machine: Object) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 MACHINE_ID = "flatyard.dev/machine-id"
 ROLE = "flatyard.dev/role"
 CLUSTER_LABEL = "flatyard.dev/cluster"
+RESTART = "flatyard.dev/restart"
+"""On a Machine: restart it once for each text that this takes, mostly a stamp."""
 
 REVISION = "machinedeployment.clusters.k8s.io/revision"
 REVISION_HISTORY = "machinedeployment.clusters.k8s.io/revision-history"
