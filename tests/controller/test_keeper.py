@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -240,5 +241,72 @@ def test_an_error_keeps_its_sentences_over_the_wire():
                 "why": "known: none",
                 "next": "flatyard up FILE",
             }
+
+    played(act)
+
+
+class Deaf:
+    """A Kubernetes client of an API that, from some time on, keeps everybody waiting: its etcd is gone."""
+
+    def __init__(self, inner) -> None:
+        self._inner, self.deaf = inner, False
+
+    def connect(self, endpoint, secrets):
+        return DeafApi(self._inner.connect(endpoint, secrets), self)
+
+    def etcd(self, addresses, secrets):
+        return self._inner.etcd(addresses, secrets)
+
+
+class DeafApi:
+    def __init__(self, inner, clients: Deaf) -> None:
+        self._inner, self._clients = inner, clients
+
+    def __getattr__(self, verb: str):
+        inner = getattr(self._inner, verb)
+        if verb == "watch":
+            return inner
+
+        async def call(*args, **more):
+            while self._clients.deaf:
+                await asyncio.sleep(60)
+            return await inner(*args, **more)
+
+        return call
+
+
+def test_an_api_that_keeps_everybody_waiting_does_not_keep_who_asks_for_the_state():
+    """An API without etcd answered after a minute, four times in a row: `status` said that its process was dead."""
+
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            keeper.seams.clients = clients = Deaf(keeper.seams.clients)
+            assert (await done(keeper, "intent", INTENT)).done
+            before = await keeper.state()
+            assert before.api
+            clients.deaf = True
+            started = asyncio.get_running_loop().time()
+            after = await keeper.state()
+            assert asyncio.get_running_loop().time() - started < 6
+            assert not after.api
+            assert not view(after).healthy
+            assert [node.name for node in after.nodes] == [node.name for node in before.nodes]
+
+    played(act)
+
+
+def test_what_was_seen_of_a_cluster_is_told_after_its_reconcilers_started_again():
+    """They start again when they cannot renew their Lease, and have seen nothing then."""
+
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            keeper.seams.clients = clients = Deaf(keeper.seams.clients)
+            await done(keeper, "intent", INTENT)
+            before = await keeper.state()
+            clients.deaf = True
+            await asyncio.sleep(300)
+            after = await keeper.state()
+            assert not after.api
+            assert [m.name for m in after.machines] == [m.name for m in before.machines]
 
     played(act)

@@ -34,7 +34,9 @@ def _title(view: ClusterView) -> str:
 
 def _endpoint(view: ClusterView) -> list[tuple[str, list[str]]]:
     state = "answers" if view.api else "does not answer"
-    return [(f"API {state} on {view.server}" + (f" for {view.endpoint}" if view.endpoint else ""), [])]
+    where = f"API {state} on {view.server}" + (f" for {view.endpoint}" if view.endpoint else "")
+    old = not view.api and view.control_plane.machines
+    return [(f"{where}; nodes are told as they were last seen" if old else where, [])]
 
 
 def _pool_branches(view: ClusterView, talk: Talk) -> list[tuple[str, list[str]]]:

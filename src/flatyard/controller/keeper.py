@@ -14,16 +14,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
-from flatyard.base.errors import FlatyardError
+from flatyard.base.errors import Failed, FlatyardError
 from flatyard.base.world import rfc3339
 from flatyard.clouds.cloud import CloudError, ClusterRef
+from flatyard.controller.clients import server_of
 from flatyard.controller.events import Event, EventKind, Journal, WaitLine
+from flatyard.controller.known import Known
 from flatyard.controller.measuring import Measuring
 from flatyard.controller.runfile import Run
 from flatyard.controller.state import State
 from flatyard.decode import from_json
-from flatyard.engine import commands
+from flatyard.engine import commands, control_plane
 from flatyard.engine import record as records
+from flatyard.engine.caches import CLUSTER, MACHINE
 from flatyard.engine.context import Seams, Step
 from flatyard.engine.queue import Wait
 from flatyard.engine.record import ClusterRecord, Phase
@@ -38,11 +41,17 @@ from flatyard.model.machine import MachineDeployment
 T = TypeVar("T")
 FOR_EVER = 10.0**9
 PAUSE = 5.0
-LOOK = 10.0
+LOOK = 5.0
 """Simulated seconds, or one of the wall's if that is longer, for which a question about the state waits after a
 start: until then nobody has looked at everything."""
 API_PATIENCE = 180.0
 """Simulated seconds for which a command waits for an API that comes up again after a restart."""
+LINK_PATIENCE = 25.0
+"""Seconds of the wall after which a command has an answer in any case; with a last try they are fewer than those
+after which whoever sent it takes the process for dead."""
+ANSWER = 4.0
+"""Simulated seconds, or so many of the wall's if that is longer, for which a question waits for an answer of the
+API; then it is answered with what was last seen. An API without etcd keeps everybody waiting for a minute."""
 
 KINDS: dict[str, Resource] = {
     kind.plural: kind
@@ -50,6 +59,8 @@ KINDS: dict[str, Resource] = {
 }
 RESOURCES = "resources"
 """What the cloud holds, asked like a kind of object."""
+STANDING = (r.CLUSTERS, r.MACHINE_DEPLOYMENTS, r.MACHINES, r.NODES)
+"""Kinds that say how a cluster stands."""
 INTENT = (r.CLUSTERS, r.MACHINE_DEPLOYMENTS, r.MACHINE_SETS, r.MACHINES)
 
 
@@ -75,12 +86,16 @@ class Keeper:
     measuring: Measuring | None = None
     journal: Journal = field(default_factory=Journal)
     engine: Engine | None = None
+    known: Known = field(init=False)
     round: int = 0
     gone: bool = False
     _orders: deque[_Order] = field(default_factory=deque)
     _called: asyncio.Event = field(default_factory=asyncio.Event)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _started: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    def __post_init__(self) -> None:
+        self.known = Known(self.name)
 
     # ---- for ever
 
@@ -122,6 +137,7 @@ class Keeper:
                     for task in (outcome, called):
                         task.cancel()
             finally:
+                self.known.learn(engine.context.caches)
                 self.engine = None
 
     async def _prepared(self, round: int) -> bool:
@@ -187,7 +203,7 @@ class Keeper:
                 order.done.set_result(self.round)
 
     async def _order(self, act: Callable[[], Awaitable[object]]) -> bytes:
-        order = _Order(lambda: _patiently(act), asyncio.get_running_loop().create_future())
+        order = _Order(lambda: self._patiently(act), asyncio.get_running_loop().create_future())
         self._orders.append(order)
         self._called.set()
         return json.dumps({"round": await order.done}).encode()
@@ -198,7 +214,7 @@ class Keeper:
             case "GET", "healthz":
                 return b"{}"
             case "GET", "observed":
-                return await _patiently(self._observed)
+                return await self._patiently(self._observed)
             case "GET", "state":
                 return (await self.state()).encode()
             case "GET", "timing":
@@ -261,6 +277,25 @@ class Keeper:
         machines, nodes = await self._objects(r.MACHINES), await self._objects(r.NODES)
         await self.measuring.measure(instances, machines, nodes)
 
+    async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Try again while the cluster's API comes up; not for long, and not at all where it never will."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(API_PATIENCE, LINK_PATIENCE * self.run.speed)
+        while True:
+            try:
+                return await act()
+            except Unreachable:
+                self._refuse_for_ever()
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(PAUSE)
+
+    def _refuse_for_ever(self) -> None:
+        """Raises Failed where the reconcilers know that the API does not come back by itself."""
+        for wait in self.engine.context.queue.waits() if self.engine else ():
+            if wait.key.kind == CLUSTER and wait.final:
+                raise Failed(f"cluster {self.name} takes no orders: {wait.reason}", next=wait.next) from None
+
     # ---- how it stands
 
     async def state(self) -> State:
@@ -268,7 +303,11 @@ class Keeper:
         await self._looked()
         record = await records.load(self.seams.store, self.name)
         endpoint = record.endpoint if record else None
-        waits = self.engine.context.queue.waits() if self.engine else ()
+        listed = await asyncio.gather(*(self._listed(kind) for kind in STANDING))
+        clusters, deployments, machines, nodes = (
+            self._last_seen(kind) if found is None else found
+            for kind, found in zip(STANDING, listed, strict=True)
+        )
         return State(
             name=self.name,
             id=record.id if record else "",
@@ -276,16 +315,28 @@ class Keeper:
             twin=self.run.twin,
             region=self.run.region,
             speed=self.run.speed,
-            server=self.run.url,
+            server=server_of(endpoint) if endpoint and self.run.twin == "local" else self.run.url,
             endpoint=f"{endpoint.host}:{endpoint.port}" if endpoint else "",
             flatcar=record.images.flatcar if record else "",
-            api=not self.available(),
-            waits=tuple(_line(self.name, wait) for wait in waits),
-            clusters=await self._objects(r.CLUSTERS),
-            deployments=await self._objects(r.MACHINE_DEPLOYMENTS),
-            machines=await self._objects(r.MACHINES),
-            nodes=await self._objects(r.NODES),
+            api=not self.available() and endpoint is not None and None not in listed,
+            waits=self._waits(machines),
+            clusters=clusters,
+            deployments=deployments,
+            machines=machines,
+            nodes=nodes,
         )
+
+    def _waits(self, machines: tuple[Object, ...]) -> tuple[WaitLine, ...]:
+        """What the reconcilers wait for, and which machines are gone that none of them can look at now."""
+        if self.engine is None:
+            return ()
+        ctx = self.engine.context
+        told = {line.object: line for line in (_line(self.name, wait) for wait in ctx.queue.waits())}
+        lost = [m for m in machines if ctx.instances.refreshed and control_plane.is_lost(ctx, m)]
+        for machine in lost:
+            line = WaitLine(f"{MACHINE}/{machine.name}", "its instance is gone")
+            told.setdefault(line.object, line)
+        return tuple(told.values())
 
     async def _looked(self) -> None:
         left = self._started + max(LOOK, self.run.speed) - asyncio.get_running_loop().time()
@@ -296,12 +347,23 @@ class Keeper:
             return
 
     async def _objects(self, resource: Resource) -> tuple[Object, ...]:
-        """All objects of a kind, from where they live now; none while that cannot be asked."""
+        """All objects of a kind, from where they live now; as last seen while that cannot be asked."""
+        found = await self._listed(resource)
+        return self._last_seen(resource) if found is None else found
+
+    async def _listed(self, resource: Resource) -> tuple[Object, ...] | None:
+        """All objects of a kind, from where they live now; None when no answer comes in time."""
         try:
-            api = await self._api(resource)
-            return (await api.list(resource)).items if api is not None else ()
-        except Unreachable:
-            return ()
+            async with asyncio.timeout(max(ANSWER, self.run.speed)):
+                api = await self._api(resource)
+                return (await api.list(resource)).items if api is not None else ()
+        except (Unreachable, TimeoutError):
+            return None
+
+    def _last_seen(self, resource: Resource) -> tuple[Object, ...]:
+        if self.engine is not None:
+            self.known.learn(self.engine.context.caches)
+        return self.known.objects(resource)
 
     async def _resources(self) -> list[Json]:
         """What the simulated account holds for the cluster, in the form of Kubernetes objects."""
@@ -334,16 +396,3 @@ def _wanted(body: Json) -> Wanted:
 def _line(name: str, wait: Wait) -> WaitLine:
     object = f"{wait.key.kind}/{wait.key.name or name}"
     return WaitLine(object, wait.reason, wait.final, wait.next)
-
-
-async def _patiently(act: Callable[[], Awaitable[T]]) -> T:
-    """Try again while the cluster's API comes up, for at most API_PATIENCE seconds."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + API_PATIENCE
-    while True:
-        try:
-            return await act()
-        except Unreachable:
-            if loop.time() > deadline:
-                raise
-            await asyncio.sleep(PAUSE)

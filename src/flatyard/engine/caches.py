@@ -107,23 +107,23 @@ class Caches:
         return found.get("", name) if found else None
 
     def nodes(self) -> Iterable[Object]:
-        found = self._reflectors.get(r.NODES)
-        return found.items() if found else ()
+        return self.items(r.NODES)
 
     def machines(self) -> Iterable[Object]:
-        return self._items(r.MACHINES)
+        return self.items(r.MACHINES)
 
     def deployments(self) -> Iterable[Object]:
-        return self._items(r.MACHINE_DEPLOYMENTS)
+        return self.items(r.MACHINE_DEPLOYMENTS)
 
     def machine_sets(self) -> Iterable[Object]:
-        return self._items(r.MACHINE_SETS)
+        return self.items(r.MACHINE_SETS)
 
     def _get(self, resource: Resource, name: str) -> Object | None:
         found = self._reflectors.get(resource)
         return found.get(NAMESPACE, name) if found else None
 
-    def _items(self, resource: Resource) -> Iterable[Object]:
+    def items(self, resource: Resource) -> Iterable[Object]:
+        """All objects of a kind; none of a kind that is not followed. What was seen stays after `stop`."""
         found = self._reflectors.get(resource)
         return found.items() if found else ()
 
