@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from flatyard.base.errors import Failed, FlatyardError, InvalidInput
@@ -34,8 +34,11 @@ from flatyard.engine.machinedeployment import reconcile_machine_deployment
 from flatyard.engine.machineset import reconcile_machine_set
 from flatyard.engine.nodes import reconcile_node
 from flatyard.engine.queue import Done, Key, Queue, Result, Wait, Waiting
+from flatyard.kube.api import ApiError
+from flatyard.kube.lease import Lease
 
 INSTANCES = "instances"
+GIVE_BACK_SECONDS = 5.0
 Reconciler = Callable[[Context, Key], Awaitable[Result]]
 
 RECONCILERS: dict[str, Reconciler] = {
@@ -166,7 +169,14 @@ async def _stop(context: Context, background: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*background, return_exceptions=True)
     await context.caches.stop()
     if context.lease is not None and context.lease_task is not None and not context.gone:
-        await context.lease.release()
+        await _give_back(context.lease)
+
+
+async def _give_back(lease: Lease) -> None:
+    """Only a courtesy to the next holder, which else waits until it expires: no stop waits for a silent API."""
+    with suppress(ApiError, TimeoutError):
+        async with asyncio.timeout(GIVE_BACK_SECONDS):
+            await lease.release()
 
 
 @asynccontextmanager
