@@ -103,7 +103,9 @@ async def drain_node(ctx: Context, node: Object) -> Waiting | None:
     if progress.blockers:
         return Waiting(f"draining {node.name}: {progress.blockers[0]}", again=10)
     if not progress.done:
-        return Waiting(f"draining {node.name}: {len(progress.leaving)} pods are leaving", again=2)
+        count = len(progress.leaving)
+        leaving = "1 pod is" if count == 1 else f"{count} pods are"
+        return Waiting(f"draining {node.name}: {leaving} leaving", again=2)
     return None
 
 
