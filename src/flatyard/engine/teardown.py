@@ -101,12 +101,24 @@ async def _delete_machines(ctx: Context, role: Role) -> Waiting | None:
     """Delete every instance of a role by tag. Nothing is drained: where to would the pods go?"""
     if role is Role.CONTROL_PLANE:
         await _give_up_lease(ctx)
-    await ctx.instances.refresh(ctx.record.ref)
-    present = [i for i in ctx.instances.all() if i.role is role and i.state is not InstanceState.TERMINATED]
+    present = await _listed(ctx, role)
     for instance in present:
         if instance.state is not InstanceState.DELETING:
             await _delete(ctx, instance)
+    if present and _lists_are_exact(ctx):
+        present = await _listed(ctx, role)
     return Waiting(f"{len(present)} {role} machines are being deleted", again=POLL) if present else None
+
+
+async def _listed(ctx: Context, role: Role) -> list[Instance]:
+    """The instances of a role that there are now."""
+    await ctx.instances.refresh(ctx.record.ref)
+    return [i for i in ctx.instances.all() if i.role is role and i.state is not InstanceState.TERMINATED]
+
+
+def _lists_are_exact(ctx: Context) -> bool:
+    """Whether what is deleted can be seen to be gone at once, and what was created to be there."""
+    return ctx.cloud.limits.list_lag_seconds == 0
 
 
 async def _delete(ctx: Context, instance: Instance) -> None:
@@ -125,6 +137,8 @@ async def _give_up_lease(ctx: Context) -> None:
 
 def _outwait_list_lag(ctx: Context) -> Waiting | None:
     """A create that left just before the tombstone may not be in the lists yet."""
+    if _lists_are_exact(ctx):
+        return None
     since = ctx.world.age(parse_stamp(ctx.record.deleting_since))
     left = ctx.cloud.limits.list_lag_seconds + 5 - since
     return Waiting("late replies of the cloud are waited for", again=left) if left > 0 else None

@@ -90,7 +90,7 @@ class Limits:
     tag_value_length: int = 256
     create_timeout_seconds: int = 600
     list_lag_seconds: float = 30.0
-    """How long a list may not show what a create made."""
+    """How long a list may not show what a create made; 0 where it shows everything at once, deletions too."""
     evidence_after_seconds: float = 90.0
     """When a machine that has not joined is first asked why: not before it could have joined."""
     evidence_every_seconds: float = 60.0

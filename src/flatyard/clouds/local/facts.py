@@ -43,7 +43,7 @@ FACTS = CloudFacts(
         arches=("amd64", "arm64"),
     ),
     quotas=Quotas(),
-    behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 1_000.0, 1_000, list_lag_bound=5.0),
+    behaviour=Behaviour(Idempotency.UNIQUE_NAME, 1_000, 0.0, 0.0, 1_000.0, 1_000, list_lag_bound=0.0),
     durations=Durations(
         read=Spell(0.01, 0.005),
         write=Spell(0.1, 0.05),
