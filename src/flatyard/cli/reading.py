@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from flatyard.base.errors import InvalidInput, Position, Problem, Severity
 from flatyard.cli.talk import Talk
 from flatyard.clouds.table import unavailable
@@ -42,7 +44,7 @@ def check(given: Given) -> None:
 def _on_this_machine(wanted: Wanted) -> tuple[Problem, ...]:
     from flatyard.controller.preflight import on_this_machine
 
-    return on_this_machine(wanted)
+    return on_this_machine(wanted, lambda line: click.echo(line, err=True))
 
 
 def why_unavailable(given: Given) -> str:

@@ -13,6 +13,7 @@ from flatyard.cli.talk import Talk
 if TYPE_CHECKING:
     from flatyard.controller.documents import Given
     from flatyard.controller.link import Link
+    from flatyard.model.cluster import Cluster
 
 SPEED = 60.0
 LOCAL_SECONDS = 90.0
@@ -98,7 +99,7 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
     if not event.done:
         raise failed(event, wanted.name)
     simulated = wanted.cluster.spec.cloud.simulated
-    talk.data(order.sentence or f"Cluster {wanted.name} is ready ({_made_of(simulated)}).")
+    talk.data(order.sentence or f"Cluster {wanted.name} is ready ({_made_of(wanted.cluster)}).")
     name = wanted.name
     api = "the simulated API" if simulated else "its API"
     talk.next(
@@ -108,14 +109,14 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
     )
 
 
-def _made_of(simulated: bool) -> str:
+def _made_of(cluster: Cluster) -> str:
     """Never more than is true: machines of `local` are containers, of a stand-in unless the user has an image."""
-    if simulated:
+    if cluster.spec.cloud.simulated:
         return "simulated"
-    from flatyard.clouds.local.settings import settings
+    from flatyard.clouds.local.images import made_of
+    from flatyard.clouds.local.settings import for_cluster, settings
 
-    image = settings().image
-    return f"containers of {image}" if image else "containers of a stand-in for Flatcar"
+    return made_of(for_cluster(settings(), cluster)).words
 
 
 class _Order:

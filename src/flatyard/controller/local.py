@@ -16,8 +16,8 @@ from typing import Any
 
 from flatyard.base.world import RealWorld
 from flatyard.clouds.local.cloud import LocalCloud
-from flatyard.clouds.local.images import reference_of
-from flatyard.clouds.local.settings import architecture, settings
+from flatyard.clouds.local.images import made_of, reference_of
+from flatyard.clouds.local.settings import architecture, for_cluster, settings
 from flatyard.controller.background import LINGER, around, run_background, run_of, served
 from flatyard.controller.clients import HttpClients, admin_kubeconfig
 from flatyard.controller.control import Receive, Send
@@ -54,7 +54,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         _remember_port(places, base)
         clients = HttpClients(world)
         stack.push_async_callback(clients.close)
-        place = replace(settings(), images=supplies.images(version))
+        place = replace(for_cluster(settings(), what.cluster), images=supplies.images(version))
         cloud = LocalCloud(place, world)
         seams = Seams(
             world=world,
@@ -112,9 +112,8 @@ def _remember_port(places: Places, base: str) -> None:
 
 
 def _measuring(places: Places, cloud: LocalCloud, world: RealWorld) -> Measuring:
-    image = cloud.settings.image
-    wording = Wording(f"containers of {image or 'a stand-in for Flatcar'}", stand_in=not image)
-    return Measuring(places.timing, world, wording, cloud.milestones)
+    made = made_of(cloud.settings)
+    return Measuring(places.timing, world, Wording(made.words, stand_in=made.stand_in), cloud.milestones)
 
 
 KUBECONFIG_EVERY = 3600.0

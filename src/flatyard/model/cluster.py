@@ -32,6 +32,7 @@ VERSION = matches(r"v1\.[0-9]{1,3}\.[0-9]{1,3}", "a version like v1.34.3")
 FLATCAR_VERSION = matches(r"[0-9]{4}\.[0-9]+\.[0-9]+", "a version like 4593.2.5")
 CLOCK = matches(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day like 01:00, in quotes")
 TIMEZONE = matches(r"[A-Za-z_]+(/[A-Za-z0-9_+-]+){0,2}", "a time zone like Europe/Berlin")
+ABSOLUTE_PATH = matches(r"/[^\x00]*", "a path from the root, like /srv/flatcar_production_image.bin.bz2")
 SIZE_OF_CONTROL_PLANE = one_of(1, 3, 5)
 
 
@@ -126,6 +127,14 @@ class LocalCloud:
     """This Linux machine; nodes are systemd-nspawn containers."""
 
     bridge: str = ""
+    image: str = field(
+        default="",
+        metadata=meta(
+            rule=ABSOLUTE_PATH,
+            doc="A Flatcar disk image (.bin or .bin.bz2), or a directory that holds usr/. "
+            "Empty: FLATYARD_LOCAL_IMAGE, or else a stand-in for Flatcar.",
+        ),
+    )
 
     @property
     def region(self) -> str:

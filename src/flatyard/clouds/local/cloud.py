@@ -41,7 +41,7 @@ from flatyard.clouds.local import (
 from flatyard.clouds.local.commands import CommandFailed
 from flatyard.clouds.local.facts import FACTS
 from flatyard.clouds.local.folders import clusters
-from flatyard.clouds.local.images import images, tree_of
+from flatyard.clouds.local.images import images, reference_of, tree_of
 from flatyard.clouds.local.machines import Provisions
 from flatyard.clouds.local.settings import LocalSettings, settings
 from flatyard.model.cluster import Cluster
@@ -76,9 +76,12 @@ class LocalCloud:
     async def preflight(
         self, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
     ) -> tuple[Problem, ...]:
-        return preflight.problems(self.settings, cluster, deployments)
+        return await preflight.all_problems(self.settings, cluster, deployments)
 
     async def images(self, query: ImageQuery) -> tuple[Image, ...]:
+        """The first look into a disk image takes a minute or two."""
+        if self.settings.image:
+            await tree_of(self.settings, reference_of(self.settings))
         return images(self.settings, query)
 
     # ---- network and endpoint

@@ -7,7 +7,8 @@ got. A second run would be the other way: ours would win, and what the first run
     network      address, gateway and names, as a cloud's DHCP would give them
     cgroups      v1 controllers are mounted read-only in a container
     tunables     the kernel settings that the kubelet sets, shown to it without changing this machine's
-    masks        what manages devices, modules, clocks and consoles: the container has none of its own
+    masks        what manages devices, modules, clocks and consoles: the container has none of its own; and Flatcar's
+                 confext of /etc, which is there already (and would need dm-verity)
     containerd   no lowering of OOM scores where this machine itself may not (CAP_SYS_RESOURCE)
     kubelet      settings for a disk that all machines share, and for cgroup v1
     pods         where no add-on does it: a range of its own and routes to the others'
@@ -39,6 +40,7 @@ MASKED = (
     "systemd-modules-load.service",
     "systemd-resolved.service",
     "systemd-timesyncd.service",
+    "systemd-confext.service",
     "console-getty.service",
 )
 TUNABLES = {

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import ImageQuery
-from flatyard.clouds.local import ignition_build, rootfs, stand_in
+from flatyard.clouds.local import disk_image, ignition_build, rootfs, stand_in
 from flatyard.clouds.local.commands import is_root
 from flatyard.clouds.local.facts import FACTS
-from flatyard.clouds.local.images import images
-from flatyard.clouds.local.settings import LocalSettings, architecture
+from flatyard.clouds.local.gpt import ImageError
+from flatyard.clouds.local.images import WHAT_IT_TAKES, images
+from flatyard.clouds.local.os_release import Release, release_of
+from flatyard.clouds.local.settings import LocalSettings, architecture, for_cluster
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import LocalMachine
@@ -41,12 +43,25 @@ _KERNEL = {
     "br_netfilter": Path("/proc/sys/net/bridge"),
 }
 _PATH = "spec.cloud.local"
+_IMAGE = f"{_PATH}.image"
+
+
+async def all_problems(
+    settings: LocalSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
+) -> tuple[Problem, ...]:
+    """Everything that is missing at once, and what is wrong inside of a disk image once nothing is missing."""
+    place = for_cluster(settings, cluster)
+    found = problems(place, cluster, deployments)
+    if any(problem.severity is Severity.ERROR for problem in found):
+        return found
+    return (*found, *await opened_image(place, cluster))
 
 
 def problems(
     settings: LocalSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
 ) -> tuple[Problem, ...]:
-    """Everything that is missing at once."""
+    """What shows without opening a disk image."""
+    settings = for_cluster(settings, cluster)
     return (
         *_root(),
         *_tools(settings),
@@ -152,13 +167,86 @@ def _image(settings: LocalSettings, cluster: Cluster) -> Iterator[Problem]:
         what = "images with Kubernetes baked in cannot be had on this machine"
         yield Problem(Severity.ERROR, None, "spec.kubernetes.flavor", what, "sysext", "sysext")
         return
-    if settings.image and not rootfs.is_tree(Path(settings.image)):
-        yield _error(
-            f"{settings.image} is no root tree; FLATYARD_LOCAL_IMAGE names a directory that holds usr/"
-        )
+    if settings.image:
+        yield from _given(settings, cluster)
     elif not images(settings, ImageQuery(flatcar.channel, flatcar.version, arch=architecture())):
         what = f"there is no Flatcar {flatcar.version} here, only a {stand_in.TITLE}"
         yield Problem(Severity.ERROR, None, "spec.flatcar.version", what, stand_in.VERSION, stand_in.VERSION)
+
+
+def _given(settings: LocalSettings, cluster: Cluster) -> Iterator[Problem]:
+    """What can be said of the user's image without opening it."""
+    path = Path(settings.image)
+    if path.is_dir():
+        if not rootfs.is_tree(path):
+            yield _wrong_image(cluster, f"{path} is no root tree, since it holds no usr/", WHAT_IT_TAKES)
+        elif (release := release_of(path)) is None:
+            yield _wrong_image(cluster, f"{path} has no usr/lib/os-release, so it is no tree of an OS")
+        else:
+            yield from _release(cluster, path, release)
+        return
+    try:
+        found = disk_image.kept(settings.cache, path)
+        if found:
+            yield from _release(cluster, path, found.release)
+        else:
+            yield from _new_image(settings, cluster, disk_image.look(path))
+    except ImageError as error:
+        yield _wrong_image(cluster, f"{path}: {error}")
+    except OSError as error:
+        yield _wrong_image(cluster, f"{path} cannot be read: {error.strerror}", WHAT_IT_TAKES)
+
+
+def _new_image(settings: LocalSettings, cluster: Cluster, seen: disk_image.Look) -> Iterator[Problem]:
+    if seen.filesystem and not _has(seen.filesystem):
+        what = f"{disk_image.LABEL} is {seen.filesystem}, which this kernel does not know; sudo modprobe"
+        way = "or copy the partition's files elsewhere, and name their directory: DIR with DIR/usr"
+        yield _wrong_image(cluster, f"{what} {seen.filesystem}, {way}")
+    wanted, free = disk_image.GROWS * seen.usr.size, rootfs.size(settings.cache)
+    if wanted > free:
+        sizes = f"{wanted >> 20} MiB below {settings.cache}; {free >> 20} MiB are free"
+        yield _wrong_image(cluster, f"unpacking it takes about {sizes}; FLATYARD_CACHE names another place")
+
+
+def _has(filesystem: str) -> bool:
+    """Whether the kernel knows a file system, or has a module for it, which mounting loads."""
+    if filesystem in Path("/proc/filesystems").read_text().split():
+        return True
+    modules = Path("/lib/modules", Path("/proc/sys/kernel/osrelease").read_text().strip(), "modules.dep")
+    return modules.is_file() and f"/{filesystem}.ko" in modules.read_text()
+
+
+async def opened_image(settings: LocalSettings, cluster: Cluster) -> tuple[Problem, ...]:
+    """What only shows once the user's disk image is open, which takes minutes for a packed one that is new here."""
+    path = Path(settings.image)
+    if not settings.image or path.is_dir() or disk_image.kept(settings.cache, path):
+        return ()
+    try:
+        found = await disk_image.ensure(settings.cache, path, settings.tell)
+    except ImageError as error:
+        return (_wrong_image(cluster, f"{path}: {error}"),)
+    except OSError as error:
+        return (_wrong_image(cluster, f"{path} cannot be unpacked below {settings.cache}: {error.strerror}"),)
+    return tuple(_release(cluster, path, found.release))
+
+
+def _release(cluster: Cluster, path: Path, release: Release) -> Iterator[Problem]:
+    """Whether an OS runs on this machine, and is the one that is asked for."""
+    arch, version = architecture(), cluster.spec.flatcar.version
+    if release.arch not in ("", arch):
+        what = f"{path} has {release.title} for {release.arch}, and this machine is {arch}"
+        yield _wrong_image(cluster, what, f"an image for {arch}")
+    if version not in (None, release.version):
+        what = f"there is no Flatcar {version} here, only {release.title} of {path}"
+        yield Problem(Severity.ERROR, None, "spec.flatcar.version", what, release.version, release.version)
+
+
+def _wrong_image(cluster: Cluster, what: str, allowed: str = "") -> Problem:
+    """At the field that names the image, or by the variable's name."""
+    local = cluster.spec.cloud.local
+    if local and local.image:
+        return Problem(Severity.ERROR, None, _IMAGE, what, allowed)
+    return Problem(Severity.ERROR, None, _PATH, f"{what} (FLATYARD_LOCAL_IMAGE)", allowed)
 
 
 def _names(cluster: Cluster) -> Iterator[Problem]:

@@ -1,5 +1,7 @@
 """A machine's root directory: all of an image but /usr is its own copy, /usr is the image's, mounted read-only.
 
+An image that is /usr alone, as Flatcar's is, gets the rest as Flatcar's first boot makes it.
+
 That is how Flatcar itself has it: one read-only /usr, and a root file system that Ignition fills at the first boot.
 It takes milliseconds and 10 MB, needs no overlay (containerd's snapshots may not lie on one), and leaves nothing:
 /usr is mounted where only the supervisor and its children see it, so it goes when they do.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from flatyard.clouds.local import flatcar_root
 from flatyard.clouds.local.commands import run
 
 NOT_COPIED = frozenset({"usr", "dev", "proc", "sys", "run", "tmp", "boot", "media", "mnt"})
@@ -30,6 +33,8 @@ async def make(tree: Path, root: Path) -> None:
     for name, mode in EMPTY.items():
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(mode)
+    if flatcar_root.is_needed(tree):
+        await flatcar_root.fill(tree, root)
     for name in FIRST_BOOT:
         (root / name).unlink(missing_ok=True)
 

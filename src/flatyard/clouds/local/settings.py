@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from flatyard.model.cluster import Cluster
 
 HOME = Path("/var/lib/flatyard/local")
 POOL = "10.123.0.0/16"
@@ -22,8 +24,8 @@ def _silent(_: str) -> None:
 class LocalSettings:
     """`home` holds a folder for each cluster, `cache` what is built once (root trees, Ignition).
 
-    `pool` is the range that clusters without a range of their own share. `image` is a tree (a directory with usr/)
-    to use instead of the stand-in; empty: the stand-in. `nat`: machines reach the outside through this machine.
+    `pool` is the range that clusters without a range of their own share. `image` is a directory with usr/ or a Flatcar
+    disk image to use instead of the stand-in; empty: the stand-in. `nat`: machines reach the outside through this one.
     `tell` hears one line for each step of what takes long.
     """
 
@@ -47,6 +49,12 @@ def settings(environment: Mapping[str, str] = os.environ) -> LocalSettings:
         image=environment.get("FLATYARD_LOCAL_IMAGE", ""),
         nat=environment.get("FLATYARD_LOCAL_NAT", "") not in ("", "0"),
     )
+
+
+def for_cluster(place: LocalSettings, cluster: Cluster) -> LocalSettings:
+    """As a cluster's file has it: its `image` is used before that of the variable, which is there for all clusters."""
+    local = cluster.spec.cloud.local
+    return replace(place, image=local.image) if local and local.image else place
 
 
 def architecture() -> str:
