@@ -21,7 +21,7 @@ from flatyard.kube.api import Api
 from flatyard.model.documents import read
 from flatyard.sim.disk import MemoryDisk
 from flatyard.sim.loop import run
-from flatyard.store import Store, open_memory
+from flatyard.store import MemoryBucket, Store, open_memory
 
 T = TypeVar("T")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -29,6 +29,38 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 class Died(BaseException):
     """The process is gone: nothing after this point happens any more."""
+
+
+class CountingDisk(MemoryDisk):
+    """Counts the changes of what the simulated account and cluster keep."""
+
+    changes = 0
+
+    def put(self, key: str, value: bytes) -> None:
+        self.changes += 1
+        super().put(key, value)
+
+    def delete(self, key: str) -> None:
+        self.changes += 1
+        super().delete(key)
+
+
+class CountingBucket(MemoryBucket):
+    """Counts the changes of what the store keeps."""
+
+    changes = 0
+
+    def _set(self, path: str, blob: bytes) -> None:
+        self.changes += 1
+        super()._set(path, blob)
+
+    async def remove(self, path: str) -> None:
+        self.changes += 1
+        await super().remove(path)
+
+
+Outside = tuple[float, int, int]
+"""All that outlives a process: the time, and how often disk and store have changed until then."""
 
 
 @dataclass
@@ -42,28 +74,51 @@ class Mortal:
     where: str = ""
     trail: list[str] = field(default_factory=list)
     """What each point was, in order."""
+    outside: Callable[[], Outside] = lambda: (0.0, 0, 0)
+    distinct: list[int] = field(default_factory=list)
+    """The first point, by number, of each state of the outside and of the calls under way.
 
-    def before(self, call: str) -> None:
+    A process that dies leaves nothing else behind, so deaths at the other points (before and after whatever only
+    looks, after one call and before the next) are the same death to whoever comes next.
+    """
+    _seen: set[tuple[Outside, tuple[str, ...]]] = field(default_factory=set)
+    _under_way: dict[str, None] = field(default_factory=dict)
+
+    def kinds(self) -> list[int]:
+        """Of the distinct points the first and the last of each kind: the call, on what kind of object, which side."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for point in self.distinct:
+            where = self.trail[point - 1]
+            first.setdefault(where, point)
+            last[where] = point
+        return sorted({*first.values(), *last.values()})
+
+    def before(self, call: str, number: int = 0) -> None:
+        """The call, with its number where others may be under way at the same time."""
         if not self.dead:
             self.calls[call] += 1
         self._point(f"before {call}")
+        self._under_way[f"{call} {number}"] = None
 
-    def after(self, call: str) -> None:
+    def after(self, call: str, number: int = 0) -> None:
+        self._under_way.pop(f"{call} {number}", None)
         self._point(f"after {call}, reply lost")
 
     async def around(self, call: str, act: Coroutine[object, object, T]) -> T:
         """Carry out one call between its two points; a refusal is a reply, too."""
+        number = self.points
         try:
-            self.before(call)
+            self.before(call, number)
         except Died:
             act.close()
             raise
         try:
             found = await act
         except FlatyardError:
-            self.after(call)
+            self.after(call, number)
             raise
-        self.after(call)
+        self.after(call, number)
         return found
 
     def _point(self, where: str) -> None:
@@ -71,6 +126,10 @@ class Mortal:
             raise Died
         self.points += 1
         self.trail.append(where)
+        state = (self.outside(), tuple(self._under_way))
+        if state not in self._seen:
+            self._seen.add(state)
+            self.distinct.append(self.points)
         if self.points == self.die_at:
             self.dead, self.where = True, where
             raise Died(where)
@@ -83,10 +142,10 @@ class DyingCloud:
         self._mortal = mortal
 
     async def before(self, call: Call) -> None:
-        self._mortal().before(f"cloud {call.op}")
+        self._mortal().before(f"cloud {call.op}", call.number)
 
     async def after(self, call: Call) -> None:
-        self._mortal().after(f"cloud {call.op}")
+        self._mortal().after(f"cloud {call.op}", call.number)
 
 
 class DyingApi:
@@ -101,7 +160,8 @@ class DyingApi:
             return lambda *args, **more: self._watch(inner(*args, **more))
 
         async def call(*args, **more):
-            return await self._mortal.around(f"kubernetes {verb}", inner(*args, **more))
+            kind = "Pod" if verb == "evict" else args[0].kind
+            return await self._mortal.around(f"kubernetes {verb} {kind}", inner(*args, **more))
 
         return call
 
@@ -127,6 +187,11 @@ class DyingEtcd:
         await self._mortal.around("etcd remove", self._etcd.remove(member_id))
 
 
+def _folder(key: str = "", *_):
+    """What kind of record a key names: its folders."""
+    return key.rpartition("/")[0]
+
+
 class DyingStore:
     """A store whose every call is one at which the run can die."""
 
@@ -137,7 +202,7 @@ class DyingStore:
         inner = getattr(self._store, verb)
 
         async def call(*args, **more):
-            found = await self._mortal.around(f"store {verb}", inner(*args, **more))
+            found = await self._mortal.around(f"store {verb} {_folder(*args)}", inner(*args, **more))
             return DyingLock(found, self._mortal) if verb == "lock" else found
 
         return call
@@ -164,13 +229,16 @@ class Life:
         self.steps: list[Step] = []
         self.wanted = wanted
         faults = DyingCloud(lambda: self.mortal)
-        self.region = Region(wanted.cluster, self.world, MemoryDisk(), faults=faults, **more)
-        self.store = open_memory(self.world)
+        disk, bucket = CountingDisk(), CountingBucket()
+        self.outside = lambda: (loop.time(), disk.changes, bucket.changes)
+        self.region = Region(wanted.cluster, self.world, disk, faults=faults, **more)
+        self.store = open_memory(self.world, bucket)
         self.runs = 0
 
     def seams(self, mortal: Mortal | None = None) -> Seams:
         """The seams of a new run, which dies where `mortal` says."""
         self.mortal = mortal or Mortal()
+        self.mortal.outside = self.outside
         self.runs += 1
         life = self
 

@@ -118,7 +118,7 @@ def test_a_request_is_answered_within_a_second_however_many_machines_there_are(s
         assert len(joined) == 60
         assert max(watched.wait(name) for name in joined) < 1.0
         calls = life.mortal.calls
-        assert calls["kubernetes approve"] == len(watched.requests) == 121
+        assert calls["kubernetes approve CertificateSigningRequest"] == len(watched.requests) == 121
 
     simulate(main, example("quickstart.yaml", 60))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -363,15 +362,24 @@ def around(trail):
     return range(first + 1, last + 2)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", ["lost", "deleted"])
+def test_a_replacement_that_dies_at_any_kind_of_call_is_finished_by_the_next_run(simulate, three, how):
+    """From the removal of the member over the node's deletion to the create; test_crash says what a kind is."""
+    calls = replaced(simulate, three, how)
+    points = [point for point in calls.kinds() if point in around(calls.trail)]
+    assert "after etcd remove, reply lost" in {calls.trail[point - 1] for point in points}
+    for point in points:
+        assert replaced(simulate, three, how, point).dead
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["lost", "deleted"])
 def test_a_replacement_that_dies_at_any_call_is_finished_by_the_next_run(simulate, three, how):
-    """From the removal of the member over the node's deletion to the create, before each call and after it."""
+    """The same before each call and after it."""
     trail = replaced(simulate, three, how).trail
     assert {"before etcd remove", "after etcd remove, reply lost"} <= {*trail}
-    die = partial(replaced, simulate, three, how)
     for point in around(trail):
-        assert die(point).dead
+        assert replaced(simulate, three, how, point).dead
 
 
 def test_a_deletion_that_somebody_began_and_never_ended_is_ended(simulate, three):

@@ -108,12 +108,8 @@ def untraced():
         sys.settrace(tracer)
 
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("act", ACTS)
-def test_a_run_that_dies_at_any_call_is_finished_by_the_next(simulate, example, act):
-    """Each point is a life of its own; the number of points is twice the number of external calls."""
-    calls = undisturbed(simulate, example, act)
-    assert calls.points == 2 * calls.calls.total()
+def died(simulate, example, act, points):
+    """The points at which a death showed in the end, and how. Each point is a life of its own."""
     failures = []
 
     async def dying(life, point):
@@ -125,9 +121,24 @@ def test_a_run_that_dies_at_any_call_is_finished_by_the_next(simulate, example, 
             failures.append((point, mortal.where, str(error)[:300]))
 
     with untraced():
-        for point in range(1, calls.points + 1):
+        for point in points:
             simulate(partial(dying, point=point), example("quickstart.yaml", WORKERS))
-    assert failures == []
+    return failures
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_run_that_dies_at_any_kind_of_call_is_finished_by_the_next(simulate, example, act):
+    points = undisturbed(simulate, example, act).kinds()
+    assert died(simulate, example, act, points) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("act", ACTS)
+def test_a_run_that_dies_at_any_call_is_finished_by_the_next(simulate, example, act):
+    """The number of points is twice the number of external calls."""
+    calls = undisturbed(simulate, example, act)
+    assert calls.points == 2 * calls.calls.total()
+    assert died(simulate, example, act, range(1, calls.points + 1)) == []
 
 
 def test_a_create_without_idempotency_would_be_noticed(simulate, example):
@@ -135,7 +146,9 @@ def test_a_create_without_idempotency_would_be_noticed(simulate, example):
     lost = "after cloud instance.run, reply lost"
 
     def lives(careless: bool) -> None:
-        point = undisturbed(simulate, example, "up").trail.index(lost) + 1
+        calls = undisturbed(simulate, example, "up")
+        point = calls.trail.index(lost) + 1
+        assert point in calls.kinds()
 
         async def main(life):
             if careless:
