@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
-from flatyard.clouds.cloud import ClusterRef
-from flatyard.clouds.local import loops
+from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, CreateRequest, Instance, InstanceState, Role
+from flatyard.clouds.local import cgroups, evidence, kernel, loops, networks, processes
 from flatyard.clouds.local.cloud import LocalCloud
-from flatyard.clouds.local.folders import clusters
+from flatyard.clouds.local.folders import BeforeFile, MachineFolder, clusters
+from flatyard.clouds.local.images import STAND_IN
 from flatyard.clouds.local.settings import LocalSettings, settings
+from flatyard.model import cluster as model
+from flatyard.model.machines import LocalMachine
+from flatyard.model.meta import ObjectMeta
 
 INIT = r"""
 #include <signal.h>
@@ -39,17 +45,23 @@ int main(void) {
 }
 """
 TEST_CLUSTERS = "01jgfjjz00"
-VOLATILE = (
-    "quota/",
-    "random/",
-    "ns_last_pid",
-    "-nr",
-    "-state",
-    "nf_conntrack_count",
-    "pty/nr",
-    "sched_domain",
-    "keys",
-)
+MOVING = {
+    "fs/aio-nr": "counts what all programs have open",
+    "fs/dentry-state": "counts the kernel's own objects",
+    "fs/file-nr": "counts what all programs have open",
+    "fs/inode-nr": "counts the kernel's own objects",
+    "fs/inode-state": "counts the kernel's own objects",
+    "fs/quota": "counts what all programs do",
+    "kernel/hung_task_detect_count": "counts what the kernel saw",
+    "kernel/ns_last_pid": "the last process",
+    "kernel/perf_event_max_sample_rate": "the kernel lowers it when an interrupt took long",
+    "kernel/pty/nr": "counts what all programs have open",
+    "kernel/random": "differs with each reading",
+    "net/netfilter/nf_conntrack_count": "counts connections, which end by themselves",
+}
+"""Kernel settings that are none, and why each moves."""
+SETTLED = 20.0
+"""Seconds in which the kernel has ended what was killed, and others have finished what they began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,7 @@ class Machine:
     mounts: frozenset[str]
     links: frozenset[str]
     routes: frozenset[str]
-    rules: str
+    rules: frozenset[str]
     loops: frozenset[str]
     groups: frozenset[str]
     foreigners: frozenset[str]
@@ -69,94 +81,262 @@ class Machine:
 
     def left(self, before: Machine) -> dict[str, object]:
         """What is there now and was not, or the other way round, by kind."""
-        found: dict[str, object] = {}
-        for field in fields(self):
-            now, then = getattr(self, field.name), getattr(before, field.name)
-            if now != then:
-                found[field.name] = now ^ then if isinstance(now, frozenset) else (now, then)
+        pairs = {
+            field.name: (getattr(self, field.name), getattr(before, field.name)) for field in fields(self)
+        }
+        return {name: sorted(now ^ then) for name, (now, then) in pairs.items() if now != then}
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Clusters on this machine that are no concern of the test's: they come and go meanwhile."""
+
+    links: frozenset[str]
+    instances: frozenset[str]
+    folders: tuple[Path, ...]
+    """Those of their machines."""
+    before: BeforeFile | None
+    """What they have to put back; None when there are no others."""
+
+
+class Stock:
+    """Takes stock of this machine. `place`: the test's folder; `mine`: how ids of its clusters begin."""
+
+    def __init__(self, place: Path, mine: str) -> None:
+        self.place = place
+        self.mine = mine.lower()
+
+    def __call__(self) -> Machine:
+        """This machine as it will be once all other clusters are gone."""
+        with undisturbed():
+            others = self._others()
+            return Machine(
+                mounts=frozenset(line.split()[4] for line in lines("/proc/self/mountinfo")),
+                links=frozenset(row["ifname"] for row in ip("link")) - others.links,
+                routes=frozenset(routes(others)),
+                rules=frozenset(rules(others)),
+                loops=frozenset(loop_devices(others)),
+                groups=frozenset(self._groups()),
+                foreigners=frozenset(self._foreigners()),
+                settings=frozenset(kernel_settings(others)),
+                folders=frozenset(map(str, self._folders(others))),
+            )
+
+    async def left(self, before: Machine) -> dict[str, object]:
+        """What differs, once that has settled."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SETTLED
+        while (found := self().left(before)) and loop.time() < deadline:
+            await asyncio.sleep(0.5)
         return found
 
+    def _others(self) -> Others:
+        rows = ip("link")
+        aliases = {row["ifname"]: row.get("ifalias", "") for row in rows}
+        marked = {name: mark for name, mark in aliases.items() if mark.startswith(f"{TAG_CLUSTER}=")}
+        bridges = {name for name, mark in marked.items() if not self._is_mine(mark.partition("=")[2])}
+        instances = frozenset(
+            g.name for c in our_groups() if not self._is_mine(c.name) for g in c.glob("*-*")
+        )
+        cables = {f"vb-{instance}" for instance in instances}
+        plugged = {row["ifname"] for row in rows if cables & {*row.get("altnames", ())}}
+        folders = [Path(words[-3]) for words in map(processes.command_line, processes.all_processes())
+                   if processes.SUPERVISOR in words]  # fmt: skip
+        return Others(
+            frozenset(bridges | plugged),
+            instances,
+            tuple(folder for folder in folders if not folder.is_relative_to(self.place)),
+            kernel.before() if bridges else None,
+        )
 
-def look(home: Path) -> Machine:
-    """Take stock of this machine."""
-    links = [row for row in ip("-d", "link") if not of_others(row)]
-    names = {row["ifname"] for row in links} | {None}
-    routes = [row for row in ip("route", "show", "table", "all") if row.get("dev") in names]
-    return Machine(
-        mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        links=frozenset(row["ifname"] for row in links),
-        routes=frozenset(json.dumps(row, sort_keys=True) for row in routes),
-        rules=subprocess.run(("nft", "list", "ruleset"), capture_output=True, text=True, check=True).stdout,
-        loops=frozenset(str(path) for path in (*Path("/dev").glob("loop*"), *attached())) - of_machines(),
-        groups=frozenset(groups()),
-        foreigners=frozenset(foreigners(home)),
-        settings=frozenset(kernel_settings()),
-        folders=frozenset(str(path) for path in folders(home)),
-    )
+    def _is_mine(self, cluster: str) -> bool:
+        return cluster.lower().startswith(self.mine)
+
+    def _groups(self) -> Iterator[str]:
+        """The test's own on every tree, and the folder of all clusters where only the test's are in it."""
+        found = our_groups()
+        for cluster in found:
+            if self._is_mine(cluster.name):
+                yield from map(str, (cluster, *cluster.rglob("*/")))
+        for tree in trees():
+            inside = [cluster for cluster in found if cluster.parent == tree]
+            if tree.exists() and all(self._is_mine(cluster.name) for cluster in inside):
+                yield str(tree)
+
+    def _foreigners(self) -> Iterator[str]:
+        for pid in processes.all_processes():
+            words = " ".join(processes.command_line(pid))
+            told = [words, *(read(f"/proc/{pid}/{name}") for name in ("cgroup", "environ", "mountinfo"))]
+            is_ours = any(str(self.place) in text or self.mine in text for text in told)
+            status = read(f"/proc/{pid}/status")
+            # one that has ended waits for this machine's PID 1 only
+            if is_ours and pid != os.getpid() and "State:\tZ" not in status:
+                yield f"{pid} {words or status}"
+
+    def _folders(self, others: Others) -> Iterator[Path]:
+        """Next to the test's home, where nspawn keeps things, and where this machine's record is."""
+        yield from self.place.iterdir()
+        known = {*others.instances, *(inode(folder / "root") for folder in others.folders)}
+        yield from (path for path in Path("/run/systemd/nspawn").glob("*/*") if path.name not in known)
+        if others.before is None and kernel.FOLDER.exists():
+            yield from (kernel.FOLDER, *kernel.FOLDER.iterdir())
 
 
-def of_others(link: dict[str, str]) -> bool:
-    """Whether an interface is that of a cluster on this machine that is no test's."""
-    marks = [link.get("ifalias", ""), *link.get("altnames", ())]
-    ours = [mark for mark in marks if mark.startswith(("flatyard-cluster=", "vb-"))]
-    return bool(ours) and not any(TEST_CLUSTERS in mark.lower() for mark in ours)
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Wait until nobody makes or removes a network, and keep it so."""
+    descriptor = -1
+    with suppress(FileNotFoundError):
+        descriptor = os.open(kernel.FOLDER / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
-def folders(home: Path) -> list[Path]:
-    run = Path("/run/systemd/nspawn")
-    return [*run.glob(f"*/{TEST_CLUSTERS}*"), *home.parent.iterdir()]
+def read(path: str | Path) -> str:
+    """A file of the kernel's; empty when it cannot be read, or is gone."""
+    try:
+        return Path(path).read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
-def ip(*arguments: str) -> list[dict[str, str]]:
+def lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def inode(path: Path) -> str:
+    """The name of nspawn's lock for a directory."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return f"inode-{found.st_dev}:{found.st_ino}"
+    return ""
+
+
+def ip(*arguments: str) -> list[dict]:
     done = subprocess.run(("ip", "-j", *arguments), capture_output=True, text=True, check=True)
-    return json.loads(done.stdout or "[]")  # type: ignore[no-any-return]
+    return json.loads(done.stdout or "[]")
 
 
-def attached() -> list[Path]:
-    return [path for path in Path("/sys/block").glob("loop*") if (path / "loop").exists()]
+def routes(others: Others) -> Iterator[str]:
+    for version in ("-4", "-6"):
+        for row in ip(version, "route", "show", "table", "all"):
+            if row.get("dev") not in others.links:
+                yield json.dumps(row, sort_keys=True)
 
 
-def of_machines() -> frozenset[str]:
-    """Loop devices of machines on this machine that are no test's."""
-    folders = Path("/var/lib/flatyard/local").glob("*/*-*")
-    numbers = [number for folder in folders for number in loops.used_by(folder)]
-    return frozenset(f"{place}{number}" for number in numbers for place in ("/dev/loop", "/sys/block/loop"))
+def rules(others: Others) -> Iterator[str]:
+    """Each table of nft's."""
+    theirs = {networks.table_of(link) for link in others.links}
+    shown = subprocess.run(("nft", "list", "tables"), capture_output=True, text=True, check=True).stdout
+    for words in (line.split() for line in shown.splitlines()):
+        if words[2] not in theirs:
+            yield subprocess.run(("nft", "list", *words), capture_output=True, text=True, check=False).stdout
 
 
-def groups() -> Iterator[str]:
-    """Ours on every tree, but what a cluster that is no test's does inside of its own."""
-    for tree in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
-        for cluster in (tree / "flatyard", *(tree / "flatyard").glob("*")):
-            if cluster.exists():
-                yield str(cluster)
-            if cluster.name.startswith(TEST_CLUSTERS):
-                yield from map(str, cluster.rglob("*/"))
+def loop_devices(others: Others) -> Iterator[str]:
+    """Nodes, and devices that show a file."""
+    if others.before is None:
+        yield from map(str, Path("/dev").glob("loop*"))
+    else:
+        yield from ("/dev/loop-control", *(f"/dev/loop{number}" for number in others.before.loops))
+    theirs = {number for folder in others.folders for number in loops.used_by(folder)}
+    attached = (number for number in loops.present() if loops.backing(number))
+    yield from (f"{number} shows {loops.backing(number)}" for number in attached if number not in theirs)
 
 
-def foreigners(home: Path) -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            except OSError:
-                continue
-            if str(home) in words or TEST_CLUSTERS in words:
-                found.append(f"{entry.name} {words}")
-    return found
+def trees() -> list[Path]:
+    return [tree / cgroups.OURS for tree in (cgroups.ROOT, *cgroups.ROOT.iterdir())]
 
 
-def kernel_settings() -> list[str]:
-    found = []
-    for folder, _, names in os.walk("/proc/sys"):
-        for name in names:
-            path = f"{folder}/{name}"
-            if not any(part in path for part in VOLATILE):
-                try:
-                    found.append(f"{path}={Path(path).read_text()}")
-                except OSError:
-                    continue
-    return found
+def our_groups() -> list[Path]:
+    """Each cluster's group on each tree."""
+    return [path for tree in trees() if tree.exists() for path in tree.iterdir() if path.is_dir()]
+
+
+def kernel_settings(others: Others) -> Iterator[str]:
+    """All of them, those that other clusters have changed as they will be afterwards."""
+    changed = others.before.changed if others.before else {}
+    for folder, names, files in os.walk("/proc/sys"):
+        names[:] = [name for name in names if name not in others.links]
+        for file in files:
+            name = f"{folder}/{file}".removeprefix("/proc/sys/")
+            if not any(name == moving or name.startswith(f"{moving}/") for moving in MOVING):
+                value = changed[name][0] if name in changed else read(f"/proc/sys/{name}").strip()
+                yield f"{name} = {value}"
+
+
+REF = ClusterRef("01JGFJJZ00DDDDDDDDDDDDDDDD", "prod")
+CLUSTER = model.Cluster(
+    metadata=ObjectMeta(name="prod"),
+    spec=model.ClusterSpec(cloud=model.CloudChoice(local=model.LocalCloud())),
+)
+
+
+class Bed:
+    """A cluster without Kubernetes in which a test makes one machine."""
+
+    ref, cluster = REF, CLUSTER
+
+    def __init__(self, place: LocalSettings) -> None:
+        self.cloud = LocalCloud(place)
+        self.place = place
+
+    def folder(self, instance: Instance) -> MachineFolder:
+        return networks.folder_of(self.place, REF).folder(instance.id)
+
+    async def create(self, user_data: bytes, attempt: int = 1) -> Instance:
+        network = await self.cloud.ensure_network(REF, CLUSTER)
+        await self.cloud.ensure_endpoint(REF, CLUSTER, network, ())
+        return await self.cloud.create(
+            CreateRequest(
+                cluster=REF,
+                machine_id="01JGFJJZ00EEEEEEEEEEEEEEEE",
+                attempt=attempt,
+                name="m1",
+                role=Role.WORKER,
+                pool="general",
+                zone="",
+                image=self.place.image or STAND_IN,
+                machine=LocalMachine(),
+                network=network,
+                user_data=user_data,
+            )
+        )
+
+    async def until(self, done: Callable[[], object], what: str, seconds: float = 60) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not done():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pytest.fail(f"{what} did not happen in {seconds} s")
+
+    async def state(self) -> InstanceState:
+        (shown,) = await self.cloud.machines(REF)
+        return shown.state
+
+    def said(self, instance: Instance, words: str) -> int:
+        """How often the machine's console says so."""
+        return sum(words in line for line in evidence.console(self.folder(instance)))
+
+    async def leader(self, instance: Instance) -> int:
+        folder = self.folder(instance)
+        await self.until(lambda: processes.leader(folder.state().nspawn), "the container's start")
+        return processes.leader(folder.state().nspawn)
+
+    async def inside(self, instance: Instance, *command: str) -> str:
+        return (await processes.inside(await self.leader(instance), *command)).said
+
+    async def down(self) -> None:
+        for instance in await self.cloud.machines(REF):
+            await self.cloud.delete(REF, instance)
+        await self.cloud.delete_endpoint(REF)
+        await self.cloud.delete_network(REF)
+        assert await self.cloud.sweep(REF) == ()
 
 
 @pytest.fixture
@@ -178,13 +358,22 @@ async def sweep_all(place: LocalSettings) -> None:
 
 
 @pytest.fixture
-def stock(place: LocalSettings) -> Callable[[], Machine]:
-    """Takes stock of this machine."""
+def stock(place: LocalSettings) -> Stock:
+    """Takes stock of this machine before and after."""
     place.home.parent.mkdir()
     (place.home.parent / "of somebody else").touch()
-    Path("/run/systemd/nspawn/locks").mkdir(parents=True, exist_ok=True)
-    Path("/run/systemd/nspawn/propagate").mkdir(parents=True, exist_ok=True)
-    return lambda: look(place.home)
+    return Stock(place.home.parent, TEST_CLUSTERS)
+
+
+@pytest.fixture
+def bed(place: LocalSettings) -> Bed:
+    return Bed(place)
+
+
+@pytest.fixture
+def tiny(place: LocalSettings, tiny_tree: Path) -> Bed:
+    """Machines whose only program is a tiny init."""
+    return Bed(replace(place, image=str(tiny_tree)))
 
 
 @pytest.fixture(scope="session")
