@@ -188,6 +188,29 @@ def get(url: str) -> str:
         return answer.read().decode()
 
 
+def test_a_restarted_worker_boots_again_and_serves(cluster):
+    """By the command: its pod leaves first, and one runs on it again, reached by itself and through its NodePort."""
+    machines = json.loads(cluster.flatyard("get", "machines", NAME, "-o", "json"))["items"]
+    machine = next(m for m in machines if "control-plane" not in m["metadata"]["name"])
+    name = machine["status"]["nodeRef"]["name"]
+    before = {n["metadata"]["name"]: n["status"]["nodeInfo"]["bootID"] for n in cluster.objects("nodes")}
+    said = json.loads(cluster.flatyard("restart", NAME, machine["metadata"]["name"], "-o", "json"))
+    after = {n["metadata"]["name"]: n["status"]["nodeInfo"]["bootID"] for n in cluster.objects("nodes")}
+    assert [n for n in after if after[n] != before[n]] == [name]
+    (told,) = said["machines"]
+    assert (told["node"], told["restarted"], told["boot_id"]) == (name, True, after[name])
+    node = next(n for n in cluster.objects("nodes") if n["metadata"]["name"] == name)
+    assert next(c for c in node["status"]["conditions"] if c["type"] == "Ready")["status"] == "True"
+    assert not node["spec"].get("unschedulable")
+    wait(cluster, "--for=condition=Available", "deployment/web")
+    wait(cluster, "--for=condition=Ready", "pod", "-l", "app=web")
+    (pod,) = (p for p in cluster.objects("pods", "-l", "app=web") if p["spec"]["nodeName"] == name)
+    through = f"/api/v1/namespaces/default/pods/http:{pod['metadata']['name']}:8080/proxy/health"
+    assert cluster.kubectl("get", "--raw", through) == "OK"
+    address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    assert get(f"http://{address}:{NODE_PORT}/health") == "OK"
+
+
 def test_scaling_goes_up_and_down_with_a_drain(cluster):
     assert cluster.flatyard("scale", NAME, "general=3") == f"Cluster {NAME} has general=3.\n"
     assert len(cluster.objects("nodes")) == 4
