@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from flatyard.base.errors import Failed, FlatyardError, InvalidInput
-from flatyard.clouds.cloud import Rejected
+from flatyard.clouds.cloud import QuotaExceeded, Rejected
 from flatyard.engine import record as records
 from flatyard.engine import secrets
 from flatyard.engine.book import open_store_book
@@ -34,7 +34,7 @@ from flatyard.engine.machinedeployment import reconcile_machine_deployment
 from flatyard.engine.machineset import reconcile_machine_set
 from flatyard.engine.nodes import reconcile_node
 from flatyard.engine.queue import Done, Key, Queue, Result, Wait, Waiting
-from flatyard.kube.api import ApiError
+from flatyard.kube.api import ApiError, Unreachable
 from flatyard.kube.lease import Lease
 
 INSTANCES = "instances"
@@ -88,12 +88,15 @@ class Engine:
             else:
                 async with ctx.working():
                     result = await RECONCILERS[key.kind](ctx, key)
-        except (Rejected, InvalidInput) as error:
+        except (Rejected, QuotaExceeded, InvalidInput) as error:
             if key.kind != CLUSTER or ctx.record.phase is not records.Phase.BOOTSTRAPPING:
                 self._tell(key, StepState.FAILED, error.what, error.next)
                 raise
             what = str(error) if isinstance(error, InvalidInput) else error.what
             result = Waiting(what, again=60, final=True, next=error.next)
+        except Unreachable as error:  # it is asked again, and answers: nothing has failed yet
+            self._tell(key, StepState.WAITING, error.what, error.next)
+            raise
         except FlatyardError as error:
             self._tell(key, StepState.FAILED, error.what, error.next)
             raise
@@ -118,13 +121,16 @@ class Engine:
         self.context.queue.add(Key(INSTANCES))
 
     async def until_done(self, deadline: float) -> Outcome:
-        """Return when observed equals wanted, when only hopeless waits are left, or after `deadline` seconds."""
+        """Return when observed equals wanted, when only hopeless waits are left, or after `deadline` seconds.
+
+        Beside a hopeless wait others are given the time that a machine may take, counted from the last change.
+        """
         queue = self.context.queue
         try:
             async with asyncio.timeout(deadline):
                 while True:
                     await queue.settled()
-                    if self.context.gone or not queue.hopeful or self._has_no_base():
+                    if self.context.gone or not queue.hopeful or self._has_no_base() or self._is_stuck():
                         return Outcome(queue.waits(), self.context.gone)
                     await queue.stirred()
         except TimeoutError:
@@ -135,6 +141,13 @@ class Engine:
         if self.context.record.phase is not records.Phase.BOOTSTRAPPING:
             return False
         return any(wait.key.kind == CLUSTER and wait.final for wait in self.context.queue.waits())
+
+    def _is_stuck(self) -> bool:
+        """Whether something failed for good and nothing else moved for longer than any machine needs to boot."""
+        queue = self.context.queue
+        if queue.still() < self.context.cloud.limits.create_timeout_seconds:
+            return False
+        return any(wait.final for wait in queue.waits())
 
 
 @asynccontextmanager
