@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import bz2
+import json
 import os
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,19 +21,26 @@ from pathlib import Path
 import pytest
 
 from flatyard.base.errors import Severity
-from flatyard.clouds.cloud import ImageQuery, Rejected
+from flatyard.clouds.cloud import ClusterRef, CreateRequest, ImageQuery, Instance, Rejected, Role
 from flatyard.clouds.local import (
     disk_image,
+    evidence,
     flatcar_root,
     gpt,
+    ignition_build,
     images,
+    networks,
     os_release,
     preflight,
+    processes,
     rootfs,
     settings,
+    stand_in,
 )
+from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.settings import LocalSettings, architecture
 from flatyard.model import cluster as model
+from flatyard.model.machines import LocalMachine
 from flatyard.model.meta import ObjectMeta
 
 TABLE = zlib.decompress(
@@ -55,7 +64,8 @@ OS_RELEASE = """ID=flatcar\nVERSION_ID={version}\nFLATCAR_BOARD={arch}-usr\n"""
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> LocalSettings:
+def nowhere(tmp_path: Path) -> LocalSettings:
+    """A machine on which nothing was made yet, its cache included."""
     return LocalSettings(home=tmp_path / "home", cache=tmp_path / "cache")
 
 
@@ -144,56 +154,56 @@ def test_a_cut_image_is_refused_wherever_it_was_cut(tmp_path: Path, size: int) -
 # ---- what preflight refuses, before anything is made
 
 
-def test_an_image_that_is_not_there_is_refused(place: LocalSettings, tmp_path: Path) -> None:
+def test_an_image_that_is_not_there_is_refused(nowhere: LocalSettings, tmp_path: Path) -> None:
     assert (
-        refusal(place, tmp_path / "none.bin")
+        refusal(nowhere, tmp_path / "none.bin")
         == f"{tmp_path}/none.bin cannot be read: No such file or directory"
     )
 
 
-def test_a_file_that_is_no_disk_is_refused_with_the_byte(place: LocalSettings, tmp_path: Path) -> None:
+def test_a_file_that_is_no_disk_is_refused_with_the_byte(nowhere: LocalSettings, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a disk\n" * 100)
-    assert "byte 510: no disk image" in refusal(place, tmp_path / "notes.txt")
+    assert "byte 510: no disk image" in refusal(nowhere, tmp_path / "notes.txt")
     (tmp_path / "disk.bin").write_bytes(TABLE[:512] + bytes(9999))
-    assert "byte 512: no GPT" in refusal(place, tmp_path / "disk.bin")
+    assert "byte 512: no GPT" in refusal(nowhere, tmp_path / "disk.bin")
     (tmp_path / "disk.img").write_bytes(b"QFI\xfb" + bytes(9999))
-    assert "flatcar_production_image.bin.bz2 is the one to take" in refusal(place, tmp_path / "disk.img")
+    assert "flatcar_production_image.bin.bz2 is the one to take" in refusal(nowhere, tmp_path / "disk.img")
 
 
 def test_a_disk_without_usr_a_is_refused_with_the_labels_that_it_has(
-    place: LocalSettings, tmp_path: Path
+    nowhere: LocalSettings, tmp_path: Path
 ) -> None:
-    what = refusal(place, disk(tmp_path / "disk.bin", labelled("rootfs")))
+    what = refusal(nowhere, disk(tmp_path / "disk.bin", labelled("rootfs")))
     assert "no partition USR-A" in what and "there are: EFI-SYSTEM, BIOS-BOOT, rootfs, USR-B" in what
 
 
-def test_a_usr_a_of_another_type_is_refused_at_its_entry(place: LocalSettings, tmp_path: Path) -> None:
-    what = refusal(place, disk(tmp_path / "disk.bin", changed(USR_ENTRY, bytes(15) + b"\1")))
+def test_a_usr_a_of_another_type_is_refused_at_its_entry(nowhere: LocalSettings, tmp_path: Path) -> None:
+    what = refusal(nowhere, disk(tmp_path / "disk.bin", changed(USR_ENTRY, bytes(15) + b"\1")))
     assert f"byte {USR_ENTRY}: USR-A has type" in what
 
 
-def test_a_truncated_image_is_refused_with_its_end(place: LocalSettings, tmp_path: Path) -> None:
-    what = refusal(place, disk(tmp_path / "disk.bin", size=USR + 4096))
+def test_a_truncated_image_is_refused_with_its_end(nowhere: LocalSettings, tmp_path: Path) -> None:
+    what = refusal(nowhere, disk(tmp_path / "disk.bin", size=USR + 4096))
     assert f"byte {USR + 4096}: the image ends before USR-A does" in what
 
 
-def test_a_file_system_that_nobody_knows_is_refused(place: LocalSettings, tmp_path: Path) -> None:
-    what = refusal(place, disk(tmp_path / "disk.bin", magic=b"??"))
+def test_a_file_system_that_nobody_knows_is_refused(nowhere: LocalSettings, tmp_path: Path) -> None:
+    what = refusal(nowhere, disk(tmp_path / "disk.bin", magic=b"??"))
     assert f"byte {USR}: no file system in USR-A that is known: btrfs, ext4, squashfs" in what
 
 
 def test_a_kernel_without_the_file_system_is_told_with_what_helps(
-    place: LocalSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nowhere: LocalSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "_has", lambda _: False)
-    what = refusal(place, disk(tmp_path / "disk.bin"))
+    what = refusal(nowhere, disk(tmp_path / "disk.bin"))
     assert "USR-A is ext4, which this kernel does not know; sudo modprobe ext4" in what
 
 
-def test_a_packed_image_that_is_no_disk_is_refused_at_once(place: LocalSettings, tmp_path: Path) -> None:
+def test_a_packed_image_that_is_no_disk_is_refused_at_once(nowhere: LocalSettings, tmp_path: Path) -> None:
     path = tmp_path / "disk.bin.bz2"
     path.write_bytes(bz2.compress(bytes(1 << 21)))
-    assert "byte 510: no disk image" in refusal(place, path)
+    assert "byte 510: no disk image" in refusal(nowhere, path)
 
 
 def opened(place: LocalSettings, path: Path) -> str:
@@ -213,94 +223,96 @@ def packed(path: Path) -> Path:
 
 
 def test_a_packed_image_that_is_cut_is_refused_and_leaves_nothing(
-    place: LocalSettings, tmp_path: Path
+    nowhere: LocalSettings, tmp_path: Path
 ) -> None:
     path = packed(tmp_path / "disk.bin.bz2")
     whole = path.stat().st_size
     for size in (whole - 5, whole // 2):
         os.truncate(path, size)
-        assert f"it is cut: bzip2's data go on after its {size} bytes" in opened(place, path)
-    assert [p.suffix for p in (place.cache / "local/disk-images").iterdir()] == [".lock", ".lock"]
+        assert f"it is cut: bzip2's data go on after its {size} bytes" in opened(nowhere, path)
+    assert [p.suffix for p in (nowhere.cache / "local/disk-images").iterdir()] == [".lock", ".lock"]
 
 
-def test_a_packed_image_that_ends_within_usr_a_is_refused(place: LocalSettings, tmp_path: Path) -> None:
+def test_a_packed_image_that_ends_within_usr_a_is_refused(nowhere: LocalSettings, tmp_path: Path) -> None:
     path = tmp_path / "disk.bin.bz2"
     path.write_bytes(bz2.compress(disk(tmp_path / "disk.bin").read_bytes()[: USR + (9 << 20)]))
-    assert f"byte {USR + (9 << 20)}: the image ends before USR-A does" in opened(place, path)
+    assert f"byte {USR + (9 << 20)}: the image ends before USR-A does" in opened(nowhere, path)
 
 
-def test_a_packed_image_that_is_damaged_is_refused(place: LocalSettings, tmp_path: Path) -> None:
+def test_a_packed_image_that_is_damaged_is_refused(nowhere: LocalSettings, tmp_path: Path) -> None:
     path = packed(tmp_path / "disk.bin.bz2")
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(bytes(raw))
-    assert "its bzip2 data are damaged" in opened(place, path)
+    assert "its bzip2 data are damaged" in opened(nowhere, path)
 
 
 def test_an_image_without_room_to_unpack_it_is_refused(
-    place: LocalSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nowhere: LocalSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rootfs, "size", lambda _: 20 << 20)
-    assert "takes about 32 MiB below" in refusal(place, disk(tmp_path / "disk.bin"))
+    assert "takes about 32 MiB below" in refusal(nowhere, disk(tmp_path / "disk.bin"))
 
 
-def test_a_directory_that_is_no_tree_of_an_os_is_refused(place: LocalSettings, tmp_path: Path) -> None:
+def test_a_directory_that_is_no_tree_of_an_os_is_refused(nowhere: LocalSettings, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "is no root tree, since it holds no usr/" in refusal(place, tmp_path / "empty")
+    assert "is no root tree, since it holds no usr/" in refusal(nowhere, tmp_path / "empty")
     (tmp_path / "bare/usr/lib").mkdir(parents=True)
-    assert "has no usr/lib/os-release" in refusal(place, tmp_path / "bare")
+    assert "has no usr/lib/os-release" in refusal(nowhere, tmp_path / "bare")
 
 
 @pytest.mark.parametrize("said", ["ARCHITECTURE={}\n", "FLATCAR_BOARD={}-usr\n"])
 def test_an_image_for_another_architecture_is_refused(
-    place: LocalSettings, tmp_path: Path, said: str
+    nowhere: LocalSettings, tmp_path: Path, said: str
 ) -> None:
     name = {"amd64": "x86-64"}.get(OTHER_ARCH, OTHER_ARCH) if "BOARD" not in said else OTHER_ARCH
     made = tree(tmp_path / "tree", "ID=flatcar\nVERSION_ID=4593.2.5\n" + said.format(name))
-    assert f"for {OTHER_ARCH}, and this machine is {architecture()}" in refusal(place, made)
+    assert f"for {OTHER_ARCH}, and this machine is {architecture()}" in refusal(nowhere, made)
 
 
-def test_an_image_of_another_release_than_asked_for_is_refused(place: LocalSettings, tmp_path: Path) -> None:
+def test_an_image_of_another_release_than_asked_for_is_refused(
+    nowhere: LocalSettings, tmp_path: Path
+) -> None:
     wanted = cluster(tree(tmp_path / "tree"), flatcar=model.Flatcar(version="4081.3.10"))
-    told = {problem.path: problem for problem in preflight.problems(place, wanted)}
+    told = {problem.path: problem for problem in preflight.problems(nowhere, wanted)}
     assert "only Flatcar 4593.2.5 of" in told["spec.flatcar.version"].what
     assert told["spec.flatcar.version"].suggestion == "4593.2.5"
 
 
-def test_the_variable_is_named_where_it_named_the_image(place: LocalSettings, tmp_path: Path) -> None:
-    told = [p.what for p in preflight.problems(replace(place, image=str(tmp_path / "none")), cluster())]
+def test_the_variable_is_named_where_it_named_the_image(nowhere: LocalSettings, tmp_path: Path) -> None:
+    told = [p.what for p in preflight.problems(replace(nowhere, image=str(tmp_path / "none")), cluster())]
     assert f"{tmp_path}/none cannot be read: No such file or directory (FLATYARD_LOCAL_IMAGE)" in told
 
 
 # ---- which image it is, and what it is called
 
 
-def test_the_file_s_image_is_used_before_the_variable_s(place: LocalSettings) -> None:
+def test_the_file_s_image_is_used_before_the_variable_s(nowhere: LocalSettings) -> None:
     everywhere = settings.settings({"FLATYARD_LOCAL_IMAGE": "/srv/all"})
     assert settings.for_cluster(everywhere, cluster("/srv/mine.bin")).image == "/srv/mine.bin"
     assert settings.for_cluster(everywhere, cluster()).image == "/srv/all"
-    assert settings.for_cluster(place, cluster()).image == ""
+    assert settings.for_cluster(nowhere, cluster()).image == ""
 
 
-def test_an_image_is_called_what_it_is(place: LocalSettings, tmp_path: Path) -> None:
-    plain = images.made_of(place)
+def test_an_image_is_called_what_it_is(nowhere: LocalSettings, tmp_path: Path) -> None:
+    plain = images.made_of(nowhere)
     assert (plain.words, plain.stand_in) == ("containers of a stand-in for Flatcar", True)
-    mine = images.made_of(replace(place, image=str(tree(tmp_path / "mine"))))
+    mine = images.made_of(replace(nowhere, image=str(tree(tmp_path / "mine"))))
     assert (mine.words, mine.stand_in) == (f"containers of Flatcar 4593.2.5 of {tmp_path}/mine", False)
     text = OS_RELEASE.format(version="4593.2.5", arch=architecture()) + f"VARIANT_ID={os_release.STAND_IN}\n"
-    copied = images.made_of(replace(place, image=str(tree(tmp_path / "copied", text))))
+    copied = images.made_of(replace(nowhere, image=str(tree(tmp_path / "copied", text))))
     assert (copied.words, copied.stand_in) == (
         f"containers of a stand-in for Flatcar 4593.2.5 of {tmp_path}/copied",
         True,
     )
-    gone = images.made_of(replace(place, image="/none.bin"))
+    gone = images.made_of(replace(nowhere, image="/none.bin"))
     assert (gone.words, gone.stand_in) == ("containers of /none.bin", False)
 
 
 def test_a_directory_answers_for_its_own_release_and_architecture(
-    place: LocalSettings, tmp_path: Path
+    nowhere: LocalSettings, tmp_path: Path
 ) -> None:
-    mine = replace(place, image=str(tree(tmp_path / "tree")))
+    mine = replace(nowhere, image=str(tree(tmp_path / "tree")))
     (found,) = images.images(mine, ImageQuery("stable", None, arch=architecture()))
     assert (found.reference, found.version) == (str(tmp_path / "tree"), "4593.2.5")
     assert "stand-in" not in found.name
@@ -322,11 +334,11 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_a_packed_image_is_unpacked_once_with_progress_and_is_the_same_as_the_plain_one(
-    place: LocalSettings, tmp_path: Path, copies: list[Path]
+    nowhere: LocalSettings, tmp_path: Path, copies: list[Path]
 ) -> None:
     told: list[str] = []
     path = packed(tmp_path / "disk.bin.bz2")
-    mine = replace(place, image=str(path), tell=told.append)
+    mine = replace(nowhere, image=str(path), tell=told.append)
     found = asyncio.run(images.opened(mine))
     assert found is not None and found.name == f"Flatcar 4593.2.5 of {path}"
     assert told[1].startswith("unpacking disk.bin.bz2: ") and told[-1] == "unpacking disk.bin.bz2: 100 %"
@@ -336,14 +348,14 @@ def test_a_packed_image_is_unpacked_once_with_progress_and_is_the_same_as_the_pl
     plain.write_bytes(bz2.decompress(path.read_bytes()))
     again = asyncio.run(images.opened(replace(mine, image=str(plain))))
     assert again is not None and again.tree == found.tree and len(copies) == 1
-    assert not list((place.cache / "local/disk-images").glob("*.usr-a"))
+    assert not list((nowhere.cache / "local/disk-images").glob("*.usr-a"))
 
 
 def test_machines_keep_their_image_when_its_file_changes_or_goes(
-    place: LocalSettings, tmp_path: Path, copies: list[Path]
+    nowhere: LocalSettings, tmp_path: Path, copies: list[Path]
 ) -> None:
     path = disk(tmp_path / "disk.bin")
-    mine = replace(place, image=str(path))
+    mine = replace(nowhere, image=str(path))
     asyncio.run(images.opened(mine))
     reference = images.reference_of(mine)
     disk(path, magic=b"\x53\xefother")
@@ -353,14 +365,14 @@ def test_machines_keep_their_image_when_its_file_changes_or_goes(
 
 
 def test_another_image_in_the_place_of_a_lost_one_is_refused(
-    place: LocalSettings, tmp_path: Path, copies: list[Path]
+    nowhere: LocalSettings, tmp_path: Path, copies: list[Path]
 ) -> None:
     path = disk(tmp_path / "disk.bin")
     lost = f"{path}@sha256:{'0' * 64}"
     with pytest.raises(
         Rejected, match="is another image than the one that this cluster's machines are made of"
     ):
-        asyncio.run(images.tree_of(replace(place, image=str(path)), lost))
+        asyncio.run(images.tree_of(replace(nowhere, image=str(path)), lost))
 
 
 # ---- a root of /usr alone
@@ -400,3 +412,183 @@ def test_a_tree_with_an_etc_of_its_own_is_left_as_it_is(tmp_path: Path) -> None:
     (made / "etc/motd").write_text("mine\n")
     asyncio.run(rootfs.make(made, root))
     assert [path.name for path in (root / "etc").iterdir()] == ["motd"] and not (root / "home").exists()
+
+
+# ---- real ones: made in Flatcar's layout by sfdisk and mkfs, from the stand-in's files
+
+LAYOUT = """\
+label: gpt
+1 : start=4096, size=4096, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="EFI-SYSTEM"
+2 : start=8192, size=4096, type=21686148-6449-6E6F-744E-656564454649, name="BIOS-BOOT"
+3 : start=12288, size={usr}, type={usr_type}, uuid=7130C94A-213A-4E5A-8E26-6CCE9662F132, name="USR-A"
+4 : size={usr}, type={usr_type}, uuid=E03DD35C-7C2D-4A47-B3FE-27F15780A57C, name="USR-B"
+6 : size=4096, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="OEM"
+7 : size=4096, type=C95DC21A-DF0E-4340-8D7B-26CBFA9A03E0, name="OEM-CONFIG"
+9 : size=4096, type=3884DD41-8582-4404-B9A8-E9B84F2DF50E, name="ROOT"
+"""
+REF = ClusterRef("01JGFJJZ00GGGGGGGGGGGGGGGG", "prod")
+
+
+def real_disk(path: Path, usr: Path) -> Path:
+    """A disk with the file system image `usr` in its USR-A; all other partitions are empty."""
+    size = usr.stat().st_size
+    with path.open("wb") as file:
+        file.truncate(USR + 2 * size + (16 << 20))
+    layout = LAYOUT.format(usr=size // 512, usr_type=disk_image.TYPE)
+    run("sfdisk", "--quiet", str(path), input=layout)
+    run("dd", f"if={usr}", f"of={path}", "bs=1M", f"seek={USR >> 20}", "conv=notrunc,sparse", "status=none")
+    return path
+
+
+def run(*command: str, input: str | None = None) -> None:
+    subprocess.run(command, input=input, text=True, check=True, capture_output=True)
+
+
+def filesystem(kind: str, files: Path, image: Path, size: int) -> Path:
+    with image.open("wb") as file:
+        file.truncate(size)
+    make = {"ext4": ("mkfs.ext4", "-q", "-d"), "btrfs": ("mkfs.btrfs", "-q", "--mixed", "--rootdir")}[kind]
+    run(*make, str(files), str(image))
+    return image
+
+
+def flatcar_usr(stand_in: Path, made: Path) -> Path:
+    """The files of a /usr as Flatcar has it: /etc and the accounts lie in there, for the first boot."""
+    run("cp", "-a", f"{stand_in}/usr", str(made))
+    (made / "share/flatcar").mkdir()
+    (made / "share/baselayout").mkdir()
+    run("cp", "-a", f"{stand_in}/etc", str(made / "share/flatcar/etc"))
+    for name in ("passwd", "group", "shadow", "gshadow"):
+        (made / "share/flatcar/etc" / name).rename(made / "share/baselayout" / name)
+    return made
+
+
+async def boot(place: LocalSettings, words: str) -> tuple[LocalCloud, Instance]:
+    """One machine of the place's image, when its console has said some words."""
+    cloud = LocalCloud(place)
+    wanted = cluster(place.image)
+    assert await cloud.preflight(wanted) == ()
+    (image,) = await cloud.images(ImageQuery("stable", None, arch=architecture()))
+    network = await cloud.ensure_network(REF, wanted)
+    units = [{"name": "hello.service", "enabled": True, "contents": HELLO}]
+    config = {"ignition": {"version": "3.4.0"}, "systemd": {"units": units}}
+    made = await cloud.create(
+        CreateRequest(
+            cluster=REF,
+            machine_id="01JGFJJZ00EEEEEEEEEEEEEEEE",
+            attempt=1,
+            name="m1",
+            role=Role.WORKER,
+            pool="general",
+            zone="",
+            image=image.reference,
+            machine=LocalMachine(),
+            network=network,
+            user_data=json.dumps(config).encode(),
+        )
+    )
+    folder = networks.folder_of(place, REF).folder(made.id)
+    async with asyncio.timeout(60):
+        while not any(words in line for line in evidence.console(folder)):
+            await asyncio.sleep(0.05)
+    return cloud, made
+
+
+async def down(cloud: LocalCloud) -> None:
+    for instance in await cloud.machines(REF):
+        await cloud.delete(REF, instance)
+    await cloud.delete_network(REF)
+    assert await cloud.sweep(REF) == ()
+
+
+HELLO = """\
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'grep VERSION_ID /etc/os-release >/dev/console; id core >/dev/console; \
+systemctl is-system-running --wait >/dev/console'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@pytest.mark.real
+def test_a_machine_of_a_disk_image_in_flatcar_s_layout_boots(
+    place: LocalSettings, stock: Callable[[], object], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        tree = await images.tree_of(place, images.STAND_IN)
+        usr = filesystem("ext4", flatcar_usr(tree, tmp_path / "usr"), tmp_path / "usr.img", 768 << 20)
+        path = real_disk(tmp_path / "disk.bin", usr)
+        mine = replace(place, image=str(path), cache=tmp_path / "cache")
+        (tmp_path / "cache/local").mkdir(parents=True)
+        program = ignition_build.place(place.cache).parent
+        (tmp_path / "cache/local" / program.name).symlink_to(program)
+        before = stock()
+        await images.opened(mine)
+        assert stock().left(before) == {}, "no mount and no loop device is left"  # type: ignore[attr-defined]
+        cloud, made = await boot(mine, "uid=500(core)")
+        leader = processes.leader(networks.folder_of(mine, REF).folder(made.id).state().nspawn)
+        inside = (await processes.inside(leader, "cat", "/etc/os-release")).said
+        assert f"VERSION_ID={stand_in.VERSION}" in inside
+        failed = (await processes.inside(leader, "systemctl", "--failed", "--no-legend", "--plain")).said
+        assert failed == ""
+        assert images.made_of(mine).stand_in, "its files are the stand-in's, so it is called one"
+        await down(cloud)
+        assert stock().left(before) == {}  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+
+
+@pytest.mark.real
+def test_a_machine_of_a_packed_image_with_btrfs_boots(
+    place: LocalSettings, stock: Callable[[], object], tmp_path: Path, tiny_tree: Path
+) -> None:
+    async def main() -> None:
+        run("cp", "-a", f"{tiny_tree}/usr", str(tmp_path / "usr"))
+        made = filesystem("btrfs", tmp_path / "usr", tmp_path / "usr.img", 32 << 20)
+        path = real_disk(tmp_path / "disk.bin", made)
+        Path(f"{path}.bz2").write_bytes(bz2.compress(path.read_bytes(), 1))
+        told: list[str] = []
+        mine = replace(place, image=f"{path}.bz2", tell=told.append)
+        before = stock()
+        cloud, _ = await boot(mine, "tiny init is up")
+        assert told[0].startswith("unpacking disk.bin.bz2; this happens once")
+        assert images.made_of(mine).words == f"containers of tiny 1 of {path}.bz2"
+        await down(cloud)
+        assert stock().left(before) == {}  # type: ignore[attr-defined]
+        found = images.given(mine)
+        assert found is not None
+        run("rm", "-rf", str(found.tree.parent))
+
+    asyncio.run(main())
+
+
+@pytest.mark.real
+def test_a_disk_image_for_another_architecture_is_refused_before_anything_is_made(
+    place: LocalSettings, tmp_path: Path
+) -> None:
+    files = tree(tmp_path / "tree", OS_RELEASE.format(version="4593.2.5", arch=OTHER_ARCH)) / "usr"
+    path = real_disk(tmp_path / "disk.bin", filesystem("ext4", files, tmp_path / "usr.img", 8 << 20))
+    cloud = LocalCloud(replace(place, cache=tmp_path / "cache"))
+    (problem,) = asyncio.run(preflight.opened_image(replace(cloud.settings, image=str(path)), cluster(path)))
+    assert f"Flatcar 4593.2.5 for {OTHER_ARCH}, and this machine is {architecture()}" in problem.what
+    assert not place.home.exists()
+
+
+@pytest.mark.real
+def test_a_usr_a_without_an_os_is_refused(place: LocalSettings, tmp_path: Path) -> None:
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    path = real_disk(
+        tmp_path / "disk.bin", filesystem("ext4", tmp_path / "usr", tmp_path / "usr.img", 8 << 20)
+    )
+    mine = replace(place, image=str(path), cache=tmp_path / "cache")
+    (problem,) = asyncio.run(preflight.opened_image(mine, cluster(path)))
+    assert f"byte {USR}: USR-A has no lib/os-release" in problem.what
+
+
+@pytest.mark.real
+def test_a_damaged_file_system_is_told_with_what_mount_says(place: LocalSettings, tmp_path: Path) -> None:
+    mine = replace(place, image=str(disk(tmp_path / "disk.bin")), cache=tmp_path / "cache")
+    (problem,) = asyncio.run(preflight.opened_image(mine, cluster(mine.image)))
+    assert f"byte {USR}: the ext4 in USR-A cannot be read: mount:" in problem.what
+    assert not list((tmp_path / "cache/local").glob("flatcar-*/mounted"))
