@@ -17,9 +17,16 @@ import pytest
 from flatyard.sysext import recipes, source, toolchain
 from flatyard.sysext.cache import cache_folder
 from flatyard.sysext.images import control_plane, names
+from flatyard.sysext.inspection import inspect
+from flatyard.sysext.kubernetes_tree import kubernetes_contents
+from flatyard.sysext.layout import image_name
+from flatyard.sysext.squashfs import write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 VERSION = "v1.34.3"
+PATCH = "v1.34.4"
+MINORS = ("v1.33.13", "v1.35.4", "v1.36.3")
+"""One of each other minor."""
 
 
 def said(path: Path, *arguments: str, name: str = "") -> str:
@@ -113,6 +120,30 @@ def test_everything_is_compiled_and_says_its_version(packages, tmp_path):
     }.items():
         flag = "-version" if name == "coredns" else "--version"
         assert version in said(programs[name], flag)
+
+
+def compiled_and_packed(version: str, folder: Path) -> None:
+    """An extension image of our own programs, which say what they are."""
+    programs = source.binaries(version, "amd64", say=print)
+    image = folder / image_name(version, "amd64")
+    write(kubernetes_contents(programs), image)
+    assert said(programs.paths["kubelet"], "--version", name="kubelet") == f"Kubernetes {version}\n"
+    assert said(programs.paths["kubeadm"], "version", "-o", "short", name="kubeadm") == f"{version}\n"
+    found = inspect(image)
+    assert (found.findings, found.versions["kubernetes"]) == ((), version)
+
+
+@pytest.mark.real
+@pytest.mark.timeout(1800)
+def test_another_patch_is_compiled_too(packages, tmp_path):
+    compiled_and_packed(PATCH, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("version", MINORS)
+def test_other_minors_are_compiled(packages, tmp_path, version):
+    compiled_and_packed(version, tmp_path)
 
 
 @pytest.mark.real
