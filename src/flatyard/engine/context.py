@@ -165,6 +165,10 @@ class Context:
         last = self._ensured.get(what)
         return 0.0 if last is None else max(0.0, last + seconds - asyncio.get_running_loop().time())
 
+    def ensured_ever(self, what: str) -> bool:
+        """Whether `note_ensured` was ever told of it in this run."""
+        return what in self._ensured
+
     def running_for(self) -> float:
         """Seconds since this engine started."""
         return asyncio.get_running_loop().time() - self._started

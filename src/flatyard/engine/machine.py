@@ -8,7 +8,7 @@ request is fixed before it is sent.
 from __future__ import annotations
 
 from flatyard.base.world import parse_stamp, rfc3339_micro
-from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, Rejected, Role
+from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, QuotaExceeded, Rejected, Role
 from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
 from flatyard.engine.context import Context
 from flatyard.engine.deletion import delete_machine, see_it_go
@@ -30,6 +30,11 @@ from flatyard.node.evidence import remedy, told
 POLL = 15.0
 JUST_LISTED = 1.0
 """A list of so many seconds is believed when it says that a control plane is gone; an older one is asked for again."""
+ROOM_AGAIN = 60.0
+"""Seconds after which a cloud that was full is asked again. Whoever waits for the machine is told at once."""
+ATTEMPTS = 3
+"""The attempt from which on a machine whose instance its cloud gave up is told to have failed, and tried on seldom."""
+SELDOM = 300.0
 SILENT_EVERY = 60.0
 """Seconds after which the cloud is asked again whether the machine of a node that is not Ready still exists."""
 
@@ -95,6 +100,9 @@ async def _create(ctx: Context, machine: Object) -> Result:
     except Rejected as error:
         await machine_status.fail(ctx, machine, "InvalidConfiguration", str(error.what))
         return Waiting(f"{ctx.cloud.name} rejected it: {error.what}", again=300, final=True, next=error.next)
+    except QuotaExceeded as error:
+        await machine_status.fail(ctx, machine, "InsufficientResources", str(error.what))
+        return Waiting(error.what, again=ROOM_AGAIN, final=True, next=error.next)
     ctx.instances.created(instance)
     ctx.enqueue(Key("instances"), min(POLL, ctx.cloud.limits.evidence_after_seconds))
     if role_of(machine) is Role.CONTROL_PLANE:
@@ -133,11 +141,26 @@ async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
             return await _broken_member(ctx, machine, instance)
         if instance.state is InstanceState.DELETING:
             return await see_it_go(ctx, instance)
+    said = f"instance {instance.id} is {instance.state}{': ' + instance.error if instance.error else ''}"
     if instance.state is InstanceState.ERROR:
+        pause = _until_next_attempt(ctx, machine, instance)
+        if pause > 0:
+            await machine_status.fail(ctx, machine, "CreateError", said, instance=instance)
+            look = f"flatyard get machines {ctx.record.name} -o yaml"
+            return Waiting(f"attempt {instance.attempt}: {said}", again=pause, final=True, next=look)
         await ctx.cloud.delete(ctx.record.ref, instance)
         ctx.instances.deleted(instance)
-    said = f"instance {instance.id} is {instance.state}{': ' + instance.error if instance.error else ''}"
     return await _try_again(ctx, machine, instance.attempt, said)
+
+
+def _until_next_attempt(ctx: Context, machine: Object, instance: Instance) -> float:
+    """Seconds until another instance is tried: at once at first, then seldom, since it will hardly fare better."""
+    if instance.attempt < ATTEMPTS:
+        return 0.0
+    what = f"attempt/{machine.name}/{instance.attempt}"
+    if not ctx.ensured_ever(what):
+        ctx.note_ensured(what)
+    return ctx.ensured_for(what, SELDOM)
 
 
 async def _broken_member(ctx: Context, machine: Object, instance: Instance) -> Result:

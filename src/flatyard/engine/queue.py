@@ -99,6 +99,8 @@ class Queue:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _busy: asyncio.Event = field(default_factory=asyncio.Event)
+    _moved: float = 0.0
+    """When a key last became something else than it was, on the loop's clock."""
 
     def add(self, key: Key) -> None:
         """Let `key` be reconciled now."""
@@ -143,6 +145,10 @@ class Queue:
             elif isinstance(result, Waiting):
                 found.append(Wait(key, result.reason, result.final, result.next))
         return tuple(found)
+
+    def still(self) -> float:
+        """Seconds for which all that is done and waited for has been what it is now."""
+        return asyncio.get_running_loop().time() - self._moved
 
     @property
     def hopeful(self) -> bool:
@@ -215,6 +221,8 @@ class Queue:
             self._finish(key, _pause(result))
 
     def _note(self, key: Key, entry: _Entry, result: Result) -> None:
+        if _said(entry.result) != _said(result):
+            self._moved = asyncio.get_running_loop().time()
         entry.result = result
         if isinstance(result, Waiting) and not result.final:
             self._hopeful[key] = None
@@ -231,6 +239,11 @@ class Queue:
         else:
             self.add_later(key, pause)
         self._changed.set()
+
+
+def _said(result: Result | None) -> object:
+    """What tells one result from another; when to look again does not."""
+    return (result.reason, result.final) if isinstance(result, Waiting) else type(result)
 
 
 def _pause(result: Result) -> float | None:
