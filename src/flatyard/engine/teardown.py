@@ -8,9 +8,12 @@ that comes back creates nothing. With the API gone the same is done by tags alon
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance, InstanceState, Owned, Role
+from flatyard.engine import etcd
 from flatyard.engine.book import clear_store_book
 from flatyard.engine.context import Context
 from flatyard.engine.labels import NAMESPACE, TOMBSTONE
@@ -24,6 +27,8 @@ from flatyard.store import Store
 POLL = 10.0
 API_SILENCE = 60.0
 """Seconds for which an API that should answer is given the chance to."""
+PROBE = 10.0
+"""Seconds that an API has for its first answer."""
 API_GRACE = 120.0
 """Seconds for which the API is asked to delete load balancers before tags alone are followed."""
 
@@ -58,19 +63,36 @@ async def _release_load_balancers(ctx: Context) -> Waiting | None:
     if api is None or ctx.load_balancers_released:
         return None
     try:
-        await _mark(ctx, api)
+        async with _answer_within(PROBE):
+            await _mark(ctx, api)
         services = [s for s in (await api.list(SERVICES)).items if s.spec.get("type") == "LoadBalancer"]
         for service in services:
             if not service.deleting:
                 await _delete_service(api, service)
     except Unreachable as error:
-        if ctx.running_for() < API_SILENCE and any(i.role is Role.CONTROL_PLANE for i in ctx.instances.all()):
+        if ctx.running_for() < API_SILENCE and await _may_answer(ctx):
             return Waiting(f"its Services of type LoadBalancer cannot be asked for: {error.what}", again=POLL)
         services = []
     if services and ctx.running_for() < API_GRACE:
         return Waiting(f"{len(services)} Services of type LoadBalancer are being deleted", again=POLL)
     ctx.load_balancers_released = True
     return None
+
+
+@asynccontextmanager
+async def _answer_within(seconds: float) -> AsyncIterator[None]:
+    """An API without etcd keeps everybody waiting for a minute before it says that it has none."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Unreachable(f"no answer within {seconds:g} s") from None
+
+
+async def _may_answer(ctx: Context) -> bool:
+    """Whether an API that is silent may come back: some control plane is there, and so is etcd's majority."""
+    there = any(i.role is Role.CONTROL_PLANE for i in ctx.instances.all())
+    return there and await etcd.lost_quorum(ctx) is None
 
 
 def _answering(ctx: Context) -> Api | None:
