@@ -113,6 +113,20 @@ def test_cordon_and_drain_empty_a_node(kubectl):
     assert "SchedulingDisabled" not in kubectl("get", "node", node)
 
 
+def test_an_annotated_machine_is_restarted_once(kubectl):
+    machines = kubectl("get", "machines", "-n", SPACE, "-o", "name").split()
+    machine = next(m for m in machines if "workers" in m)
+    node = kubectl("get", "-n", SPACE, machine, "-o", "jsonpath={.status.nodeRef.name}")
+    boot = ("get", "node", node, "-o", "jsonpath={.status.nodeInfo.bootID}")
+    before = kubectl(*boot)
+    kubectl("annotate", "-n", SPACE, machine, "flatyard.dev/restart=today")
+    done = r"jsonpath={.metadata.annotations.flatyard\.dev/restarted}"
+    until(lambda: kubectl("get", "-n", SPACE, machine, "-o", done) == "today", 60)
+    assert kubectl(*boot) == before.removesuffix("-1") + "-2"
+    assert "Restarted" in kubectl("describe", "-n", SPACE, machine)
+    assert ready(kubectl) == 4 and "SchedulingDisabled" not in kubectl("get", "node", node)
+
+
 def test_a_deleted_machine_is_replaced(kubectl):
     machines = kubectl("get", "machines", "-n", SPACE, "-o", "name").split()
     victim = next(m for m in machines if "workers" in m)

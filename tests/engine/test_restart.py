@@ -205,6 +205,38 @@ def test_a_budget_holds_the_restart_until_it_allows_it_or_the_wish_is_withdrawn(
     simulate(main, example("quickstart.yaml"))
 
 
+class Lagging:
+    """An API whose watches tell what changed long after it did."""
+
+    def __init__(self, api, seconds):
+        self._api, self._seconds = api, seconds
+
+    def __getattr__(self, verb):
+        return getattr(self._api, verb)
+
+    async def watch(self, resource, *args, **more):
+        async for event in self._api.watch(resource, *args, **more):
+            if resource == MACHINES:
+                await asyncio.sleep(self._seconds)
+            yield event
+
+
+def test_a_cache_that_lags_does_not_reboot_twice(simulate, example):
+    """Node events wake the machine while its own note has not come round: it is read live."""
+
+    async def main(life):
+        api = await living(life)
+        machine = (await workers(api))[0]
+        connect = life.region.clients.connect
+        life.region.clients.connect = lambda *where: Lagging(connect(*where), 7)
+        outcome = await restart(life.seams(), NAME, [machine.name], "one", DEADLINE)
+        assert outcome.done, outcome.waits
+        await check_back(api, machine, "one")
+        assert boots(life)[machine.name] == 2
+
+    simulate(main, example("quickstart.yaml"))
+
+
 def test_a_node_that_was_cordoned_before_stays_so(simulate, example):
     async def main(life):
         api = await living(life)
@@ -247,7 +279,8 @@ def test_a_call_that_did_nothing_is_made_again_and_not_for_ever(simulate, exampl
         outcome = await restart(seams, NAME, [machine.name], "one", DEADLINE)
         (wait,) = [w for w in outcome.waits if w.key.kind == "machine"]
         assert wait.final and "has not booted again" in wait.reason and "flatyard.dev/restart-" in wait.next
-        await asyncio.sleep(7200)
+        async with engine_of(life.seams(), NAME):
+            await asyncio.sleep(7200)
         assert len(calls) == 3 and all(b - a >= 120 for a, b in pairwise(calls))
         del life.region.cloud.restart
         async with engine_of(life.seams(), NAME) as engine:
@@ -289,6 +322,35 @@ def test_a_machine_that_vanishes_meanwhile_is_made_anew_and_that_was_it(simulate
         watcher.cancel()
         assert after.annotations["flatyard.dev/attempt"] == "2"
         await check_back(api, after, "one")
+
+    simulate(main, example("quickstart.yaml"))
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_machine_that_vanishes_before_it_was_restarted_is_made_anew_instead(simulate, example, begun):
+    """A new machine is not booted a second time for what was asked of the old one."""
+
+    async def main(life):
+        api = await living(life)
+        machine = await web(api, least=1)
+        other = next(m for m in await workers(api) if m.name != machine.name)
+        victim = machine if begun else other
+        async with engine_of(life.seams(), NAME) as engine:
+            await annotate(api, machine, restart="one")
+            await asyncio.sleep(60)
+            await annotate(api, other, restart="one")
+            await asyncio.sleep(60)
+            assert [BEGUN in m.annotations for m in await workers(api) if m.name == victim.name] == [begun]
+            row = next(r for r in life.region.provider.account.instances if r.name == victim.name)
+            life.region.provider.compute.vanish(row.id)
+            await asyncio.sleep(600)
+            await api.delete(POD_DISRUPTION_BUDGETS, "default", "web")
+            await asyncio.sleep(60)
+            assert (await engine.until_done(DEADLINE)).done
+        after = await api.get(MACHINES, SPACE, victim.name)
+        assert after.annotations["flatyard.dev/attempt"] == "2"
+        await check_back(api, after, "one")
+        assert boots(life)[victim.name] == 1
 
     simulate(main, example("quickstart.yaml"))
 
