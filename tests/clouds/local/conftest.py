@@ -44,7 +44,8 @@ int main(void) {
     return 0;
 }
 """
-TEST_CLUSTERS = "01jgfjjz00"
+REF = ClusterRef("01JGFJJZ00DDDDDDDDDDDDDDDD", "prod")
+OTHER = ClusterRef("01JGFJJZ00FFFFFFFFFFFFFFFF", "other")
 MOVING = {
     "fs/aio-nr": "counts what all programs have open",
     "fs/dentry-state": "counts the kernel's own objects",
@@ -100,11 +101,11 @@ class Others:
 
 
 class Stock:
-    """Takes stock of this machine. `place`: the test's folder; `mine`: how ids of its clusters begin."""
+    """Takes stock of this machine. `place`: the test's folder; `mine`: ids of its clusters."""
 
-    def __init__(self, place: Path, mine: str) -> None:
+    def __init__(self, place: Path, *mine: str) -> None:
         self.place = place
-        self.mine = mine.lower()
+        self.mine = {cluster.lower() for cluster in mine}
 
     def __call__(self) -> Machine:
         """This machine as it will be once all other clusters are gone."""
@@ -150,7 +151,7 @@ class Stock:
         )
 
     def _is_mine(self, cluster: str) -> bool:
-        return cluster.lower().startswith(self.mine)
+        return cluster.lower() in self.mine
 
     def _groups(self) -> Iterator[str]:
         """The test's own on every tree, and the folder of all clusters where only the test's are in it."""
@@ -167,7 +168,7 @@ class Stock:
         for pid in processes.all_processes():
             words = " ".join(processes.command_line(pid))
             told = [words, *(read(f"/proc/{pid}/{name}") for name in ("cgroup", "environ", "mountinfo"))]
-            is_ours = any(str(self.place) in text or self.mine in text for text in told)
+            is_ours = any(mark in text for text in told for mark in (str(self.place), *self.mine))
             status = read(f"/proc/{pid}/status")
             # one that has ended waits for this machine's PID 1 only
             if is_ours and pid != os.getpid() and "State:\tZ" not in status:
@@ -265,11 +266,18 @@ def kernel_settings(others: Others) -> Iterator[str]:
         for file in files:
             name = f"{folder}/{file}".removeprefix("/proc/sys/")
             if not any(name == moving or name.startswith(f"{moving}/") for moving in MOVING):
-                value = changed[name][0] if name in changed else read(f"/proc/sys/{name}").strip()
+                first = one_of_two(name)
+                value = changed[first][0] if first in changed else read(f"/proc/sys/{name}").strip()
                 yield f"{name} = {value}"
 
 
-REF = ClusterRef("01JGFJJZ00DDDDDDDDDDDDDDDD", "prod")
+def one_of_two(name: str) -> str:
+    """The setting that this one is another name of, or that sets this one, too."""
+    if name.startswith("net/ipv4/conf/") and name.endswith("/forwarding"):
+        return kernel.FORWARD
+    return kernel.WATCHERS if name == "user/max_inotify_instances" else name
+
+
 CLUSTER = model.Cluster(
     metadata=ObjectMeta(name="prod"),
     spec=model.ClusterSpec(cloud=model.CloudChoice(local=model.LocalCloud())),
@@ -279,7 +287,7 @@ CLUSTER = model.Cluster(
 class Bed:
     """A cluster without Kubernetes in which a test makes one machine."""
 
-    ref, cluster = REF, CLUSTER
+    ref, other, cluster = REF, OTHER, CLUSTER
 
     def __init__(self, place: LocalSettings) -> None:
         self.cloud = LocalCloud(place)
@@ -294,7 +302,7 @@ class Bed:
         return await self.cloud.create(
             CreateRequest(
                 cluster=REF,
-                machine_id="01JGFJJZ00EEEEEEEEEEEEEEEE",
+                machine_id="01JGFJJZ00DDDDDDDDDDDDDDDE",
                 attempt=attempt,
                 name="m1",
                 role=Role.WORKER,
@@ -350,9 +358,10 @@ def place(tmp_path: Path) -> Iterator[LocalSettings]:
 
 
 async def sweep_all(place: LocalSettings) -> None:
+    """Whose folders are there, and ours where those are gone."""
     cloud = LocalCloud(place)
-    for cluster in clusters(place.home):
-        ref = ClusterRef(cluster.path.name.upper(), "left over")
+    kept = [ClusterRef(cluster.path.name.upper(), "left over") for cluster in clusters(place.home)]
+    for ref in (*kept, REF, OTHER):
         for owned in await cloud.sweep(ref):
             await cloud.delete_owned(ref, owned)
 
@@ -362,7 +371,7 @@ def stock(place: LocalSettings) -> Stock:
     """Takes stock of this machine before and after."""
     place.home.parent.mkdir()
     (place.home.parent / "of somebody else").touch()
-    return Stock(place.home.parent, TEST_CLUSTERS)
+    return Stock(place.home.parent, REF.id, OTHER.id)
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ class LocalCloud:
 
     async def delete_network(self, ref: ClusterRef) -> None:
         with _told(f"deleting the network of {ref.name}"):
+            await sweep.finish(self.settings, ref)
             await networks.delete(self.settings, ref)
 
     async def ensure_endpoint(

@@ -79,16 +79,21 @@ async def delete(settings: LocalSettings, ref: ClusterRef) -> None:
     """Stop the load balancer and take its address off the bridge; what is missing is fine."""
     folder = networks.folder_of(settings, ref)
     if not folder.path.exists():
+        _stop(folder)
         return
     async with held(folder.lock):
         (folder.path / "endpoint.json").unlink(missing_ok=True)
-        for pid in processes.serving(processes.BALANCER, folder.path):
-            processes.end(pid)
+        _stop(folder)
         network = folder.network()
         if network is not None:
             await attempt("ip", "addr", "del", f"{network.endpoint}/32", "dev", network.bridge)
         for name in ("endpoint.lock", "endpoint.log"):
             (folder.path / name).unlink(missing_ok=True)
+
+
+def _stop(folder: ClusterFolder) -> None:
+    for pid in processes.serving(processes.BALANCER, folder.path):
+        processes.end(pid)
 
 
 def is_there(settings: LocalSettings, ref: ClusterRef) -> bool:

@@ -38,9 +38,9 @@ async def alone() -> AsyncIterator[None]:
 
 
 def _tidy() -> None:
-    """Remove the folder, lock and all."""
-    for name in ("before.json", "lock"):
-        (FOLDER / name).unlink(missing_ok=True)
+    """Remove the folder and all in it, what was written by halves too; the lock goes last."""
+    for path in sorted(FOLDER.iterdir(), key=lambda path: path.name == "lock"):
+        path.unlink()
     with suppress(OSError):  # somebody waited for the lock and has begun anew
         FOLDER.rmdir()
 

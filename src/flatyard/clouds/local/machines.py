@@ -102,6 +102,7 @@ async def create(
     if network is None or network.bridge not in await networks.bridges(request.cluster.id):
         raise Transient(f"creating {request.name}: the network of {request.cluster.name} is not there")
     async with held(cluster.lock):
+        await _finish_earlier(cluster, folder, request)
         if folder.deleting.exists():
             raise Transient(f"creating {request.name}: {folder.id} is still being deleted")
         found = folder.machine()
@@ -116,6 +117,15 @@ async def create(
         if folder.state().phase not in _ENDED and folder.state().boots == 0:
             start(folder, provisions.ignition)
     return shown(folder, found)
+
+
+async def _finish_earlier(cluster: ClusterFolder, folder: MachineFolder, request: CreateRequest) -> None:
+    """Delete to the end what somebody began to and was killed: earlier attempts, and one without its files."""
+    prefix = instance_id(request.machine_id, 0).removesuffix("0")
+    for other in cluster.folders():
+        is_half = other.machine() is None if other == folder else other.deleting.exists()
+        if other.id.startswith(prefix) and is_half:
+            await delete(other, request.cluster.id.lower())
 
 
 def _digest(request: CreateRequest) -> str:
@@ -333,22 +343,22 @@ async def restart(folder: MachineFolder, ignition: Callable[[], Path]) -> None:
 
 
 async def delete(folder: MachineFolder, cluster_id: str) -> None:
-    """Take a machine's power and remove everything of it, folder last; a half-deleted one is deleted to the end.
+    """Take a machine's power and remove everything of it; a half-deleted one is deleted to the end.
 
-    Raises Transient when the kernel does not let go of it in time; the folder is kept then.
+    What it was asked to be goes last, so that it is listed until it is gone. Raises Transient when the kernel does not
+    let go of it in time; the folder is kept then.
     """
     if folder.path.exists():
         folder.deleting.touch(mode=0o600)
     where = cgroups.hierarchies()
+    around = nspawn.leftovers(folder.id, folder.root, cgroups.processes(where, cluster_id, folder.id))
     await _kill(folder, where, cluster_id)
     await _wait(lambda: cgroups.remove(where, cluster_id, folder.id), folder, "one of its control groups")
     await nspawn.unplug(folder.id)
     loops.detach(folder.path)
-    for path in nspawn.leftovers(folder.id, folder.root):
+    _refuse_mounts(folder)
+    for path in (*around, folder.root, folder.path):
         await run("rm", "-rf", "--one-file-system", "--", str(path))
-    if folder.path.exists():
-        _refuse_mounts(folder)
-        await run("rm", "-rf", "--one-file-system", "--", str(folder.path))
 
 
 async def _kill(folder: MachineFolder, where: cgroups.Hierarchies, cluster_id: str) -> None:

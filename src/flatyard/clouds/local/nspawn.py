@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from flatyard.clouds.local import processes
 from flatyard.clouds.local.commands import ENVIRONMENT, attempt
 from flatyard.clouds.local.folders import MachineFile
 
@@ -79,10 +80,14 @@ async def unplug(instance: str) -> None:
         await attempt("ip", "link", "delete", "dev", name)
 
 
-def leftovers(instance: str, root: Path) -> tuple[Path, ...]:
-    """What nspawn keeps outside of the machine's folder, which stays when it is killed."""
-    places = [RUN / "propagate" / instance, RUN / "unix-export" / instance]
+def leftovers(instance: str, root: Path, running: Iterable[int]) -> tuple[Path, ...]:
+    """What nspawn keeps outside of the machine's folder, which stays when it is killed.
+
+    Its lock is named after the root directory's inode; `running` are processes that have it open, should that be lost.
+    """
+    places = {RUN / "propagate" / instance: None, RUN / "unix-export" / instance: None}
     if root.exists():
         found = root.stat()
-        places.append(RUN / "locks" / f"inode-{found.st_dev}:{found.st_ino}")
-    return tuple(places)
+        places[RUN / "locks" / f"inode-{found.st_dev}:{found.st_ino}"] = None
+    held = (path for pid in running for path in processes.opened(pid))
+    return (*(places | {path: None for path in held if path.parent == RUN / "locks"}),)

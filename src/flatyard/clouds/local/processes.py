@@ -46,6 +46,15 @@ def children(pid: int) -> tuple[int, ...]:
         return ()
 
 
+def opened(pid: int) -> tuple[Path, ...]:
+    """Files that it has open."""
+    found = []
+    with suppress(OSError):  # it is gone, or goes
+        for link in (PROC / str(pid) / "fd").iterdir():
+            found.append(link.readlink())
+    return tuple(found)
+
+
 def leader(nspawn: int) -> int:
     """The container's PID 1 as this machine numbers it; 0 while there is none."""
     for child in children(nspawn):

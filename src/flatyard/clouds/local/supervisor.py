@@ -57,6 +57,11 @@ class Supervisor:
         """Whether the root directory is there and provisioned."""
         tree, root = Path(self._machine.tree), self._folder.root
         if not self._state.provisioned:
+            if not self._folder.user_data.exists():
+                self._write(
+                    Phase.FAILED, error="its user data is gone, and its state does not say that it was used"
+                )
+                return False
             self._write(Phase.PREPARING)
             await rootfs.make(tree, root)
         used = (self._ignition, Path(sys.prefix), Path(self._machine.images or "/"))

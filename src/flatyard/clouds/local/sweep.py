@@ -39,6 +39,16 @@ def _instance(folder: MachineFolder) -> Owned:
     return Owned(INSTANCE, machine.id, machine.name, machine.machine_id, created=machine.created)
 
 
+async def finish(settings: LocalSettings, ref: ClusterRef) -> None:
+    """Delete what is left of machines that no list shows any more: nobody would ask for it, and the network waits.
+
+    They were deleted by somebody who was killed, or lost their files. Raises Transient as `machines.delete` does.
+    """
+    for folder in _machines(settings, ref):
+        if folder.machine() is None:
+            await machines.delete(folder, ref.id.lower())
+
+
 async def delete_owned(settings: LocalSettings, ref: ClusterRef, owned: Owned) -> None:
     """Delete one of them; a missing one is fine. Raises Transient for a network that still has machines."""
     if owned.kind == INSTANCE:

@@ -1,0 +1,135 @@
+"""What clusters change of this machine is put back by the last one's end, wherever anything was killed before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import replace
+
+import pytest
+
+from flatyard.clouds.local import kernel
+from flatyard.clouds.local.cloud import LocalCloud
+
+pytestmark = pytest.mark.real
+EFFECTS = frozenset("open os.mkdir os.rename os.remove os.rmdir subprocess.Popen fcntl.ioctl".split())
+"""What the interpreter tells of before a program changes anything outside of itself (sys.addaudithook)."""
+CONFIG = json.dumps({"ignition": {"version": "3.4.0"}}).encode()
+
+
+def is_over(work: Coroutine[object, object, object], step: int) -> bool:
+    """Do some work in a process that is killed before its `step`th effect; whether it had fewer."""
+    child = os.fork()
+    if child == 0:
+        sys.addaudithook(Killer(step))
+        asyncio.run(work)
+        os._exit(0)
+    work.close()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, -signal.SIGKILL)
+    return code == 0
+
+
+class Killer:
+    """Ends its own process, as the kernel would, before it changes anything for the `left`th time."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __call__(self, event: str, arguments: tuple) -> None:
+        if event not in EFFECTS or (event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def down(cloud, ref) -> None:
+    """As the engine does it: verb by verb, then what the sweep still finds."""
+    for instance in await cloud.machines(ref):
+        await cloud.delete(ref, instance)
+    await cloud.delete_endpoint(ref)
+    await cloud.delete_network(ref)
+    assert await cloud.sweep(ref) == ()
+
+
+@pytest.mark.parametrize("what", ["making", "removing"])
+def test_a_network_is_taken_away_wherever_its_maker_or_remover_was_killed(bed, stock, what):
+    bed.cloud = LocalCloud(replace(bed.place, nat=True))
+    before, step, over = stock(), 0, False
+    while not over:
+        step += 1
+        work = bed.cloud.ensure_network(bed.ref, bed.cluster)
+        if what == "removing":
+            asyncio.run(work)
+            work = bed.cloud.delete_network(bed.ref)
+        over = is_over(work, step)
+        asyncio.run(down(bed.cloud, bed.ref))
+        assert asyncio.run(stock.left(before)) == {}, f"killed before effect {step} of {what} it"
+    assert step > 10, "each effect is counted"
+
+
+def test_a_cluster_that_lost_all_its_files_is_found_and_taken_away(tiny, stock):
+    async def main() -> None:
+        before = stock()
+        made = await tiny.create(CONFIG)
+        await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
+        shutil.rmtree(tiny.place.home)
+        await down(tiny.cloud, tiny.ref)
+        assert await stock.left(before) == {}
+
+    asyncio.run(main())
+
+
+def test_settings_are_put_back_by_the_last_cluster_whatever_its_home_is(bed, stock):
+    """Both come and go at the same time, so that each is the last one now and then."""
+    elsewhere = LocalCloud(replace(bed.place, home=bed.place.home.parent / "elsewhere/local"))
+
+    async def come_and_go(cloud, ref) -> None:
+        await cloud.ensure_network(ref, bed.cluster)
+        assert int(kernel.setting(kernel.WATCHERS)) >= kernel.ENOUGH_WATCHERS
+        await down(cloud, ref)
+
+    async def main() -> None:
+        before = stock()
+        for _ in range(5):
+            await asyncio.gather(come_and_go(bed.cloud, bed.ref), come_and_go(elsewhere, bed.other))
+        assert await stock.left(before) == {}
+
+    asyncio.run(main())
+
+
+def test_a_setting_that_somebody_else_changes_meanwhile_stays(tmp_path, monkeypatch):
+    values = {"x": "1", "y": "1"}
+    monkeypatch.setattr(kernel, "FOLDER", tmp_path / "run")
+    monkeypatch.setattr(kernel, "setting", values.get)
+    monkeypatch.setattr(kernel, "_set", values.__setitem__)
+
+    async def main() -> None:
+        async with kernel.alone():
+            kernel.remember()
+            kernel.change("x", "2")
+            kernel.change("y", "2")
+        assert values == {"x": "2", "y": "2"}
+        values["y"] = "3"
+        async with kernel.alone():
+            kernel.restore()
+        assert values == {"x": "1", "y": "3"}
+        assert not kernel.FOLDER.exists()
+
+    asyncio.run(main())
+
+
+def test_a_record_of_an_earlier_boot_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel, "FOLDER", tmp_path)
+    monkeypatch.setattr(kernel, "_boot", lambda: "first")
+    kernel.remember()
+    assert kernel.before() is not None
+    monkeypatch.setattr(kernel, "_boot", lambda: "second")
+    assert kernel.before() is None
