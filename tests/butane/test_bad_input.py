@@ -1,6 +1,7 @@
 """Any bytes at all: a config, or findings with places and a last word; never a traceback, never a wait without end.
 
-What once took time or memory without bound is here at a size where it would run into the watchdog again.
+What once took time or memory without bound is here at a size where it would run into the watchdog again, which is
+set low for that: thirty times what they take.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from resource import RLIMIT_AS, setrlimit
 
 import pytest
 from click.testing import CliRunner
 
-from flatyard.butane import LocalEntry, LocalFileError, Translation, translate
+from flatyard.butane import LocalEntry, LocalFileError, Translation, syntax, translate
 from flatyard.butane.files import FilesDir
 from flatyard.cli.files_dir import DiskFiles
 from flatyard.cli.main import cli
@@ -156,7 +158,6 @@ LIMITS = {
         HEAD + f"a: &a [{'x,' * 2000}]\nb: [{'*a,' * 1000}]",
         "more than 1000000 values",
     ),
-    "a million aliases": (HEAD + f"a: &a x\nb: [{'*a,' * 1_000_000}]", "more than 1000000 values"),
     "deep by aliases": (
         chain("a0: &a0 []", "a{this}: &a{this} [*a{last}]", 200),
         "nested deeper than 100 levels",
@@ -186,6 +187,22 @@ def test_a_bomb_is_defused_by_a_limit(name):
     assert why in made.error
 
 
+LOWERED = 100_000
+
+
+@pytest.mark.parametrize("limit", [LOWERED, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda n: HEAD + f"a: &a x\nb: [{'*a,' * n}]", lambda n: HEAD + "a: b\n" * n],
+    ids=["aliases", "pairs"],
+)
+def test_what_is_counted_one_by_one_is_refused_at_the_limit(make, limit, monkeypatch):
+    """With a lowered limit, since counting to the real one takes seconds; the bombs above meet the real one."""
+    if limit == LOWERED:
+        monkeypatch.setattr(syntax, "LIMITS", replace(syntax.LIMITS, nodes=LOWERED))
+    assert f"more than {limit} values" in outcome(make(limit)).error
+
+
 def test_merge_keys_as_deep_as_allowed_are_read():
     text = chain("a0: &a0 {files: []}", "a{this}: &a{this} {{<<: *a{last}}}", 95) + "storage: {<<: *a94}\n"
     assert outcome(text).error == ""
@@ -194,15 +211,17 @@ def test_merge_keys_as_deep_as_allowed_are_read():
 # ---- as long as the text is long, not its square
 
 
+@pytest.mark.timeout(30)
 def test_a_key_that_is_repeated_very_often_is_said_a_hundred_times():
     """Found with a few megabytes of `a: b`: every pair of them was reported, which is half of a square."""
-    made = outcome(HEAD + "a: b\n" * 100_000)
+    made = outcome(HEAD + "a: b\n" * 40_000)
     assert made.error.count("already defined at line 3") == 100
 
 
+@pytest.mark.timeout(30)
 def test_very_many_unknown_keys_each_find_their_place():
     """Each looked through all of the mapping for its line."""
-    count = 100_000
+    count = 40_000
     made = outcome(HEAD + "".join(f"k{n}: 1\n" for n in range(count)))
     assert len(made.report) == count
     assert (
@@ -210,6 +229,7 @@ def test_very_many_unknown_keys_each_find_their_place():
     )
 
 
+@pytest.mark.timeout(30)
 def test_very_many_mount_units_beside_local_units():
     """For each unit, all the others were looked through for what came from a local file."""
     count = 5000
@@ -223,7 +243,8 @@ def test_very_many_mount_units_beside_local_units():
 
 
 def test_a_mount_unit_for_a_path_of_a_megabyte():
-    text = f"{HEAD}storage: {{filesystems: [{{device: /d, path: {'/a-' * MB}, format: ext4, with_mount_unit: true}}]}}"
+    path = "/a-" * (MB // 3)
+    text = f"{HEAD}storage: {{filesystems: [{{device: /d, path: {path}, format: ext4, with_mount_unit: true}}]}}"
     assert "line too long" in str(outcome(text).report[0])
 
 
@@ -232,7 +253,6 @@ LONG = {
     "lines": (lambda n: "hello world\n" * (n // 12), "cannot unmarshal !!str"),
     "blanks": (lambda n: " " * n, "must be specified"),
     "one more than allowed": (lambda n: " " * (100 * MB + 1), "the text is longer than 104857600 bytes"),
-    "a: b": (lambda n: "a: b\n" * (n // 5), "more than 1000000 values"),
 }
 
 

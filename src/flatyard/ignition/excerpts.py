@@ -94,6 +94,7 @@ class Places:
 
 def _scanned(data: bytes) -> jsontext.JsonNode | None:
     try:
+        jsontext.check_size(data)
         return jsontext.scan(data)
     except jsontext.JsonSyntaxError:
         return None
