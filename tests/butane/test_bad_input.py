@@ -244,7 +244,9 @@ def test_very_many_mount_units_beside_local_units():
 
 def test_a_mount_unit_for_a_path_of_a_megabyte():
     path = "/a-" * (MB // 3)
-    text = f"{HEAD}storage: {{filesystems: [{{device: /d, path: {path}, format: ext4, with_mount_unit: true}}]}}"
+    text = (
+        f"{HEAD}storage: {{filesystems: [{{device: /d, path: {path}, format: ext4, with_mount_unit: true}}]}}"
+    )
     assert "line too long" in str(outcome(text).report[0])
 
 
