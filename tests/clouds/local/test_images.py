@@ -463,6 +463,14 @@ def flatcar_usr(stand_in: Path, made: Path) -> Path:
     return made
 
 
+def with_own_cache(place: LocalSettings, cache: Path) -> LocalSettings:
+    """The same with a cache that has Ignition and nothing else."""
+    program = ignition_build.place(place.cache).parent
+    (cache / "local").mkdir(parents=True)
+    (cache / "local" / program.name).symlink_to(program)
+    return replace(place, cache=cache)
+
+
 async def boot(place: LocalSettings, words: str) -> tuple[LocalCloud, Instance]:
     """One machine of the place's image, when its console has said some words."""
     cloud = LocalCloud(place)
@@ -519,10 +527,7 @@ def test_a_machine_of_a_disk_image_in_flatcar_s_layout_boots(
         tree = await images.tree_of(place, images.STAND_IN)
         usr = filesystem("ext4", flatcar_usr(tree, tmp_path / "usr"), tmp_path / "usr.img", 768 << 20)
         path = real_disk(tmp_path / "disk.bin", usr)
-        mine = replace(place, image=str(path), cache=tmp_path / "cache")
-        (tmp_path / "cache/local").mkdir(parents=True)
-        program = ignition_build.place(place.cache).parent
-        (tmp_path / "cache/local" / program.name).symlink_to(program)
+        mine = replace(with_own_cache(place, tmp_path / "cache"), image=str(path))
         before = stock()
         await images.opened(mine)
         assert stock().left(before) == {}, "no mount and no loop device is left"  # type: ignore[attr-defined]
@@ -549,16 +554,13 @@ def test_a_machine_of_a_packed_image_with_btrfs_boots(
         path = real_disk(tmp_path / "disk.bin", made)
         Path(f"{path}.bz2").write_bytes(bz2.compress(path.read_bytes(), 1))
         told: list[str] = []
-        mine = replace(place, image=f"{path}.bz2", tell=told.append)
+        mine = replace(with_own_cache(place, tmp_path / "cache"), image=f"{path}.bz2", tell=told.append)
         before = stock()
         cloud, _ = await boot(mine, "tiny init is up")
         assert told[0].startswith("unpacking disk.bin.bz2; this happens once")
         assert images.made_of(mine).words == f"containers of tiny 1 of {path}.bz2"
         await down(cloud)
         assert stock().left(before) == {}  # type: ignore[attr-defined]
-        found = images.given(mine)
-        assert found is not None
-        run("rm", "-rf", str(found.tree.parent))
 
     asyncio.run(main())
 

@@ -80,14 +80,16 @@ def _root() -> Iterator[Problem]:
 
 def _tools(settings: LocalSettings) -> Iterator[Problem]:
     wanted = {**TOOLS, **(_NAT if settings.nat else {})}
+    compiled = []
     if not settings.image and not stand_in.place(settings.cache).exists():
         wanted |= _STAND_IN
+        compiled.append("the stand-in's update_engine")
     if not ignition_build.place(settings.cache).exists():
         wanted |= _IGNITION
-        if shutil.which("go") is None:
-            yield _error(
-                "Ignition must be built once, and there is no go; install Go 1.24 or newer (go.dev/dl)"
-            )
+        compiled.append("Ignition")
+    if compiled and shutil.which("go") is None:
+        what = f"there is no go, which compiles {' and '.join(reversed(compiled))}, once"
+        yield _error(f"{what}; install Go 1.24 or newer (go.dev/dl)")
     missing = {tool: package for tool, package in wanted.items() if shutil.which(tool) is None}
     if missing:
         packages = " ".join(dict.fromkeys(" ".join(missing.values()).split()))

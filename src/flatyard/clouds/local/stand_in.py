@@ -1,8 +1,8 @@
 """A stand-in for a Flatcar image: Debian packages that say they are Flatcar.
 
 It has what a node needs of Flatcar: os-release with ID=flatcar and SYSEXT_LEVEL, systemd with sysext and sysupdate,
-containerd, runc, the user core, and `disable *` as the last preset. It is not Flatcar: its kernel is this machine's,
-its packages are Debian's, and `update_engine_client` only says that there is nothing to update.
+containerd, runc, the user core, `disable *` as the last preset, and update_engine's interface and client. It is not
+Flatcar: its kernel is this machine's, its packages are Debian's, and its update_engine updates nothing.
 
 Built once below the cache, by suite, package list and our own files. Versions are those that the archive has then;
 they are written down in `packages` beside the tree. Removing the folder builds it anew.
@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flatyard.base.errors import Failed
+from flatyard.clouds.local import os_release, update_engine
 from flatyard.clouds.local.commands import CommandFailed, attempt, run
 from flatyard.clouds.local.folders import held, make_private
+from flatyard.clouds.local.settings import architecture
 
 VERSION = "4593.2.5"
 """The Flatcar release that it says it is."""
@@ -49,14 +51,7 @@ _FILES = {
         'NAME="Flatcar Container Linux by Kinvolk"\nID=flatcar\nID_LIKE=coreos\n'
         f"VERSION={VERSION}\nVERSION_ID={VERSION}\nSYSEXT_LEVEL=1.0\n"
         f'PRETTY_NAME="Flatcar Container Linux {VERSION} (flatyard\'s stand-in: Debian {SUITE} packages)"\n'
-        'HOME_URL="https://flatcar.org/"\nVARIANT="flatyard stand-in"\nVARIANT_ID=flatyard-stand-in\n'
-    ),
-    "usr/bin/update_engine_client": (
-        "#!/bin/sh\n# flatyard's stand-in: there is no update engine in here\n"
-        "case $1 in\n-status|--status)\n"
-        "  printf 'LAST_CHECKED_TIME=0\\nPROGRESS=0.0\\nCURRENT_OP=UPDATE_STATUS_IDLE\\n'\n"
-        f"  printf 'NEW_VERSION={VERSION}\\nNEW_SIZE=0\\n' ;;\n"
-        '*) echo "flatyard\'s stand-in for update_engine_client knows only -status" >&2; exit 1 ;;\nesac\n'
+        f'HOME_URL="https://flatcar.org/"\nVARIANT="flatyard stand-in"\nVARIANT_ID={os_release.STAND_IN}\n'
     ),
     "usr/lib/systemd/system-preset/99-default.preset": "disable *\n",
     _SYSEXT: (
@@ -66,11 +61,13 @@ _FILES = {
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/systemctl daemon-reload\n"
         "ExecStart=/usr/bin/systemctl restart --no-block sockets.target timers.target multi-user.target\n"
     ),
+    **update_engine.FILES,
 }
 _LINKS = {
     "usr/lib/systemd/system/sysinit.target.wants/systemd-sysext.service": "../systemd-sysext.service",
     "usr/lib/systemd/system/sysinit.target.wants/ensure-sysext.service": "../ensure-sysext.service",
     "etc/os-release": "../usr/lib/os-release",
+    **update_engine.LINKS,
 }
 _FOLDERS = ("usr/lib/modules", "opt", "etc/extensions", "etc/cni/net.d", "etc/flatcar", "var/log/journal")
 _URI = re.compile(r"^(?:URIs:|deb\s+(?:\[[^\]]*\]\s+)?)\s*(https?://\S+/debian)/?(?:\s|$)", re.MULTILINE)
@@ -79,7 +76,8 @@ _ACQUIRE = re.compile(r"^Acquire::\S+ \"[^\"]*\";$", re.MULTILINE)
 
 def key() -> str:
     """What the tree is made from, as a short hash."""
-    inputs = json.dumps([SUITE, PACKAGES, _FILES, _LINKS, _FOLDERS, _EMPTIED, _DROPPED, _NOT_WANTED])
+    lists = [SUITE, PACKAGES, _FILES, _LINKS, _FOLDERS, _EMPTIED, _DROPPED, _NOT_WANTED]
+    inputs = json.dumps([*lists, update_engine.key()])
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
@@ -91,7 +89,7 @@ def place(cache: Path) -> Path:
 async def ensure(cache: Path, tell: Callable[[str], None]) -> Path:
     """The tree, built if it is not there yet: a minute, and 150 MB from the Debian archive.
 
-    Raises Failed with what mmdebstrap said.
+    Raises Failed with what mmdebstrap or Go said.
     """
     tree = place(cache)
     if tree.exists():
@@ -100,23 +98,26 @@ async def ensure(cache: Path, tell: Callable[[str], None]) -> Path:
     async with held(tree.parent / "lock"):
         if not tree.exists():
             tell(f"building the {TITLE}; this happens once and takes about a minute")
-            await _build(tree, tell)
+            await _build(cache, tree, tell)
             tell(f"built the {TITLE} in {tree}")
     return tree
 
 
-async def _build(tree: Path, tell: Callable[[str], None]) -> None:
-    work = tree.with_name("tree.build")
-    await run("rm", "-rf", "--one-file-system", str(work))
+async def _build(cache: Path, tree: Path, tell: Callable[[str], None]) -> None:
+    work, engine = tree.with_name("tree.build"), tree.with_name("update_engine")
+    await run("rm", "-rf", "--one-file-system", str(work), str(engine))
 
     def hear(line: str) -> None:
         if line.startswith("I: "):
             tell(f"  {line.removeprefix('I: ')}")
 
+    program = engine / "update_engine"
+    await update_engine.build(cache, architecture(), engine, program)
     try:
         await run(*await _bootstrap(work), hear=hear)
         versions = await run("chroot", str(work), "dpkg-query", "-W")
         await _shape(work)
+        await run("install", "-m", "755", str(program), str(work / update_engine.PROGRAM))
     except (CommandFailed, FileNotFoundError) as error:
         raise Failed(
             f"the {TITLE} could not be built",
@@ -124,6 +125,7 @@ async def _build(tree: Path, tell: Callable[[str], None]) -> None:
             next="see that the Debian archive answers, then run the same command again",
         ) from None
     tree.with_name("packages").write_text(versions)
+    await run("rm", "-rf", str(engine))
     work.rename(tree)
 
 
