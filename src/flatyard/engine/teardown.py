@@ -16,6 +16,7 @@ from flatyard.clouds.cloud import Instance, InstanceState, Owned, Role
 from flatyard.engine import etcd
 from flatyard.engine.book import clear_store_book
 from flatyard.engine.context import Context
+from flatyard.engine.deletion import DELETE_AGAIN
 from flatyard.engine.labels import NAMESPACE, TOMBSTONE
 from flatyard.engine.queue import Done, Result, Waiting
 from flatyard.engine.record import record_key
@@ -60,7 +61,7 @@ async def tear_down(ctx: Context) -> Result:
 async def _release_load_balancers(ctx: Context) -> Waiting | None:
     """Services of type LoadBalancer own cloud resources that only the API's controllers know well."""
     api = _answering(ctx)
-    if api is None or ctx.load_balancers_released:
+    if api is None or ctx.load_balancers_released or await _never_lived(ctx):
         return None
     try:
         async with _answer_within(PROBE):
@@ -77,6 +78,11 @@ async def _release_load_balancers(ctx: Context) -> Waiting | None:
         return Waiting(f"{len(services)} Services of type LoadBalancer are being deleted", again=POLL)
     ctx.load_balancers_released = True
     return None
+
+
+async def _never_lived(ctx: Context) -> bool:
+    """Whether the cluster's intent never moved into its API: then nobody had any Service made there."""
+    return bool((await ctx.book.list(CLUSTERS, NAMESPACE)).items)
 
 
 @asynccontextmanager
@@ -125,7 +131,8 @@ async def _delete_machines(ctx: Context, role: Role) -> Waiting | None:
         await _give_up_lease(ctx)
     present = await _listed(ctx, role)
     for instance in present:
-        if instance.state is not InstanceState.DELETING:
+        on_its_way = instance.state is InstanceState.DELETING
+        if not (on_its_way and ctx.ensured_lately(f"delete/{instance.id}", DELETE_AGAIN)):
             await _delete(ctx, instance)
     if present and _lists_are_exact(ctx):
         present = await _listed(ctx, role)
@@ -144,7 +151,9 @@ def _lists_are_exact(ctx: Context) -> bool:
 
 
 async def _delete(ctx: Context, instance: Instance) -> None:
+    """Whoever began to delete it may have died in the middle, so this is called again after a while."""
     await ctx.cloud.delete(ctx.record.ref, instance)
+    ctx.note_ensured(f"delete/{instance.id}")
     ctx.instances.deleted(instance)
 
 
