@@ -52,6 +52,8 @@ class LosingFaults:
 class SimBench:
     """A simulated account in which time is simulated too."""
 
+    beyond_a_page = 60
+
     def __init__(self, twin: str, loop: VirtualLoop, make: Callable[[Provider], SimCloud] = SimCloud) -> None:
         self._faults = LosingFaults()
         self._make = make

@@ -357,11 +357,11 @@ def place(tmp_path: Path) -> Iterator[LocalSettings]:
     asyncio.run(sweep_all(made))
 
 
-async def sweep_all(place: LocalSettings) -> None:
-    """Whose folders are there, and ours where those are gone."""
+async def sweep_all(place: LocalSettings, *more: ClusterRef) -> None:
+    """Whose folders are there, and more whose folders may be lost."""
     cloud = LocalCloud(place)
     kept = [ClusterRef(cluster.path.name.upper(), "left over") for cluster in clusters(place.home)]
-    for ref in (*kept, REF, OTHER):
+    for ref in (*kept, *more):
         for owned in await cloud.sweep(ref):
             await cloud.delete_owned(ref, owned)
 
@@ -375,14 +375,15 @@ def stock(place: LocalSettings) -> Stock:
 
 
 @pytest.fixture
-def bed(place: LocalSettings) -> Bed:
-    return Bed(place)
+def bed(place: LocalSettings) -> Iterator[Bed]:
+    yield Bed(place)
+    asyncio.run(sweep_all(place, REF, OTHER))
 
 
 @pytest.fixture
-def tiny(place: LocalSettings, tiny_tree: Path) -> Bed:
+def tiny(bed: Bed, tiny_tree: Path) -> Bed:
     """Machines whose only program is a tiny init."""
-    return Bed(replace(place, image=str(tiny_tree)))
+    return Bed(replace(bed.place, image=str(tiny_tree)))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ import json
 import os
 import struct
 import subprocess
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from flatyard.clouds.local import (
     gpt,
     ignition_build,
     images,
+    loops,
     networks,
     os_release,
     preflight,
@@ -38,6 +40,7 @@ from flatyard.clouds.local import (
     stand_in,
 )
 from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.folders import clusters
 from flatyard.clouds.local.settings import LocalSettings, architecture
 from flatyard.model import cluster as model
 from flatyard.model.machines import LocalMachine
@@ -440,8 +443,10 @@ def real_disk(path: Path, usr: Path) -> Path:
     return path
 
 
-def run(*command: str, input: str | None = None) -> None:
-    subprocess.run(command, input=input, text=True, check=True, capture_output=True)
+def run(*command: str, input: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(command, input=input, text=True, check=False, capture_output=True, env=env)
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
+    return done.stdout
 
 
 def filesystem(kind: str, files: Path, image: Path, size: int) -> Path:
@@ -519,29 +524,60 @@ WantedBy=multi-user.target
 """
 
 
-@pytest.mark.real
-def test_a_machine_of_a_disk_image_in_flatcar_s_layout_boots(
-    place: LocalSettings, stock: Callable[[], object], tmp_path: Path
-) -> None:
-    async def main() -> None:
-        tree = await images.tree_of(place, images.STAND_IN)
-        usr = filesystem("ext4", flatcar_usr(tree, tmp_path / "usr"), tmp_path / "usr.img", 768 << 20)
-        path = real_disk(tmp_path / "disk.bin", usr)
-        mine = replace(with_own_cache(place, tmp_path / "cache"), image=str(path))
-        before = stock()
-        await images.opened(mine)
-        assert stock().left(before) == {}, "no mount and no loop device is left"  # type: ignore[attr-defined]
-        cloud, made = await boot(mine, "uid=500(core)")
-        leader = processes.leader(networks.folder_of(mine, REF).folder(made.id).state().nspawn)
-        inside = (await processes.inside(leader, "cat", "/etc/os-release")).said
-        assert f"VERSION_ID={stand_in.VERSION}" in inside
-        failed = (await processes.inside(leader, "systemctl", "--failed", "--no-legend", "--plain")).said
-        assert failed == ""
-        assert images.made_of(mine).stand_in, "its files are the stand-in's, so it is called one"
-        await down(cloud)
-        assert stock().left(before) == {}  # type: ignore[attr-defined]
+RELEASE = "4593.2.99"
+FILE = """\
+apiVersion: flatyard.dev/v1alpha1
+kind: Cluster
+metadata: {{name: of-a-disk}}
+spec:
+  cloud: {{local: {{image: {image}}}}}
+  kubernetes: {{version: v1.34.3}}
+  network: {{cni: none}}
+  controlPlane: {{replicas: 1, machine: {{cpus: 2, memoryMB: 2048}}}}
+"""
 
-    asyncio.run(main())
+
+@pytest.mark.real
+def test_a_node_of_a_disk_image_in_flatcar_s_layout_says_that_image_s_release(
+    place: LocalSettings, tmp_path: Path, kubectl_path: Path
+) -> None:
+    tree = asyncio.run(images.tree_of(place, images.STAND_IN))
+    files = flatcar_usr(tree, tmp_path / "usr")
+    release = files / "lib/os-release"
+    release.write_text(release.read_text().replace(stand_in.VERSION, RELEASE))
+    path = real_disk(tmp_path / "disk.bin", filesystem("ext4", files, tmp_path / "usr.img", 768 << 20))
+    (tmp_path / "cluster.yaml").write_text(FILE.format(image=path))
+    mine = replace(place, image=str(path))
+    before = loops.present()
+    try:
+        said = flatyard(mine, "up", "--yes", "--timeout", "25m", str(tmp_path / "cluster.yaml"))
+        called = f"a stand-in for Flatcar {RELEASE} of {path}"
+        assert said == f"Cluster of-a-disk is ready (containers of {called}).\n", (
+            "its files are the stand-in's"
+        )
+        config = flatyard(mine, "kubeconfig", "of-a-disk").strip()
+        nodes = json.loads(run(str(kubectl_path), f"--kubeconfig={config}", "get", "nodes", "-o", "json"))[
+            "items"
+        ]
+        assert [node["status"]["nodeInfo"]["osImage"].split(" (")[0] for node in nodes] == [
+            f"Flatcar Container Linux {RELEASE}"
+        ]
+        (folder,) = clusters(place.home)[0].folders()
+        leader = processes.leader(folder.state().nspawn)
+        assert "uid=500(core)" in asyncio.run(processes.inside(leader, "id", "core")).said
+        failed = asyncio.run(processes.inside(leader, "systemctl", "--failed", "--no-legend", "--plain"))
+        assert failed.said == ""
+    finally:
+        flatyard(mine, "down", "--yes", "of-a-disk")
+        if found := images.given(mine):
+            run("rm", "-rf", str(found.tree.parent))
+    assert set(loops.present()) <= set(before)
+
+
+def flatyard(place: LocalSettings, *words: str) -> str:
+    own = {"FLATYARD_STATE": str(place.home.parent / "state"), "FLATYARD_LOCAL_HOME": str(place.home)}
+    own |= {"FLATYARD_LOCAL_POOL": place.pool, "FLATYARD_CACHE": str(place.cache)}
+    return run(sys.executable, "-m", "flatyard", *words, env=os.environ | own)
 
 
 @pytest.mark.real

@@ -8,16 +8,18 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 
 import pytest
 
-from flatyard.clouds.local import kernel
+from flatyard.clouds.cloud import Instance, InstanceState
+from flatyard.clouds.local import kernel, processes
 from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.folders import Phase, is_held
 
 pytestmark = pytest.mark.real
-EFFECTS = frozenset("open os.mkdir os.rename os.remove os.rmdir subprocess.Popen fcntl.ioctl".split())
+EFFECTS = frozenset("open os.kill os.mkdir os.rename os.remove os.rmdir subprocess.Popen fcntl.ioctl".split())
 """What the interpreter tells of before a program changes anything outside of itself (sys.addaudithook)."""
 CONFIG = json.dumps({"ignition": {"version": "3.4.0"}}).encode()
 
@@ -81,6 +83,101 @@ def test_a_cluster_that_lost_all_its_files_is_found_and_taken_away(tiny, stock):
         made = await tiny.create(CONFIG)
         await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
         shutil.rmtree(tiny.place.home)
+        await down(tiny.cloud, tiny.ref)
+        assert await stock.left(before) == {}
+
+    asyncio.run(main())
+
+
+def points(work: Callable[[], Coroutine[object, object, object]]) -> Iterator[int]:
+    """Kill some work earlier and later, some points near each other first: the points at which it was killed."""
+    step = 1
+    while not is_over(work(), step):
+        yield step
+        step += max(1, step // 3)
+
+
+@pytest.mark.parametrize("finisher", ["another delete", "down", "the next attempt"])
+def test_a_machine_whose_deletion_was_killed_is_gone_after_what_comes_next(tiny, stock, finisher):
+    before = stock()
+
+    async def make() -> Instance:
+        made = await tiny.create(CONFIG)
+        await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
+        return made
+
+    async def deleted() -> None:
+        await tiny.cloud.delete(tiny.ref, tiny.shown)
+
+    async def finish() -> None:
+        if finisher == "another delete":
+            await deleted()
+            assert await tiny.cloud.machines(tiny.ref) == ()
+        elif finisher == "the next attempt":
+            second = await tiny.create(CONFIG, attempt=2)
+            await tiny.until(lambda: tiny.said(second, "tiny init is up"), "the boot of the next attempt")
+            assert [i.id for i in await tiny.cloud.machines(tiny.ref)] == [second.id]
+            assert not processes.serving(processes.SUPERVISOR, tiny.folder(tiny.shown).path)
+        await down(tiny.cloud, tiny.ref)
+        assert await stock.left(before) == {}
+
+    tiny.shown = asyncio.run(make())
+    killed = 0
+    for step in points(deleted):
+        killed += 1
+        listed = asyncio.run(tiny.cloud.machines(tiny.ref))
+        assert [i.state for i in listed] in ([InstanceState.DELETING], [InstanceState.RUNNING], []), step
+        asyncio.run(finish())
+        tiny.shown = asyncio.run(make())
+    assert killed > 5
+    asyncio.run(down(tiny.cloud, tiny.ref))
+    assert asyncio.run(stock.left(before)) == {}
+
+
+@pytest.mark.parametrize("lost", ["machine.json", "state.json", "lock", "devices", "root", "root/var", "."])
+def test_a_machine_that_lost_a_part_is_deleted_whole(tiny, stock, lost):
+    async def main() -> None:
+        before = stock()
+        made = await tiny.create(CONFIG)
+        await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
+        part = tiny.folder(made).path / lost
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+        await down(tiny.cloud, tiny.ref)
+        assert await stock.left(before) == {}
+
+    asyncio.run(main())
+
+
+def test_a_machine_that_lost_what_it_was_is_made_anew_by_the_same_request(tiny, stock):
+    async def main() -> None:
+        before = stock()
+        made = await tiny.create(CONFIG)
+        await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
+        folder, first = tiny.folder(made), tiny.folder(made).state().pid
+        (folder.path / "machine.json").unlink()
+        assert await tiny.create(CONFIG) == replace(made, state=InstanceState.PENDING)
+        await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
+        assert folder.state().pid != first and not processes.command_line(first)
+        await down(tiny.cloud, tiny.ref)
+        assert await stock.left(before) == {}
+
+    asyncio.run(main())
+
+
+def test_a_machine_whose_state_is_lost_is_not_made_anew_over_its_disk(tiny, stock):
+    async def main() -> None:
+        before = stock()
+        made = await tiny.create(CONFIG)
+        await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
+        folder = tiny.folder(made)
+        (folder.root / "var/data").write_text("precious")
+        os.kill(folder.state().pid, signal.SIGKILL)
+        await tiny.until(lambda: not is_held(folder.lock), "the supervisor's end")
+        (folder.path / "state.json").unlink()
+        await tiny.create(CONFIG)
+        await tiny.until(lambda: folder.state().phase is Phase.FAILED, "the failure")
+        assert await tiny.state() is InstanceState.ERROR
+        assert (folder.root / "var/data").read_text() == "precious"
         await down(tiny.cloud, tiny.ref)
         assert await stock.left(before) == {}
 
