@@ -200,6 +200,18 @@ def test_tools_come_with_their_libraries_and_their_plugins_libraries(root):
     assert found["lib64"] == Link("usr/lib64")
 
 
+def test_plugins_are_found_where_flatcar_has_them(root):
+    """A /usr alone, as Flatcar's disk image has it: without the plugins every sync of kube-proxy would fail."""
+    (root / "usr/lib64/ld-linux-x86-64.so.2").unlink()
+    (root / "usr/lib64").rmdir()
+    (root / LIBRARIES).rename(root / "usr/lib64")
+    for name in ("lib", "lib64", "sbin"):
+        (root / name).unlink()
+    found = network_tools(root, "amd64").entries
+    assert {"usr/lib64/xtables/libxt_statistic.so", "usr/lib64/libm.so.6"} <= set(found)
+    assert LIBRARIES not in {path.rpartition("/")[0] for path in found}
+
+
 def test_a_tree_without_the_tools_is_refused_with_their_packages(root):
     for tool in ("nft", "conntrack"):
         (root / "usr/sbin" / tool).unlink()

@@ -28,7 +28,8 @@ def lines(view: ClusterView, talk: Talk) -> Iterator[str]:
 def _title(view: ClusterView) -> str:
     words = [f"simulated {view.twin} {view.region}".strip() if view.simulated else "this Linux machine"]
     words += [f"Kubernetes {view.kubernetes}"] if view.kubernetes else []
-    words += [f"Flatcar {view.flatcar}"] if view.flatcar else []
+    flatcar = "a stand-in for Flatcar" if view.stand_in else "Flatcar"
+    words += [f"{flatcar} {view.flatcar}"] if view.flatcar else []
     return ", ".join([*words, view.phase or "new"])
 
 

@@ -63,6 +63,8 @@ class ClusterView:
     strangers: tuple[str, ...]
     """Nodes that belong to no machine."""
     waits: tuple[WaitLine, ...]
+    stand_in: bool = False
+    """What is called Flatcar is a stand-in for it."""
 
     @property
     def simulated(self) -> bool:
@@ -95,6 +97,7 @@ def view(state: State) -> ClusterView:
         pools=_pools(state.deployments, workers, nodes, reasons),
         strangers=tuple(name for name in nodes if name not in used),
         waits=state.waits,
+        stand_in=state.stand_in,
     )
 
 

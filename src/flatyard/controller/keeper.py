@@ -324,6 +324,7 @@ class Keeper:
             deployments=deployments,
             machines=machines,
             nodes=nodes,
+            stand_in=self.measuring is not None and self.measuring.wording.stand_in,
         )
 
     def _waits(self, machines: tuple[Object, ...]) -> tuple[WaitLine, ...]:

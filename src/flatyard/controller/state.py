@@ -31,6 +31,8 @@ class State:
     deployments: tuple[Object, ...]
     machines: tuple[Object, ...]
     nodes: tuple[Object, ...]
+    stand_in: bool = False
+    """The machines are of a stand-in for Flatcar."""
 
     def encode(self) -> bytes:
         fields: Json = {name: getattr(self, name) for name in self.__slots__}

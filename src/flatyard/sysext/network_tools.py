@@ -27,6 +27,8 @@ _NAMES = tuple(
 )
 _MERGED = ("bin", "lib", "lib64", "sbin")
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+_FLATCAR = "usr/lib64"
+"""Where Flatcar has its libraries, xtables' plugins among them; Debian names a folder after the architecture."""
 _LINKS = 40
 """As many links in one path as Linux follows."""
 
@@ -43,7 +45,8 @@ class _Tree:
     def __init__(self, root: Path, arch: str) -> None:
         self._root = root
         self._machine = extension_arch(arch)
-        self._libraries = f"usr/lib/{_TRIPLETS[arch]}"
+        debian = f"usr/lib/{_TRIPLETS[arch]}"
+        self._libraries = _FLATCAR if (root / _FLATCAR / "xtables").is_dir() else debian
         self._entries: dict[str, Entry] = {}
 
     def collected(self) -> Contents:

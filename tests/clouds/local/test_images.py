@@ -555,6 +555,7 @@ def test_a_node_of_a_disk_image_in_flatcar_s_layout_says_that_image_s_release(
         assert said == f"Cluster of-a-disk is ready (containers of {called}).\n", (
             "its files are the stand-in's"
         )
+        assert f"a stand-in for Flatcar {RELEASE}, running" in flatyard(mine, "status", "of-a-disk")
         config = flatyard(mine, "kubeconfig", "of-a-disk").strip()
         nodes = json.loads(run(str(kubectl_path), f"--kubeconfig={config}", "get", "nodes", "-o", "json"))[
             "items"
