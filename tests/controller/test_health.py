@@ -67,6 +67,16 @@ def test_a_node_that_is_not_ready_says_why_and_comes_first():
     assert not view(state).healthy
 
 
+def test_of_a_restart_its_step_is_told_and_not_that_the_node_is_silent():
+    step = WaitLine("machine/w2", "restart: instance i-1 is restarting")
+    silent = (node("n0"), node("n1"), node("n2", "Unknown", "Kubelet stopped posting node status."))
+    raw = HEALTHY.machines[2].edit()
+    raw["metadata"]["annotations"] = {"flatyard.dev/restarting": "{}"}
+    state = replace(HEALTHY, waits=(step,), nodes=silent, machines=(*HEALTHY.machines[:2], Object(raw)))
+    assert why(state) == {"w2": "restart: instance i-1 is restarting"}
+    assert not view(state).healthy
+
+
 def test_the_error_of_a_machine_tells_more_than_its_missing_node():
     failed = machine("w2", phase="Failed", errorMessage="first boot failed: hash")
     state = replace(HEALTHY, machines=(*HEALTHY.machines[:2], failed))

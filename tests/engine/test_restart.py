@@ -10,6 +10,7 @@ import pytest
 
 from flatyard.base.errors import Failed, FlatyardError, Refused
 from flatyard.base.world import parse_stamp
+from flatyard.clouds.cloud import Rejected
 from flatyard.engine.commands import bring_up, restart, write_restarts
 from flatyard.engine.run import engine_of
 from flatyard.kube.resources import (
@@ -289,6 +290,57 @@ def test_a_call_that_did_nothing_is_made_again_and_not_for_ever(simulate, exampl
             assert (await engine.until_done(DEADLINE)).done
         await check_back(api, machine, "two")
         assert boots(life)[machine.name] == 2
+
+    simulate(main, example("quickstart.yaml"))
+
+
+def test_a_cloud_that_refuses_is_told_and_the_wish_can_be_withdrawn(simulate, example):
+    async def main(life):
+        api = await living(life)
+        machine = (await workers(api))[0]
+
+        async def refuse(ref, instance):
+            raise Rejected("you may not reboot instances")
+
+        life.region.cloud.restart = refuse
+        outcome = await restart(life.seams(), NAME, [machine.name], "one", DEADLINE)
+        (wait,) = [w for w in outcome.waits if w.key.kind == "machine"]
+        assert (wait.final, wait.reason) == (True, "restart: sim rejected it: you may not reboot instances")
+        async with engine_of(life.seams(), NAME) as engine:
+            await asyncio.sleep(1200)
+            assert {w.reason for w in engine.context.queue.waits()} == {wait.reason}
+            await annotate(api, machine, restart=None)
+            await asyncio.sleep(200)
+            assert (await engine.until_done(DEADLINE)).done
+        left = await api.get(MACHINES, SPACE, machine.name)
+        assert not {BEGUN, GATE, DONE} & {*left.annotations}
+        assert not (await node_of(api, machine)).spec.get("unschedulable")
+
+    simulate(main, example("quickstart.yaml"))
+
+
+def test_a_node_that_does_not_become_ready_again_is_told_with_what_it_says(simulate, example):
+    async def main(life):
+        api = await living(life)
+        machine = (await workers(api))[0]
+        async with engine_of(life.seams(), NAME) as engine:
+            await annotate(api, machine, restart="one")
+            while boots(life)[machine.name] == 1:
+                await asyncio.sleep(1)
+            await asyncio.sleep(12)  # it is going down
+            rows = life.region.provider.account.instances
+            life.region.machines.cut(next(row.id for row in rows if row.name == machine.name))
+            await asyncio.sleep(120)
+            node = await node_of(api, machine)
+            info = {**node.status["nodeInfo"], "bootID": "another"}
+            await api.merge_patch(NODES, "", node.name, {"status": {"nodeInfo": info}}, subresource="status")
+            await asyncio.sleep(5)
+            (wait,) = [w for w in engine.context.queue.waits() if w.key.kind == "machine"]
+            said = f"restart: node {node.name} has booted again and is not Ready: Kubelet stopped"
+            assert wait.reason.startswith(said) and not wait.final
+            await asyncio.sleep(600)
+            (wait,) = [w for w in engine.context.queue.waits() if w.key.kind == "machine"]
+            assert wait.final and wait.next == f"kubectl describe node {node.name}"
 
     simulate(main, example("quickstart.yaml"))
 

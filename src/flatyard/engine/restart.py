@@ -44,7 +44,7 @@ class Progress:
     """How far one restart has come, as the Machine's annotation keeps it.
 
     `cordoned`: the node took pods before, so it shall again. `boot` is the node's boot that is to end, `sent` the
-    stamp of the last of so many `calls` to the cloud; empty before the first.
+    stamp of the last of so many `calls` to the cloud; empty before the first. `refused` is what the cloud said to it.
     """
 
     id: str
@@ -52,6 +52,7 @@ class Progress:
     boot: str = ""
     sent: str = ""
     calls: int = 0
+    refused: str = ""
 
 
 def progress_of(machine: Object) -> Progress | None:
@@ -207,7 +208,7 @@ async def _reboot(
     live = await _kubernetes(ctx).get(NODES, "", node.name)
     now = rfc3339_micro(ctx.world.now())
     wanted = machine.annotations.get(RESTART) or begun.id
-    noted = replace(begun, id=wanted, boot=_boot_of(live), sent=now, calls=begun.calls + 1)
+    noted = Progress(wanted, begun.cordoned, boot=_boot_of(live), sent=now, calls=begun.calls + 1)
     machine = await _note(ctx, machine, noted, f"restarting instance {instance.id}")
     await events.tell(
         ctx, machine, "Restarting", f"restarting instance {instance.id} to end boot {noted.boot}"
@@ -215,8 +216,9 @@ async def _reboot(
     try:
         await ctx.cloud.restart(ctx.record.ref, instance)
     except Rejected as error:
-        said = f"restart: {ctx.cloud.name} rejected it: {error.what}"
-        return Waiting(said, again=UNHEARD, final=True, next=error.next or _give_up(machine))
+        refused = replace(noted, refused=f"{ctx.cloud.name} rejected it: {error.what}")
+        await _note(ctx, machine, refused, refused.refused)
+        return _refused(machine, refused.refused, UNHEARD)
     return Waiting(f"restart: instance {instance.id} is restarting", again=AGAIN)
 
 
@@ -231,6 +233,8 @@ async def _await_boot(
         await _settle(ctx, machine, node, begun, done=True)
         return None
     left = (UNHEARD if ready else PATIENCE) - age
+    if left > 0 and begun.refused:
+        return _refused(machine, begun.refused, left)
     if left > 0:
         return Waiting(f"restart: instance {instance.id} is restarting", again=min(AGAIN, left))
     wanted = machine.annotations.get(RESTART, "")
@@ -240,8 +244,14 @@ async def _await_boot(
     calls = begun.calls if wanted == begun.id else 0
     if calls < MOST_CALLS:
         return await _reboot(ctx, machine, instance, node, replace(begun, calls=calls))
-    said = f"restart: node {node.name} has not booted again, and instance {instance.id} was restarted {calls} times"
-    return Waiting(said, again=60, final=True, next=_give_up(machine))
+    asked = f"node {node.name} has not booted again, and the cloud was asked {calls} times"
+    return _refused(machine, begun.refused or asked, 60)
+
+
+def _refused(machine: Object, said: str, again: float) -> Waiting:
+    """What a person must look into; the node stays as it is until then."""
+    give_up = f"kubectl annotate machine -n {NAMESPACE} {machine.name} {RESTART}- gives it up"
+    return Waiting(f"restart: {said}", again=again, final=True, next=give_up)
 
 
 def _not_back(node: Object, age: float) -> Waiting:
@@ -298,7 +308,3 @@ def _kubernetes(ctx: Context) -> Api:
 
 def _boot_of(node: Object) -> str:
     return str((node.status.get("nodeInfo") or {}).get("bootID", ""))
-
-
-def _give_up(machine: Object) -> str:
-    return f"kubectl annotate machine -n {NAMESPACE} {machine.name} {RESTART}- gives it up"
