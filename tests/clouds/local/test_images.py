@@ -367,6 +367,12 @@ def test_machines_keep_their_image_when_its_file_changes_or_goes(
     assert asyncio.run(images.tree_of(mine, reference)) == copies[0] / "tree"
 
 
+def test_an_image_that_went_before_it_was_opened_is_refused(nowhere: LocalSettings, tmp_path: Path) -> None:
+    mine = replace(nowhere, image=str(tmp_path / "gone.bin"))
+    with pytest.raises(Rejected, match=r"gone\.bin cannot be used: .*No such file"):
+        asyncio.run(images.tree_of(mine, images.reference_of(mine)))
+
+
 def test_another_image_in_the_place_of_a_lost_one_is_refused(
     nowhere: LocalSettings, tmp_path: Path, copies: list[Path]
 ) -> None:

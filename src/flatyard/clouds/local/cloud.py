@@ -79,7 +79,7 @@ class LocalCloud:
         return await preflight.all_problems(self.settings, cluster, deployments)
 
     async def images(self, query: ImageQuery) -> tuple[Image, ...]:
-        """The first look into a disk image takes a minute or two."""
+        """The first look into a disk image takes minutes."""
         if self.settings.image:
             await tree_of(self.settings, reference_of(self.settings))
         return images(self.settings, query)

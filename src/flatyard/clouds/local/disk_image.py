@@ -152,7 +152,7 @@ def _filesystem(read: gpt.Read, usr: Partition) -> str:
 
 
 def kept(cache: Path, path: Path) -> Kept | None:
-    """What was taken out of a file earlier, unless the file has changed since."""
+    """What was taken out of a file earlier, unless the file is gone or has changed since."""
     try:
         found = json.loads(_note(cache, path).read_text())
     except FileNotFoundError:
@@ -180,7 +180,7 @@ def _note(cache: Path, path: Path) -> Path:
 
 
 async def ensure(cache: Path, path: Path, tell: Tell) -> Kept:
-    """An image's /usr, taken out if it is not there yet: a minute or two for a packed one. Needs root.
+    """An image's /usr, taken out if it is not there yet: three minutes for a packed one. Needs root.
 
     Raises ImageError for what is wrong with the image, OSError for what is wrong with this machine.
     """
@@ -201,7 +201,7 @@ async def _take_out(cache: Path, path: Path, note: Path, tell: Tell) -> Kept:
     unpacked = note.with_suffix(".usr-a")
     try:
         if is_packed(path):
-            tell(f"unpacking {path.name}; this happens once for each image and takes a minute or two")
+            tell(f"unpacking {path.name}; this happens once for each image and takes minutes")
             digest = await asyncio.to_thread(_unpack, path, usr, unpacked, tell)
             source, start = unpacked, 0
         else:

@@ -73,10 +73,7 @@ def made_of(settings: LocalSettings) -> MadeOf:
     """What to call the machines wherever a result is shown."""
     if not settings.image:
         return MadeOf("containers of a stand-in for Flatcar", True)
-    try:
-        found = given(settings)
-    except FileNotFoundError:
-        found = None
+    found = given(settings)
     return MadeOf(
         f"containers of {found.name if found else settings.image}",
         stand_in=found is not None and found.release.is_stand_in,
