@@ -107,7 +107,7 @@ async def living(
     bench: Bench, cloud: Cloud | None = None, ref: ClusterRef | None = None
 ) -> tuple[Instance, ...]:
     """The cluster's instances once lists have caught up, without those that are leaving."""
-    await bench.wait(bench.cloud.limits.list_lag_seconds + 1)
+    await bench.wait(max(5.0, bench.cloud.limits.list_lag_seconds) + 1)
     listed = await (cloud or bench.cloud).machines(ref or bench.ref)
     return tuple(instance for instance in listed if instance.state not in LEAVING)
 

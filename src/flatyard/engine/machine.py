@@ -146,8 +146,8 @@ async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
         pause = _until_next_attempt(ctx, machine, instance)
         if pause > 0:
             await machine_status.fail(ctx, machine, "CreateError", said, instance=instance)
-            look = f"flatyard get machines {ctx.record.name} -o yaml"
-            return Waiting(f"attempt {instance.attempt}: {said}", again=pause, final=True, next=look)
+            tried = f"attempt {instance.attempt}: {said}"
+            return Waiting(tried, again=pause, final=True, next=_next(ctx, said))
         await ctx.cloud.delete(ctx.record.ref, instance)
         ctx.instances.deleted(instance)
     return await _try_again(ctx, machine, instance.attempt, said)
@@ -264,11 +264,14 @@ def _not_joined(ctx: Context, machine: Object, again: float) -> Waiting:
 
 
 def _first_boot_failed(ctx: Context, reason: str, again: float) -> Waiting:
+    return Waiting(f"first boot failed, {reason}", again=again, final=True, next=_next(ctx, reason))
+
+
+def _next(ctx: Context, reason: str) -> str:
+    """What helps against a known reason, and where to read more."""
     look = f"flatyard get machines {ctx.record.name} -o yaml"
     helps = remedy(reason)
-    return Waiting(
-        f"first boot failed, {reason}", again=again, final=True, next=f"{helps}; {look}" if helps else look
-    )
+    return f"{helps}; {look}" if helps else look
 
 
 def _age_of_create(ctx: Context, machine: Object) -> float:

@@ -47,10 +47,20 @@ _CHATTER = re.compile(
 )
 """What systemd says around a unit's own words, and what is no trouble."""
 _TELLING = tuple(
-    map(re.compile, (r"^flatyard: ", r"\[ERROR ", r"err=|level=(fatal|error)", r"(?i)error|fail|fatal"))
+    map(
+        re.compile,
+        (
+            r"^flatyard: ",
+            r"(?i)^(?!time=).*no space left on device",
+            r"\[ERROR ",
+            r"err=|level=(fatal|error)",
+            r"(?i)error|fail|fatal",
+        ),
+    )
 )
 """Kinds of lines, the most telling one first."""
 _REMEDIES = (
+    ("no space left on device", "its disk is full: make room, or give the machine a larger one"),
     (
         "runtime.v1.RuntimeService",
         "containerd runs without its CRI plugin: take cri out of disabled_plugins in /etc/containerd/config.toml",
@@ -77,7 +87,7 @@ def told(unit: str, lines: tuple[str, ...]) -> str:
 
 def remedy(said: str) -> str:
     """What helps where `told` says something known; empty where it does not."""
-    return next((helps for words, helps in _REMEDIES if words in said), "")
+    return next((helps for words, helps in _REMEDIES if words.lower() in said.lower()), "")
 
 
 def format_report(report: Report) -> str:

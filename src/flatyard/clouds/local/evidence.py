@@ -8,6 +8,7 @@ from pathlib import Path
 from flatyard.clouds.cloud import Evidence
 from flatyard.clouds.local import processes
 from flatyard.clouds.local.folders import MachineFolder, Phase, StateFile
+from flatyard.clouds.local.overlay import IMAGES_UNIT
 from flatyard.node import layout
 from flatyard.node.evidence import IGNITION, LONGEST_LINE, MOST_LINES, parse_console
 
@@ -15,6 +16,9 @@ TAIL = 256 * 1024
 """Bytes of the console that are looked at."""
 LONGEST_OF_JOURNAL = 600
 """Characters of a line; no console is in between, and the kubelet's reasons come at the end of long lines."""
+_BEFORE = layout.EVIDENCE_ORDER.index(layout.KUBELET_UNIT)
+ORDER = (*layout.EVIDENCE_ORDER[:_BEFORE], IMAGES_UNIT, *layout.EVIDENCE_ORDER[_BEFORE:])
+"""Causes before effects, with what only machines here have: without its images a control plane asks a registry."""
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?!]*[ -/]*[@-~]|\].*?(?:\x07|\x1b\\)|[@-Z\\-_])")
 _STUCK = re.compile(r"\b(?:GET|HEAD|PUT) error: ")
 
@@ -66,7 +70,7 @@ async def _journal(state: StateFile) -> Evidence | None:
     failed.discard(layout.KUBELET_UNIT)
     if await _kubelet_failed(leader):
         failed.add(layout.KUBELET_UNIT)
-    unit = next((unit for unit in layout.EVIDENCE_ORDER if unit in failed), None)
+    unit = next((unit for unit in ORDER if unit in failed), None)
     if unit is None:
         return None
     said = await processes.inside(
@@ -76,17 +80,22 @@ async def _journal(state: StateFile) -> Evidence | None:
 
 
 async def _kubelet_failed(leader: int) -> bool:
-    """Whether the kubelet ended by itself with a configuration: without one, before kubeadm, that is normal."""
-    try:
-        configured = Path(f"{processes.PROC}/{leader}/root{layout.KUBELET_CONFIG}").stat().st_mtime
-    except OSError:
-        return False
+    """Whether the kubelet ended by itself with a configuration: without one, before kubeadm, that is normal.
+
+    A kubelet that was never started, because what its unit runs before it failed, has failed in any case.
+    """
     asked = ("-p", "SubState", "-p", "Result", "-p", "ExecMainStartTimestamp", "--timestamp=unix")
     shown = await processes.inside(leader, "systemctl", "show", layout.KUBELET_UNIT, *asked)
     found = dict(line.partition("=")[::2] for line in shown.said.splitlines())
     started = found.get("ExecMainStartTimestamp", "").lstrip("@")
     ended = found.get("SubState") in ("auto-restart", "failed") and found.get("Result") != "success"
-    return ended and started.isdigit() and int(started) > int(configured)
+    if not ended or not started:
+        return ended
+    try:
+        configured = Path(f"{processes.PROC}/{leader}/root{layout.KUBELET_CONFIG}").stat().st_mtime
+    except OSError:
+        return False
+    return started.isdigit() and int(started) > int(configured)
 
 
 def _last(lines: list[str] | tuple[str, ...], longest: int = LONGEST_LINE) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from flatyard.clouds.cloud import (
     Role,
     Transient,
 )
-from flatyard.clouds.local import cgroups, loops, networks, nspawn, processes
+from flatyard.clouds.local import cgroups, loops, networks, nspawn, processes, rootfs
 from flatyard.clouds.local.commands import ENVIRONMENT, run
 from flatyard.clouds.local.facts import FACTS
 from flatyard.clouds.local.folders import (
@@ -58,6 +58,8 @@ from flatyard.node import layout
 CAP_SYS_RESOURCE = 24
 PATIENCE = 20.0
 """Seconds that the kernel has to end a killed machine's processes."""
+FULL = 1 << 20
+"""Bytes left on a disk that is called full."""
 _STATES = {
     Phase.NEW: InstanceState.PENDING,
     Phase.PREPARING: InstanceState.PENDING,
@@ -307,18 +309,32 @@ def shown(folder: MachineFolder, machine: MachineFile) -> Instance:
         zone="",
         addresses=(("InternalIP", machine.address), ("Hostname", machine.name)),
         image=machine.image,
-        error=state.error if now is InstanceState.ERROR else "",
+        error=(state.error or _last_words(folder)) if now is InstanceState.ERROR else "",
         created=machine.created,
     )
 
 
 def state_of(folder: MachineFolder, state: StateFile) -> InstanceState:
-    """A machine whose supervisor was killed has no power, whatever was last written."""
+    """A machine whose supervisor is gone has no power, whatever was last written; before its first boot it is lost."""
     if folder.deleting.exists():
         return InstanceState.DELETING
-    if state.phase in _ENDED or is_held(folder.lock):
+    if is_held(folder.lock):
         return _STATES[state.phase]
-    return InstanceState.PENDING if state.boots == 0 else InstanceState.STOPPED
+    state = folder.state()  # it may have been written, and its supervisor have ended, since it was read
+    if state.phase in _ENDED:
+        return _STATES[state.phase]
+    return InstanceState.ERROR if state.boots == 0 else InstanceState.STOPPED
+
+
+def _last_words(folder: MachineFolder) -> str:
+    """Why a supervisor ended that could not even write so."""
+    try:
+        said = folder.log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        said = []
+    if rootfs.size(folder.path) < FULL:
+        return f"no space left on device: the disk of {folder.path} is full"
+    return f"its supervisor ended before the first boot{': ' + said[-1] if said else ''}"
 
 
 # ---- restart

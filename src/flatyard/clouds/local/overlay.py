@@ -100,7 +100,7 @@ def overlay(place: Surroundings) -> Config:
     if place.pods:
         files.append(pods.conflist(place.pods, place.cidr, place.address))
     if place.has_images:
-        units.append(unit("flatyard-local-images.service", _IMAGES, enabled=True))
+        units.append(unit(IMAGES_UNIT, _IMAGES, enabled=True))
     if not place.may_raise:
         files.append(_script("containerd", _CONTAINERD))
         units.append(unit(layout.CONTAINERD_UNIT, dropins={"90-flatyard-local.conf": _CONTAINERD_DROPIN}))
@@ -162,6 +162,7 @@ def _tunables() -> str:
 
 _MOUNTS = "mount --make-rshared /\n"
 _READ_WRITE = 'for d in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$d" || true; done\n'
+IMAGES_UNIT = "flatyard-local-images.service"
 _IMAGES = f"""\
 [Unit]
 Description=Import images into containerd
