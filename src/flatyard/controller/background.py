@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flatyard.base.errors import Exit, FlatyardError
+from flatyard.base.serving import Server
 from flatyard.base.world import RealWorld, World
 from flatyard.controller.control import Asgi, Control
 from flatyard.controller.keeper import Keeper
@@ -23,7 +24,6 @@ from flatyard.controller.launch import Start, write_private
 from flatyard.controller.places import Places, places_of
 from flatyard.controller.runfile import Held, Run, hold
 from flatyard.pki import ClusterSecrets, Kubeconfig
-from flatyard.sim.apiserver.serve import Server
 from flatyard.sim.loop import describe
 
 HOSTS = ("127.0.0.1", "localhost")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flatyard.base.serving import Server, Tls, listener, start
 from flatyard.base.world import RealWorld
 from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.images import made_of, reference_of
@@ -30,7 +31,6 @@ from flatyard.controller.supplies import FolderFeeds, Supplies
 from flatyard.engine import record as records
 from flatyard.engine import secrets
 from flatyard.engine.context import Seams, Step, StepState
-from flatyard.sim.apiserver.serve import Server, serve_app
 from flatyard.store import open_store
 from flatyard.sysext.serve import serving
 
@@ -85,7 +85,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         keeper.prepare = prepare
 
         async def listen(port: int, certificate: Path, key: Path) -> Server:
-            return await serve_app(around(keeper, _nothing_here), certificate=certificate, key=key, port=port)
+            return await start(around(keeper, _nothing_here), listener(port=port), tls=Tls(certificate, key))
 
         async with served(places, keeper, keys, held, listen):
             kubeconfig = asyncio.create_task(_keep_kubeconfig(places, keeper), name="kubeconfig")

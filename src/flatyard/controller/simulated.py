@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from flatyard.base.serving import Server
 from flatyard.base.world import RealWorld
 from flatyard.clouds.cloud import Instance
 from flatyard.clouds.sim.region import Region
@@ -24,7 +25,7 @@ from flatyard.controller.runfile import Held
 from flatyard.engine import secrets
 from flatyard.engine.context import Seams, Step
 from flatyard.node.milestones import Milestone
-from flatyard.sim.apiserver.serve import Server, serve
+from flatyard.sim.apiserver.serve import serve
 from flatyard.sim.disk import SqliteDisk
 from flatyard.sim.loop import ScaledLoop
 from flatyard.store import Store, open_store

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flatyard.base.serving import Server
 from flatyard.base.world import RealWorld
 from flatyard.kube.api import EventType
 from flatyard.kube.client import Access, HttpApi
@@ -19,7 +20,7 @@ from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, CONFIGMAPS, NO
 from flatyard.pki.keys import new_authority
 from flatyard.pki.kubeconfig import Kubeconfig
 from flatyard.sim.apiserver.cluster import make_api
-from flatyard.sim.apiserver.serve import Server, serve
+from flatyard.sim.apiserver.serve import serve
 from flatyard.sim.loop import ScaledLoop
 
 SPEED = 50.0
