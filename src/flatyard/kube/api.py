@@ -106,15 +106,18 @@ class Object:
 
     @property
     def metadata(self) -> Json:
-        return cast(Json, self.raw.get("metadata") or {})
+        found: Json = self.raw.get("metadata") or {}
+        return found
 
     @property
     def spec(self) -> Json:
-        return cast(Json, self.raw.get("spec") or {})
+        found: Json = self.raw.get("spec") or {}
+        return found
 
     @property
     def status(self) -> Json:
-        return cast(Json, self.raw.get("status") or {})
+        found: Json = self.raw.get("status") or {}
+        return found
 
     @property
     def kind(self) -> str:

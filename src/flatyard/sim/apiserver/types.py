@@ -125,8 +125,11 @@ def _struct(name: str, value: Json, path: str, unknown: list[str]) -> Json:
     known = fields(name)
     made: Json = clone(ALWAYS.get(name, {}))
     for key, item in value.items():
-        at = f"{path}.{key}" if path else key
         shape = known.get(key)
+        if shape == "string" and item and isinstance(item, str):
+            made[key] = item  # as it would come out below, for most of what is in an object
+            continue
+        at = f"{path}.{key}" if path else key
         if shape is None:
             unknown.append(at)
         elif item is not None:
