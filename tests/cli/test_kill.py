@@ -1,6 +1,7 @@
 """`kill -9` of the background process while a command runs: the command replaces it and ends as if undisturbed.
 
-Each life of a cluster sees its kills at other lines of progress; the four lives see twenty-two.
+Each life of a cluster sees its kills at other lines of progress: the four lives see twenty-two, the two of the fast
+tier twelve, the first ones and the last ones.
 """
 
 from __future__ import annotations
@@ -48,8 +49,12 @@ def killed(shell, command: list[str], lines: list[int]) -> str:
 
 @pytest.mark.parametrize(
     ("during_up", "during_scale", "during_down"),
-    [([1, 2, 3], [1, 1], [1]), ([9, 3, 1], [2, 2], [1]), ([17, 1, 6], [4, 1], [1]), ([13, 5], [3], [1])],
-    ids=["early", "middle", "late", "between"],
+    [
+        pytest.param([1, 2, 3], [1, 1], [1], id="early"),
+        pytest.param([9, 3, 1], [2, 2], [1], id="middle", marks=pytest.mark.long),
+        pytest.param([17, 1, 6], [4, 1], [1], id="late"),
+        pytest.param([13, 5], [3], [1], id="between", marks=pytest.mark.long),
+    ],
 )
 def test_kills_are_survived(shell, during_up, during_scale, during_down):
     killed(shell, ["up", "--speed", SPEED, "examples/quickstart.yaml"], list(during_up))
