@@ -9,7 +9,7 @@ import threading
 
 from rich.console import Console
 
-from flatyard.cli.follow import took
+from flatyard.cli.durations import took
 from flatyard.cli.tree import LiveTree
 from flatyard.controller.events import Event, EventKind
 from flatyard.sim.loop import run

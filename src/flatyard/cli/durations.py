@@ -1,4 +1,4 @@
-"""`--timeout 10m`."""
+"""Lengths of time: `--timeout 10m`, and how long something took."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ timeout = click.option(
     show_default=True,
     help="How long to watch; work goes on after.",
 )
+
+
+def took(seconds: float) -> str:
+    """`850ms`, `4.2s`, `6m 03s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    return f"{int(seconds) // 60}m {int(seconds) % 60:02}s"

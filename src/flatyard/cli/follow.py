@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from flatyard.base.errors import Failed, FlatyardError, PartlyDone
+from flatyard.cli.durations import took
 from flatyard.cli.talk import Talk
 from flatyard.controller.events import Event, EventKind, WaitLine
 from flatyard.controller.launch import Start, link_to
@@ -47,15 +48,6 @@ def line(event: Event, talk: Talk) -> str:
     mark, color = {"done": ("✓", "done"), "failed": ("✗", "error")}.get(event.state, ("–", "dim"))
     sentence = event.sentence or event.state
     return f"{talk.style(mark, color)} {event.object}: {sentence}"
-
-
-def took(seconds: float) -> str:
-    """`850ms`, `4.2s`, `6m 03s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    return f"{int(seconds) // 60}m {int(seconds) % 60:02}s"
 
 
 @asynccontextmanager

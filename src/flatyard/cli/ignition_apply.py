@@ -14,6 +14,7 @@ import click
 
 from flatyard.base.errors import Exit, Failed, Refused
 from flatyard.cli.durations import Duration
+from flatyard.cli.ignition_inputs import Input, raw_errors, tell
 from flatyard.cli.options import common, output, talk_of
 from flatyard.ignition.report import is_fatal, visible
 
@@ -48,7 +49,7 @@ _FRESH = "begin again with a fresh copy of the directory"
     help="How long one resource may take to fetch, all attempts together; 0: for ever, as on a machine.",
 )
 @click.option("--this-machine", is_flag=True, help="ROOT may be /, the running system.")
-@click.option("--raw-errors", is_flag=True, help="One line for each finding, in the reference's form.")
+@raw_errors
 @output("text", "json")
 @common
 def apply_command(
@@ -62,12 +63,11 @@ def apply_command(
 
     Users other than root cannot set owners: files stay theirs, and a warning says which.
     """
-    from flatyard.cli import ignition as face
     from flatyard.ignition import spec
     from flatyard.ignition.parse import read
 
-    given = face.Input(file, lambda data: read(data, release=spec.FLATCAR))
-    face.tell([given], raw_errors)
+    given = Input(file, lambda data: read(data, release=spec.FLATCAR))
+    tell([given], raw_errors)
     if not given.is_valid:
         return Exit.FAILED
     with ExitStack() as stack:

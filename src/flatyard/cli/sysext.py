@@ -12,11 +12,11 @@ import click
 from flatyard.base.errors import Exit, Failed, Severity
 from flatyard.cli.options import common, output, talk_of
 from flatyard.cli.sysext_build import ARCHITECTURES, build_command
+from flatyard.cli.sysext_feed import feed_command, mirror_command, serve_command
 from flatyard.cli.sysext_images import images_command
-from flatyard.cli.sysext_serve import mirror_command, serve_command
 
 if TYPE_CHECKING:
-    from flatyard.sysext.feed_folder import Checked, Listed, Written
+    from flatyard.sysext.feed_folder import Checked, Listed
     from flatyard.sysext.inspection import Finding, Inspection
     from flatyard.sysext.squashfs_read import Node
 
@@ -245,46 +245,7 @@ def _listed_json(row: Listed) -> Mapping[str, object]:
     }
 
 
-@command.command("feed")
-@click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--base", metavar="URL", help="Where DIR will be served; transfer files hold it.")
-@output("text", "json")
-@common
-def feed_command(folder: str, base: str | None, output: str) -> None:
-    """Make DIR a feed: sums and transfer files for the images in DIR/EXTENSION/.
-
-    Can be run again after each new image: only what changed is written.
-    """
-    from flatyard.sysext.feed_folder import write_feed
-
-    if base is not None and not base.startswith(("http://", "https://", "file://")):
-        raise click.BadParameter("an http, https or file URL is wanted.", param_hint="'--base'")
-    print_feed(write_feed(Path(folder), base), folder, output)
-
-
-def print_feed(written: Written, folder: str, form: str) -> None:
-    """What a feed has, and what was written."""
-    talk = talk_of()
-    if form == "json":
-        facts = {
-            "base": written.base or None,
-            "images": [{"name": image.name, "sha256": sha256} for image, sha256 in written.images],
-            "changed": [str(path) for path in written.changed],
-        }
-        talk.data(json.dumps(facts, indent=2))
-        return
-    for image, sha256 in written.images:
-        talk.data(f"{sha256}  {visible(image.name)}")
-    for path in written.changed:
-        talk.detail(f"wrote {path}")
-    if not written.images:
-        talk.say(f"there are no images in {folder}")
-        talk.next((f"flatyard sysext build kubernetes VERSION --to {folder}/kubernetes", "the first one"))
-    elif not written.base:
-        talk.say("no transfer files: they hold the address at which nodes find the feed")
-        talk.next((f"flatyard sysext feed {folder} --base URL", "writes them"))
-
-
+command.add_command(feed_command)
 command.add_command(images_command)
 command.add_command(mirror_command)
 command.add_command(serve_command)

@@ -37,7 +37,7 @@ class LiveTree:
             self._events[event.object] = event
 
     def draw(self) -> Tree:
-        from flatyard.cli.follow import took
+        from flatyard.cli.durations import took
 
         elapsed = asyncio.get_running_loop().time() - self._started
         about = f" of about {took(self._expected)}" if self._expected else ""

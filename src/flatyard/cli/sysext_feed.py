@@ -1,14 +1,61 @@
-"""`flatyard sysext mirror` and `serve`: a feed copied, a feed handed out."""
+"""`flatyard sysext feed`, `mirror` and `serve`: a feed made, copied, handed out."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flatyard.base.errors import Exit
 from flatyard.cli.options import common, output, talk_of
 from flatyard.cli.sysext_build import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from flatyard.sysext.feed_folder import Written
+
+
+@click.command("feed")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.option("--base", metavar="URL", help="Where DIR will be served; transfer files hold it.")
+@output("text", "json")
+@common
+def feed_command(folder: str, base: str | None, output: str) -> None:
+    """Make DIR a feed: sums and transfer files for the images in DIR/EXTENSION/.
+
+    Can be run again after each new image: only what changed is written.
+    """
+    from flatyard.sysext.feed_folder import write_feed
+
+    if base is not None and not base.startswith(("http://", "https://", "file://")):
+        raise click.BadParameter("an http, https or file URL is wanted.", param_hint="'--base'")
+    print_feed(write_feed(Path(folder), base), folder, output)
+
+
+def print_feed(written: Written, folder: str, form: str) -> None:
+    """What a feed has, and what was written."""
+    from flatyard.ignition.report import visible
+
+    talk = talk_of()
+    if form == "json":
+        facts = {
+            "base": written.base or None,
+            "images": [{"name": image.name, "sha256": sha256} for image, sha256 in written.images],
+            "changed": [str(path) for path in written.changed],
+        }
+        talk.data(json.dumps(facts, indent=2))
+        return
+    for image, sha256 in written.images:
+        talk.data(f"{sha256}  {visible(image.name)}")
+    for path in written.changed:
+        talk.detail(f"wrote {path}")
+    if not written.images:
+        talk.say(f"there are no images in {folder}")
+        talk.next((f"flatyard sysext build kubernetes VERSION --to {folder}/kubernetes", "the first one"))
+    elif not written.base:
+        talk.say("no transfer files: they hold the address at which nodes find the feed")
+        talk.next((f"flatyard sysext feed {folder} --base URL", "writes them"))
 
 
 @click.command("mirror")
@@ -41,7 +88,6 @@ def mirror_command(
     """
     import asyncio
 
-    from flatyard.cli.sysext import print_feed
     from flatyard.sysext.contents import check_name
     from flatyard.sysext.download import Downloader
     from flatyard.sysext.feed_folder import write_feed
