@@ -44,6 +44,7 @@ _KERNEL = {
 }
 _PATH = "spec.cloud.local"
 _IMAGE = f"{_PATH}.image"
+_ANOTHER = "download it again, or name another"
 
 
 async def all_problems(
@@ -194,7 +195,7 @@ def _given(settings: LocalSettings, cluster: Cluster) -> Iterator[Problem]:
         else:
             yield from _new_image(settings, cluster, disk_image.look(path))
     except ImageError as error:
-        yield _wrong_image(cluster, f"{path}: {error}")
+        yield _wrong_image(cluster, f"{path}: {error}; {_ANOTHER}")
     except OSError as error:
         yield _wrong_image(cluster, f"{path} cannot be read: {error.strerror}", WHAT_IT_TAKES)
 
@@ -226,7 +227,7 @@ async def opened_image(settings: LocalSettings, cluster: Cluster) -> tuple[Probl
     try:
         found = await disk_image.ensure(settings.cache, path, settings.tell)
     except ImageError as error:
-        return (_wrong_image(cluster, f"{path}: {error}"),)
+        return (_wrong_image(cluster, f"{path}: {error}; {_ANOTHER}"),)
     except OSError as error:
         return (_wrong_image(cluster, f"{path} cannot be unpacked below {settings.cache}: {error.strerror}"),)
     return tuple(_release(cluster, path, found.release))
