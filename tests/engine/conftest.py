@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
+from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from flatyard.base.errors import FlatyardError
-from flatyard.base.world import SeededWorld
+from flatyard.base.world import SIMULATED_EPOCH, SeededWorld
 from flatyard.clouds.sim.door import Call
 from flatyard.clouds.sim.region import Region
 from flatyard.engine.context import Seams, Step
@@ -219,17 +221,30 @@ class DyingLock:
         await self._mortal.around("store release", self._lock.release())
 
 
+@dataclass(frozen=True)
+class Past:
+    """What an earlier life left on the disk and in the store, and when: another one goes on from there.
+
+    Its simulation is a new one: machines boot again, as they do when a simulation's process was killed.
+    """
+
+    disk: CountingDisk
+    bucket: CountingBucket
+    now: datetime
+
+
 class Life:
     """One simulated cloud account and store, over which runs of the engine come and go."""
 
-    def __init__(self, wanted: Wanted, seed: int = 1, **more) -> None:
+    def __init__(self, wanted: Wanted, seed: int = 1, past: Past | None = None, **more) -> None:
         loop = asyncio.get_running_loop()
-        self.world = SeededWorld(seed, loop.time)
+        self.world = SeededWorld(seed + bool(past), loop.time, past.now if past else SIMULATED_EPOCH)
         self.mortal = Mortal()
         self.steps: list[Step] = []
         self.wanted = wanted
         faults = DyingCloud(lambda: self.mortal)
-        disk, bucket = CountingDisk(), CountingBucket()
+        disk, bucket = deepcopy((past.disk, past.bucket)) if past else (CountingDisk(), CountingBucket())
+        self.past = lambda: Past(deepcopy(disk), deepcopy(bucket), self.world.now())
         self.outside = lambda: (loop.time(), disk.changes, bucket.changes)
         self.region = Region(wanted.cluster, self.world, disk, faults=faults, **more)
         self.store = open_memory(self.world, bucket)

@@ -330,11 +330,21 @@ def test_the_control_plane_grows_from_one_to_three_and_shrinks_again(simulate, e
 # ---- crashes
 
 
-def replaced(simulate, wanted, how, die_at=None):
-    """A replacement whose run dies at one point; the counts of that run."""
+def standing(simulate, wanted):
+    """What an `up` in peace left."""
 
     async def main(life):
         await up(life)
+        return life.past()
+
+    return simulate(main, wanted)
+
+
+def replaced(simulate, wanted, past, how, die_at=None):
+    """A replacement whose run dies at one point; the counts of that run."""
+
+    async def main(life):
+        await asyncio.sleep(600)
         if how == "lost":
             lose(life, NAMES[0])
         else:
@@ -352,7 +362,7 @@ def replaced(simulate, wanted, how, die_at=None):
         assert list(life.region.provider.account.objects) == []
         return mortal
 
-    return simulate(main, wanted)
+    return simulate(main, wanted, past=past)
 
 
 def around(trail):
@@ -365,21 +375,23 @@ def around(trail):
 @pytest.mark.parametrize("how", ["lost", "deleted"])
 def test_a_replacement_that_dies_at_any_kind_of_call_is_finished_by_the_next_run(simulate, three, how):
     """From the removal of the member over the node's deletion to the create; test_crash says what a kind is."""
-    calls = replaced(simulate, three, how)
+    past = standing(simulate, three)
+    calls = replaced(simulate, three, past, how)
     points = [point for point in calls.kinds() if point in around(calls.trail)]
     assert "after etcd remove, reply lost" in {calls.trail[point - 1] for point in points}
     for point in points:
-        assert replaced(simulate, three, how, point).dead
+        assert replaced(simulate, three, past, how, point).dead
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["lost", "deleted"])
 def test_a_replacement_that_dies_at_any_call_is_finished_by_the_next_run(simulate, three, how):
     """The same before each call and after it."""
-    trail = replaced(simulate, three, how).trail
+    past = standing(simulate, three)
+    trail = replaced(simulate, three, past, how).trail
     assert {"before etcd remove", "after etcd remove, reply lost"} <= {*trail}
     for point in around(trail):
-        assert replaced(simulate, three, how, point).dead
+        assert replaced(simulate, three, past, how, point).dead
 
 
 def test_a_deletion_that_somebody_began_and_never_ended_is_ended(simulate, three):
