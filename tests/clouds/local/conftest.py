@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from flatyard.clouds.local import cgroups, evidence, kernel, loops, networks, pr
 from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.folders import BeforeFile, MachineFolder, clusters
 from flatyard.clouds.local.images import STAND_IN
+from flatyard.clouds.local.nspawn import RUN as NSPAWN
 from flatyard.clouds.local.settings import LocalSettings, settings
 from flatyard.model import cluster as model
 from flatyard.model.machines import LocalMachine
@@ -101,18 +103,24 @@ class Others:
 
 
 class Stock:
-    """Takes stock of this machine. `place`: the test's folder; `mine`: ids of its clusters."""
+    """Takes stock of this machine. `home`: the test's, in a folder of the test's; `mine`: ids of its clusters."""
 
-    def __init__(self, place: Path, *mine: str) -> None:
-        self.place = place
+    def __init__(self, home: Path, *mine: str) -> None:
+        self.home = home
+        self.place = home.parent
         self.mine = {cluster.lower() for cluster in mine}
+        self._locks: set[str] = set()
+
+    def note(self) -> None:
+        """Remember nspawn's locks of the machines that there are now: afterwards nobody knows whose they were."""
+        self._locks |= {inode(root) for root in self.home.glob("*/*/root")}
 
     def __call__(self) -> Machine:
         """This machine as it will be once all other clusters are gone."""
         with undisturbed():
             others = self._others()
             return Machine(
-                mounts=frozenset(line.split()[4] for line in lines("/proc/self/mountinfo")),
+                mounts=frozenset(self._mounts()),
                 links=frozenset(row["ifname"] for row in ip("link")) - others.links,
                 routes=frozenset(routes(others)),
                 rules=frozenset(rules(others)),
@@ -153,6 +161,14 @@ class Stock:
     def _is_mine(self, cluster: str) -> bool:
         return cluster.lower() in self.mine
 
+    def _mounts(self) -> Iterator[str]:
+        """All but what others do in temporary folders of their own."""
+        elsewhere = Path(tempfile.gettempdir())
+        for line in lines("/proc/self/mountinfo"):
+            place = Path(line.split()[4])
+            if place.is_relative_to(self.place) or not place.is_relative_to(elsewhere):
+                yield str(place)
+
     def _groups(self) -> Iterator[str]:
         """The test's own on every tree, and the folder of all clusters where only the test's are in it."""
         found = our_groups()
@@ -177,8 +193,9 @@ class Stock:
     def _folders(self, others: Others) -> Iterator[Path]:
         """Next to the test's home, where nspawn keeps things, and where this machine's record is."""
         yield from self.place.iterdir()
-        known = {*others.instances, *(inode(folder / "root") for folder in others.folders)}
-        yield from (path for path in Path("/run/systemd/nspawn").glob("*/*") if path.name not in known)
+        machines = (path for kind in ("propagate", "unix-export") for path in (NSPAWN / kind).glob("*"))
+        yield from (path for path in machines if path.name not in others.instances)
+        yield from (path for path in (NSPAWN / "locks").glob("*") if path.name in self._locks)
         if others.before is None and kernel.FOLDER.exists():
             yield from (kernel.FOLDER, *kernel.FOLDER.iterdir())
 
@@ -289,9 +306,10 @@ class Bed:
 
     ref, other, cluster = REF, OTHER, CLUSTER
 
-    def __init__(self, place: LocalSettings) -> None:
+    def __init__(self, place: LocalSettings, stock: Stock) -> None:
         self.cloud = LocalCloud(place)
         self.place = place
+        self._stock = stock
 
     def folder(self, instance: Instance) -> MachineFolder:
         return networks.folder_of(self.place, REF).folder(instance.id)
@@ -320,8 +338,15 @@ class Bed:
             async with asyncio.timeout(seconds):
                 while not done():
                     await asyncio.sleep(0.05)
+                self._stock.note()
         except TimeoutError:
-            pytest.fail(f"{what} did not happen in {seconds} s")
+            kept = [
+                path
+                for name in ("state.json", "supervisor.log")
+                for path in self.place.home.glob(f"*/*/{name}")
+            ]
+            told = "\n".join(f"{path}:\n{path.read_text()[-2000:]}" for path in kept)
+            pytest.fail(f"{what} did not happen in {seconds} s\n{told}")
 
     async def state(self) -> InstanceState:
         (shown,) = await self.cloud.machines(REF)
@@ -371,19 +396,19 @@ def stock(place: LocalSettings) -> Stock:
     """Takes stock of this machine before and after."""
     place.home.parent.mkdir()
     (place.home.parent / "of somebody else").touch()
-    return Stock(place.home.parent, REF.id, OTHER.id)
+    return Stock(place.home, REF.id, OTHER.id)
 
 
 @pytest.fixture
-def bed(place: LocalSettings) -> Iterator[Bed]:
-    yield Bed(place)
+def bed(place: LocalSettings, stock: Stock) -> Iterator[Bed]:
+    yield Bed(place, stock)
     asyncio.run(sweep_all(place, REF, OTHER))
 
 
 @pytest.fixture
-def tiny(bed: Bed, tiny_tree: Path) -> Bed:
+def tiny(bed: Bed, stock: Stock, tiny_tree: Path) -> Bed:
     """Machines whose only program is a tiny init."""
-    return Bed(replace(bed.place, image=str(tiny_tree)))
+    return Bed(replace(bed.place, image=str(tiny_tree)), stock)
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,10 @@ def test_a_machine_whose_deletion_was_killed_is_gone_after_what_comes_next(tiny,
     for step in points(deleted):
         killed += 1
         listed = asyncio.run(tiny.cloud.machines(tiny.ref))
-        assert [i.state for i in listed] in ([InstanceState.DELETING], [InstanceState.RUNNING], []), step
+        if step == 1:
+            assert [i.state for i in listed] == [InstanceState.RUNNING], "nothing was done yet"
+            continue
+        assert [i.state for i in listed] in ([InstanceState.DELETING], []), step
         asyncio.run(finish())
         tiny.shown = asyncio.run(make())
     assert killed > 5
@@ -155,7 +158,7 @@ def test_a_machine_that_lost_what_it_was_is_made_anew_by_the_same_request(tiny, 
         await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
         folder, first = tiny.folder(made), tiny.folder(made).state().pid
         (folder.path / "machine.json").unlink()
-        assert await tiny.create(CONFIG) == replace(made, state=InstanceState.PENDING)
+        assert (await tiny.create(CONFIG)).id == made.id
         await tiny.until(lambda: tiny.said(made, "tiny init is up"), "the boot")
         assert folder.state().pid != first and not processes.command_line(first)
         await down(tiny.cloud, tiny.ref)

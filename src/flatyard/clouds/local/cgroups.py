@@ -44,7 +44,7 @@ def make(where: Hierarchies, cluster: str, instance: str, cpus: int, memory_mb: 
     """Make a machine's groups with its limits; the files to write a process id into, for it to move there."""
     files = []
     for group in where.groups(cluster, instance):
-        group.mkdir(parents=True, exist_ok=True)
+        _make_anew(group)
         if where.unified:
             _hand_on(group)
             inner = group / "machine"
@@ -55,6 +55,13 @@ def make(where: Hierarchies, cluster: str, instance: str, cpus: int, memory_mb: 
             files.append(group / "cgroup.procs")
         _limit(group, cpus, memory_mb)
     return tuple(files)
+
+
+def _make_anew(group: Path) -> None:
+    """Make a group and those above it, which whoever removes the last machine of another cluster removes."""
+    while not group.is_dir():
+        with suppress(FileNotFoundError):
+            group.mkdir(parents=True, exist_ok=True)
 
 
 def _hand_on(group: Path) -> None:
@@ -108,9 +115,9 @@ def remove(where: Hierarchies, cluster: str, instance: str) -> bool:
         for folder in below(group):
             with suppress(OSError):
                 folder.rmdir()
-        with suppress(OSError):  # other machines have theirs there
-            group.parents[0].rmdir()
-            group.parents[1].rmdir()
+        for above in group.parents[:2]:
+            with suppress(OSError):  # other machines have theirs there
+                above.rmdir()
     return not any(group.exists() for group in where.groups(cluster, instance))
 
 
