@@ -14,6 +14,7 @@ import os
 import struct
 import subprocess
 import sys
+import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ import pytest
 from flatyard.base.errors import Severity
 from flatyard.clouds.cloud import ClusterRef, CreateRequest, ImageQuery, Instance, Rejected, Role
 from flatyard.clouds.local import (
+    built_in,
     disk_image,
     evidence,
     flatcar_root,
@@ -384,6 +386,27 @@ def test_another_image_in_the_place_of_a_lost_one_is_refused(
         asyncio.run(images.tree_of(replace(nowhere, image=str(path)), lost))
 
 
+# ---- the extensions of an image
+
+ROOT_TYPE = uuid.UUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
+
+
+def test_an_extension_with_dm_verity_is_kept_as_the_file_system_in_it(tmp_path: Path) -> None:
+    """From Flatcar 4628 on containerd is in one, and a container has no device-mapper."""
+    folder = tmp_path / built_in.FOLDER
+    folder.mkdir(parents=True)
+    with_verity = disk(folder / "containerd-flatcar.raw", changed(USR_ENTRY, ROOT_TYPE.bytes_le))
+    with_verity.chmod(0o644)
+    (folder / "docker-flatcar.raw").write_bytes(b"hsqs, as it is up to 4593")
+    (folder / "cut.raw").write_bytes(changed(USR_ENTRY, ROOT_TYPE.bytes_le))
+    built_in.make_plain(tmp_path)
+    assert with_verity.stat().st_size == USR_SIZE and with_verity.read_bytes()[0x438:0x43A] == b"\x53\xef"
+    assert with_verity.stat().st_mode & 0o777 == 0o644
+    assert (folder / "docker-flatcar.raw").read_bytes() == b"hsqs, as it is up to 4593"
+    assert (folder / "cut.raw").stat().st_size == len(TABLE)
+    assert len(list(folder.iterdir())) == 3
+
+
 # ---- a root of /usr alone
 
 
@@ -501,7 +524,7 @@ async def boot(place: LocalSettings, words: str) -> tuple[LocalCloud, Instance]:
     made = await cloud.create(
         CreateRequest(
             cluster=REF,
-            machine_id="01JGFJJZ00EEEEEEEEEEEEEEEE",
+            machine_id="01JGFJJZ00JJJJJJJJJJJJJJJJ",
             attempt=1,
             name="m1",
             role=Role.WORKER,
@@ -556,6 +579,7 @@ def test_a_node_of_a_disk_image_in_flatcar_s_layout_says_that_image_s_release(
 ) -> None:
     tree = asyncio.run(images.tree_of(place, images.STAND_IN))
     files = flatcar_usr(tree, tmp_path / "usr")
+    add_extension(files, tmp_path / "extension")
     release = files / "lib/os-release"
     release.write_text(release.read_text().replace(stand_in.VERSION, RELEASE))
     path = real_disk(tmp_path / "disk.bin", filesystem("ext4", files, tmp_path / "usr.img", 768 << 20))
@@ -578,11 +602,30 @@ def test_a_node_of_a_disk_image_in_flatcar_s_layout_says_that_image_s_release(
         (folder,) = clusters(place.home)[0].folders()
         leader = processes.leader(folder.state().nspawn)
         assert "uid=500(core)" in asyncio.run(processes.inside(leader, "id", "core")).said
+        assert asyncio.run(processes.inside(leader, "/usr/bin/hello")).said == "merged\n"
         failed = asyncio.run(processes.inside(leader, "systemctl", "--failed", "--no-legend", "--plain"))
         assert failed.said == ""
     finally:
         flatyard(mine, "down", "--yes", "of-a-disk")
     assert not is_attached(tmp_path)
+
+
+def add_extension(usr: Path, work: Path) -> None:
+    """An extension as Flatcar has them from 4628 on: a disk image, here without the verity partitions."""
+    program, release = work / "usr/bin/hello", work / "usr/lib/extension-release.d/extension-release.hello"
+    for path, text in ((program, "#!/bin/sh\necho merged\n"), (release, "ID=flatcar\nSYSEXT_LEVEL=1.0\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    program.chmod(0o755)
+    plain, place = work.with_suffix(".squashfs"), usr / "share/flatcar/sysext/hello.raw"
+    run("mksquashfs", str(work), str(plain), "-quiet", "-no-progress")
+    place.parent.mkdir(parents=True)
+    with place.open("wb") as file:
+        file.truncate(4 << 20)
+    sectors = -(-plain.stat().st_size // 512)
+    run("sfdisk", "--quiet", str(place), input=f"label: gpt\nstart=2048, size={sectors}, type={ROOT_TYPE}\n")
+    run("dd", f"if={plain}", f"of={place}", "bs=1M", "seek=1", "conv=notrunc", "status=none")
+    (usr / "share/flatcar/etc/extensions/hello.raw").symlink_to("/usr/share/flatcar/sysext/hello.raw")
 
 
 def flatyard(place: LocalSettings, *words: str) -> str:

@@ -68,7 +68,7 @@ class Machine:
         self._made = await self._cloud.create(
             CreateRequest(
                 cluster=REF,
-                machine_id="01JGFJJZ00EEEEEEEEEEEEEEEE",
+                machine_id="01JGFJJZ00KKKKKKKKKKKKKKKK",
                 attempt=1,
                 name="m1",
                 role=Role.WORKER,

@@ -1,16 +1,14 @@
 """Flatcar's disk images, as downloaded: their /usr, taken out once and kept below the cache.
 
 `flatcar_production_image.bin`, or `.bin.bz2`, has a GPT with nine partitions (flatcar/scripts `disk_layout.json`).
-All of the OS is in USR-A: a read-only /usr with Kubernetes' containerd, docker and all; btrfs since 2023, ext4 before.
-USR-B, OEM and ROOT are empty before the first boot, EFI-SYSTEM is for machines with firmware. So of an image only USR-A
-is unpacked, and of that only the files are kept: nothing stays mounted, and no loop device is left.
+All of the OS is in USR-A: a read-only /usr, btrfs since October 2023, ext4 before. USR-B and ROOT are empty until the
+first boot, OEM is for a cloud's agents, EFI-SYSTEM for machines with firmware. So of an image only USR-A is unpacked,
+and of that only the files are kept: nothing stays mounted, and no loop device is left.
 
 What is kept is found by the sha256 of USR-A, the same for both forms of a download; which file had which is remembered
 by its path, size and time, so that a second look takes a millisecond.
 
-Known of real images from Flatcar's own sources only: none could be fetched where this was written. Those of the
-releases up to 4593 carry their containerd as a plain squashfs extension; later ones pack it with dm-verity, which
-systemd-sysext cannot set up in a container, so that a node of such an image finds no containerd.
+Known of real images from Flatcar's own sources only: none could be fetched where this was written.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from flatyard.clouds.local import gpt, loops
+from flatyard.clouds.local import built_in, gpt, loops
 from flatyard.clouds.local.commands import CommandFailed, run
 from flatyard.clouds.local.folders import held, make_private, write_whole
 from flatyard.clouds.local.gpt import ImageError, Partition
@@ -319,6 +317,7 @@ async def _copy(source: Path, start: int, size: int, place: Path, tell: Tell) ->
         finally:
             loops.restore(before)
             seen.rmdir()
+        built_in.make_plain(work)
         work.rename(place / "tree")
 
 
