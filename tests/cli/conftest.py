@@ -86,13 +86,26 @@ class Shell:
         assert process.returncode == code, f"{args} ended with {process.returncode}\n{out}\n{err}"
         return out
 
+    def ask(self, *args: str, code: int = 0) -> str:
+        """What a command that only asks prints, in this process: of a cluster whose own process lives."""
+        from flatyard.cli.main import cli
+
+        done = CliRunner().invoke(
+            cli, args, prog_name="flatyard", env={"FLATYARD_STATE": str(self.state), **self.env}
+        )
+        assert done.exit_code == code, f"{args} ended with {done.exit_code}\n{done.output}"
+        return done.stdout
+
     def json(self, *args: str, code: int = 0) -> Any:
         return json.loads(self.run(*args, "-o", "json", code=code))
+
+    def asked(self, *args: str, code: int = 0) -> Any:
+        return json.loads(self.ask(*args, "-o", "json", code=code))
 
     def kinds(self, name: str) -> dict[str, int]:
         """What the simulated account holds, by kind."""
         counts: dict[str, int] = {}
-        for item in self.json("get", "resources", name)["items"]:
+        for item in self.asked("get", "resources", name)["items"]:
             counts[item["spec"]["kind"]] = counts.get(item["spec"]["kind"], 0) + 1
         return counts
 

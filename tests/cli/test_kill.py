@@ -58,14 +58,14 @@ def killed(shell, command: list[str], lines: list[int]) -> str:
 )
 def test_kills_are_survived(shell, during_up, during_scale, during_down):
     killed(shell, ["up", "--speed", SPEED, "examples/quickstart.yaml"], list(during_up))
-    assert shell.json("status", "quickstart")["healthy"]
+    assert shell.asked("status", "quickstart")["healthy"]
     assert shell.kinds("quickstart") == UNDISTURBED
     killed(shell, ["scale", "quickstart", "flatcar-workers=5"], list(during_scale))
-    assert len(shell.json("get", "nodes", "quickstart")["items"]) == 6, (
-        shell.run("get", "machines")
-        + shell.run("get", "nodes")
-        + shell.run("get", "events")
-        + shell.run("get", "resources")
+    assert len(shell.asked("get", "nodes", "quickstart")["items"]) == 6, (
+        shell.ask("get", "machines")
+        + shell.ask("get", "nodes")
+        + shell.ask("get", "events")
+        + shell.ask("get", "resources")
     )
     assert shell.kinds("quickstart") == UNDISTURBED | {"instance": 6}
     assert "0 resources are left" in killed(shell, ["down", "quickstart"], list(during_down))

@@ -25,7 +25,7 @@ def up(module_shell):
 
 def api(shell, path: str) -> dict:
     """What the simulated Kubernetes API answers to the kubeconfig's user."""
-    config = yaml.safe_load(Path(shell.run("kubeconfig", "quickstart").strip()).read_text())
+    config = yaml.safe_load(Path(shell.ask("kubeconfig", "quickstart").strip()).read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     import base64
 
@@ -41,7 +41,7 @@ def test_up_says_that_the_cluster_is_simulated(up):
 
 
 def test_status_is_healthy_with_one_control_plane_and_three_workers(up):
-    found = up.json("status", "quickstart")
+    found = up.asked("status", "quickstart")
     assert found["healthy"] and found["simulated"] and found["api"]
     assert (found["control_plane"]["ready"], found["control_plane"]["wanted"]) == (1, 1)
     assert [(pool["name"], pool["ready"], pool["wanted"]) for pool in found["pools"]] == [
@@ -85,10 +85,10 @@ def test_plan_compares_with_the_living_cluster(up):
 
 def test_get_lists_every_kind(up):
     assert up.run("get", "clusters", "-o", "name") == "cluster/quickstart\n"
-    assert up.run("get", "pools", "-o", "name") == "machinedeployment/flatcar-workers\n"
-    assert len(up.run("get", "machines").splitlines()) == 5
-    assert len(yaml.safe_load(up.run("get", "nodes", "-o", "yaml"))["items"]) == 4
-    assert "NodeJoined" in up.run("get", "events")
+    assert up.ask("get", "pools", "-o", "name") == "machinedeployment/flatcar-workers\n"
+    assert len(up.ask("get", "machines").splitlines()) == 5
+    assert len(yaml.safe_load(up.ask("get", "nodes", "-o", "yaml"))["items"]) == 4
+    assert "NodeJoined" in up.ask("get", "events")
 
 
 def test_scale_waits_until_the_machines_are_there(up):
@@ -101,7 +101,7 @@ def test_scale_waits_until_the_machines_are_there(up):
 
 def test_up_leaves_a_scaled_pool_alone_until_the_file_changes_it(up):
     up.run("up", FILE)
-    assert len(up.json("get", "nodes")["items"]) == 6
+    assert len(up.asked("get", "nodes")["items"]) == 6
 
 
 def test_scaling_a_pool_that_is_not_there_names_those_that_are(up):
@@ -115,13 +115,13 @@ def test_scaling_a_pool_that_is_not_there_names_those_that_are(up):
 def test_a_killed_process_is_replaced_at_the_same_address(up):
     import signal
 
-    before = up.run("kubeconfig", "quickstart")
+    before = up.ask("kubeconfig", "quickstart")
     text = Path(before.strip()).read_bytes()
     old = up.pid("quickstart")
     os.kill(old, signal.SIGKILL)
     assert up.json("status", "quickstart")["healthy"]
     assert up.pid("quickstart") not in (0, old)
-    assert up.run("kubeconfig", "quickstart") == before
+    assert up.ask("kubeconfig", "quickstart") == before
     assert Path(before.strip()).read_bytes() == text
     assert len(api(up, "/api/v1/nodes")["items"]) == 6
 
@@ -145,7 +145,7 @@ def test_down_leaves_an_empty_cloud_and_no_process(up):
     assert not (up.state / "run" / "quickstart.json").exists()
     assert not (up.state / "sim" / "quickstart").exists()
     assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
-    assert up.run("get", "clusters") == ""
+    assert up.ask("get", "clusters") == ""
 
 
 def test_down_again_has_nothing_to_do(up):

@@ -34,7 +34,7 @@ def test_the_table_has_the_whole_each_machine_and_the_totals(up):
 
 
 def test_the_longest_phase_of_a_machine_comes_first(up):
-    lines = up.run("timing", "quickstart").splitlines()
+    lines = up.ask("timing", "quickstart").splitlines()
     start = next(i for i, line in enumerate(lines) if ", worker ---" in line)
     seconds = []
     for line in lines[start + 1 :]:
@@ -45,7 +45,7 @@ def test_the_longest_phase_of_a_machine_comes_first(up):
 
 
 def test_json_tells_the_phases_in_the_order_of_time(up):
-    report = up.json("timing", "quickstart")
+    report = up.asked("timing", "quickstart")
     assert (report["simulated"], report["stand_in"], report["speed"]) == (True, False, 300.0)
     (run,) = report["runs"]
     assert run["first"] and run["ready"]
@@ -61,11 +61,11 @@ def test_json_tells_the_phases_in_the_order_of_time(up):
 def test_pictures_go_to_a_file(up, tmp_path):
     for form in ("svg", "html"):
         file = tmp_path / f"timing.{form}"
-        assert up.run("timing", "quickstart", "-o", form, "--to", str(file)) == ""
+        assert up.ask("timing", "quickstart", "-o", form, "--to", str(file)) == ""
         assert "simulated aws us-east-1" in file.read_text()
     picture = ElementTree.fromstring((tmp_path / "timing.svg").read_text())
     assert picture.tag.endswith("svg")
-    assert up.run("timing", "quickstart", "-o", "svg") == (tmp_path / "timing.svg").read_text()
+    assert up.ask("timing", "quickstart", "-o", "svg") == (tmp_path / "timing.svg").read_text()
 
 
 def test_a_file_that_cannot_be_written_is_an_error_with_a_way_out(up, tmp_path):
@@ -76,22 +76,22 @@ def test_a_file_that_cannot_be_written_is_an_error_with_a_way_out(up, tmp_path):
 
 
 def test_it_is_the_same_after_its_process_was_killed(up):
-    before = up.json("timing", "quickstart")
+    before = up.asked("timing", "quickstart")
     os.kill(up.pid("quickstart"), signal.SIGKILL)
     assert up.json("timing", "quickstart") == before
 
 
 def test_a_machine_that_came_later_is_a_run_of_its_own_and_stays_when_it_goes(up):
-    first = up.json("timing", "quickstart")["runs"][0]
+    first = up.asked("timing", "quickstart")["runs"][0]
     up.run("scale", "quickstart", "flatcar-workers=4")
-    report = up.json("timing", "quickstart")
+    report = up.asked("timing", "quickstart")
     assert (report["runs"][0], len(report["runs"])) == (first, 2)
     (later,) = report["runs"][1]["rows"]
     assert (report["runs"][1]["first"], later["begin"], later["gone"]) == (False, 0.0, False)
     up.run("scale", "quickstart", "flatcar-workers=1")
-    rows = [row for run in up.json("timing", "quickstart")["runs"] for row in run["rows"]]
+    rows = [row for run in up.asked("timing", "quickstart")["runs"] for row in run["rows"]]
     assert sum(row["gone"] for row in rows) == 3
-    assert "deleted since" in up.run("timing", "quickstart")
+    assert "deleted since" in up.ask("timing", "quickstart")
 
 
 def test_a_cluster_that_is_not_there(flatyard):
