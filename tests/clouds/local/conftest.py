@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,11 @@ int main(void) {
     return 0;
 }
 """
-REF = ClusterRef("01JGFJJZ00DDDDDDDDDDDDDDDD", "prod")
-OTHER = ClusterRef("01JGFJJZ00FFFFFFFFFFFFFFFF", "other")
+MINE = f"01JGFJJZ00{os.getpid():015}"
+"""How all ids of this run begin: the same tests may run twice on this machine."""
+REF = ClusterRef(f"{MINE}D", "prod")
+OTHER = ClusterRef(f"{MINE}F", "other")
+POOL = f"10.231.{os.getpid() % 128 * 2}.0/23"
 MOVING = {
     "fs/aio-nr": "counts what all programs have open",
     "fs/dentry-state": "counts the kernel's own objects",
@@ -95,24 +99,22 @@ class Others:
     """Clusters on this machine that are no concern of the test's: they come and go meanwhile."""
 
     links: frozenset[str]
-    instances: frozenset[str]
-    folders: tuple[Path, ...]
-    """Those of their machines."""
     before: BeforeFile | None
     """What they have to put back; None when there are no others."""
 
 
 class Stock:
-    """Takes stock of this machine. `home`: the test's, in a folder of the test's; `mine`: ids of its clusters."""
+    """Takes stock of this machine. `home`: the test's, in a folder of the test's; its ids begin with one of `mine`."""
 
     def __init__(self, home: Path, *mine: str) -> None:
         self.home = home
         self.place = home.parent
-        self.mine = {cluster.lower() for cluster in mine}
+        self.mine = {text.lower() for text in mine}
         self._locks: set[str] = set()
 
     def note(self) -> None:
-        """Remember nspawn's locks of the machines that there are now: afterwards nobody knows whose they were."""
+        """Remember clusters, machines and nspawn's locks for them: afterwards nobody knows whose they were."""
+        self.mine |= {path.name for path in (*self.home.glob("*/"), *self.home.glob("*/*/"))}
         self._locks |= {inode(root) for root in self.home.glob("*/*/root")}
 
     def __call__(self) -> Machine:
@@ -144,22 +146,14 @@ class Stock:
         aliases = {row["ifname"]: row.get("ifalias", "") for row in rows}
         marked = {name: mark for name, mark in aliases.items() if mark.startswith(f"{TAG_CLUSTER}=")}
         bridges = {name for name, mark in marked.items() if not self._is_mine(mark.partition("=")[2])}
-        instances = frozenset(
-            g.name for c in our_groups() if not self._is_mine(c.name) for g in c.glob("*-*")
-        )
-        cables = {f"vb-{instance}" for instance in instances}
-        plugged = {row["ifname"] for row in rows if cables & {*row.get("altnames", ())}}
-        folders = [Path(words[-3]) for words in map(processes.command_line, processes.all_processes())
-                   if processes.SUPERVISOR in words]  # fmt: skip
-        return Others(
-            frozenset(bridges | plugged),
-            instances,
-            tuple(folder for folder in folders if not folder.is_relative_to(self.place)),
-            kernel.before() if bridges else None,
-        )
+        cables = {
+            row["ifname"]: name for row in rows for name in row.get("altnames", ()) if name[:3] == "vb-"
+        }
+        plugged = {link for link, name in cables.items() if not self._is_mine(name[3:])}
+        return Others(frozenset(bridges | plugged), kernel.before() if bridges else None)
 
-    def _is_mine(self, cluster: str) -> bool:
-        return cluster.lower() in self.mine
+    def _is_mine(self, name: str) -> bool:
+        return name.lower().startswith(tuple(self.mine))
 
     def _mounts(self) -> Iterator[str]:
         """All but what others do in temporary folders of their own."""
@@ -194,7 +188,7 @@ class Stock:
         """Next to the test's home, where nspawn keeps things, and where this machine's record is."""
         yield from self.place.iterdir()
         machines = (path for kind in ("propagate", "unix-export") for path in (NSPAWN / kind).glob("*"))
-        yield from (path for path in machines if path.name not in others.instances)
+        yield from (path for path in machines if self._is_mine(path.name))
         yield from (path for path in (NSPAWN / "locks").glob("*") if path.name in self._locks)
         if others.before is None and kernel.FOLDER.exists():
             yield from (kernel.FOLDER, *kernel.FOLDER.iterdir())
@@ -242,7 +236,10 @@ def ip(*arguments: str) -> list[dict]:
 def routes(others: Others) -> Iterator[str]:
     for version in ("-4", "-6"):
         for row in ip(version, "route", "show", "table", "all"):
-            if row.get("dev") not in others.links:
+            if row.get("dev") not in {
+                "lo",
+                *others.links,
+            }:  # on lo others may have addresses, and clusters none
                 yield json.dumps(row, sort_keys=True)
 
 
@@ -261,9 +258,12 @@ def loop_devices(others: Others) -> Iterator[str]:
         yield from map(str, Path("/dev").glob("loop*"))
     else:
         yield from ("/dev/loop-control", *(f"/dev/loop{number}" for number in others.before.loops))
-    theirs = {number for folder in others.folders for number in loops.used_by(folder)}
-    attached = (number for number in loops.present() if loops.backing(number))
-    yield from (f"{number} shows {loops.backing(number)}" for number in attached if number not in theirs)
+    for number in loops.present():
+        shown = loops.backing(number)
+        if shown.endswith(
+            "(deleted)"
+        ):  # machines that are there have devices, too; those that are gone had files
+            yield f"{number} shows {shown}"
 
 
 def trees() -> list[Path]:
@@ -311,6 +311,10 @@ class Bed:
         self.place = place
         self._stock = stock
 
+    def address(self, number: int) -> str:
+        """Its first cluster's `number`th address: the bridge's is the first."""
+        return str(IPv4Network(self.place.pool)[number])
+
     def folder(self, instance: Instance) -> MachineFolder:
         return networks.folder_of(self.place, REF).folder(instance.id)
 
@@ -320,7 +324,7 @@ class Bed:
         return await self.cloud.create(
             CreateRequest(
                 cluster=REF,
-                machine_id="01JGFJJZ00DDDDDDDDDDDDDDDE",
+                machine_id=f"{MINE}E",
                 attempt=attempt,
                 name="m1",
                 role=Role.WORKER,
@@ -375,9 +379,7 @@ class Bed:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[LocalSettings]:
     """A home of the test's own; the cache is everybody's. What a failing test left is swept."""
-    made = LocalSettings(
-        home=tmp_path / "home/local", cache=settings().cache, pool="10.231.0.0/16", tell=print
-    )
+    made = LocalSettings(home=tmp_path / "home/local", cache=settings().cache, pool=POOL, tell=print)
     yield made
     asyncio.run(sweep_all(made))
 
@@ -396,7 +398,7 @@ def stock(place: LocalSettings) -> Stock:
     """Takes stock of this machine before and after."""
     place.home.parent.mkdir()
     (place.home.parent / "of somebody else").touch()
-    return Stock(place.home, REF.id, OTHER.id)
+    return Stock(place.home, MINE)
 
 
 @pytest.fixture

@@ -53,10 +53,10 @@ def test_a_machine_boots_from_its_config_comes_back_and_leaves_nothing(bed, stoc
         assert not folder.user_data.exists(), "the user data goes once Ignition has read it"
         assert "ssh-ed25519 AAAA" in (folder.root / "home/core/.ssh/authorized_keys").read_text()
         hosts = await bed.inside(made, "cat", "/etc/hosts")
-        assert "10.231.0.2 api.prod.flatyard.internal" in hosts
+        assert f"{bed.address(2)} api.prod.flatyard.internal" in hosts
         assert "Read-only" in await bed.inside(made, "touch", "/usr/x")
         async with asyncio.timeout(30):  # its network comes up beside the unit
-            while " 0% packet loss" not in await bed.inside(made, "ping", "-c1", "-W2", "10.231.0.1"):
+            while " 0% packet loss" not in await bed.inside(made, "ping", "-c1", "-W2", bed.address(1)):
                 await asyncio.sleep(0.1)
         assert "ID=flatcar" in await bed.inside(made, "cat", "/etc/os-release")
         assert "stand-in" in await bed.inside(made, "cat", "/etc/os-release")
@@ -140,7 +140,7 @@ def test_the_way_out_is_opened_only_when_asked_for_and_closed_again(bed, stock):
         bed.cloud = LocalCloud(replace(bed.place, nat=True))
         await bed.cloud.ensure_network(bed.ref, bed.cluster)
         opened = stock()
-        assert any("10.231.0.0/24" in table for table in opened.rules)
+        assert any(f"{bed.address(0)}/24" in table for table in opened.rules)
         assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
         await bed.cloud.ensure_network(bed.ref, bed.cluster)
         assert await stock.left(opened) == {}, "a second call changes nothing"
@@ -197,7 +197,7 @@ def test_a_failed_ignition_is_told_with_its_own_words(tiny):
 
 def test_a_feed_that_does_not_answer_is_told_while_ignition_tries(tiny):
     async def main() -> None:
-        nowhere = {"path": "/opt/x", "contents": {"source": "http://10.231.0.1:9/x.raw"}}
+        nowhere = {"path": "/opt/x", "contents": {"source": f"http://{tiny.address(1)}:9/x.raw"}}
         made = await tiny.create(config(passwd={}, storage={"files": [nowhere]}))
         async with asyncio.timeout(30):
             while (found := await tiny.cloud.evidence(tiny.ref, made)) is None:
