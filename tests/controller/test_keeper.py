@@ -47,7 +47,7 @@ class Stage:
     async def process(self) -> AsyncIterator[Keeper]:
         import asyncio
 
-        region = Region(WANTED.cluster, self.world, self.disk)
+        self.region = region = Region(WANTED.cluster, self.world, self.disk)
         await region.start()
         kubernetes = region.kubernetes
         seams = Seams(
@@ -308,5 +308,28 @@ def test_what_was_seen_of_a_cluster_is_told_after_its_reconcilers_started_again(
             after = await keeper.state()
             assert not after.api
             assert [m.name for m in after.machines] == [m.name for m in before.machines]
+
+    played(act)
+
+
+def test_an_order_to_a_cluster_whose_api_never_comes_back_is_refused_with_what_helps():
+    """`up` waited for minutes, and then said that its process did not answer."""
+
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            await done(keeper, "intent", INTENT)
+            compute = stage.region.provider.compute
+            planes = [i for i in stage.region.provider.account.instances if "control-plane" in i.name]
+            for lost in planes:
+                compute.vanish(lost.id)
+            await asyncio.sleep(600)
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(Failed, match="takes no orders: none of its control plane machines") as caught:
+                await keeper.answer("GET", "observed", {}, {})
+            assert "flatyard down quickstart" in caught.value.next
+            assert asyncio.get_running_loop().time() - started < 60
+            found = view(await keeper.state())
+            assert not found.api
+            assert {m.why for m in found.control_plane.machines} == {"its instance is gone"}
 
     played(act)

@@ -81,3 +81,15 @@ def test_a_log_without_errors_is_told_by_its_last_line() -> None:
         == "a.service: two\none\ntwo"
     )
     assert told("a.service", ()) == "a.service: failed"
+
+
+def test_a_full_disk_is_told_before_what_followed_from_it() -> None:
+    lines = (
+        'time="2026-11-21T18:27:37Z" level=warning msg="removal failed" error="write: no space left on device"',
+        "ctr: failed to extract layer: write /var/lib/containerd/coredns: no space left on device: unknown",
+        "error: something else",
+    )
+    said = told("images.service", lines)
+    assert said.startswith("images.service: ctr: failed to extract layer")
+    assert remedy(said).startswith("its disk is full: make room")
+    assert remedy("kubelet.service: cp: error writing 'x': No space left on device") == remedy(said)

@@ -255,7 +255,12 @@ class Keeper:
         return self.available()
 
     async def _observed(self) -> bytes:
-        return json.dumps(asdict(await commands.look(self.seams, self.name))).encode()
+        try:
+            async with asyncio.timeout(max(2 * ANSWER, self.run.speed)):
+                found = await commands.look(self.seams, self.name)
+        except TimeoutError:
+            raise Unreachable("the Kubernetes API does not answer") from None
+        return json.dumps(asdict(found)).encode()
 
     # ---- where the time went
 

@@ -28,7 +28,7 @@ from flatyard.store import Store
 POLL = 10.0
 API_SILENCE = 60.0
 """Seconds for which an API that should answer is given the chance to."""
-PROBE = 10.0
+PROBE = 5.0
 """Seconds that an API has for its first answer."""
 API_GRACE = 120.0
 """Seconds for which the API is asked to delete load balancers before tags alone are followed."""
