@@ -401,6 +401,12 @@ def stock(place: LocalSettings) -> Stock:
     return Stock(place.home, MINE)
 
 
+@pytest.fixture(scope="session")
+def stock_of() -> type[Stock]:
+    """For tests whose clusters get ids from the command line."""
+    return Stock
+
+
 @pytest.fixture
 def bed(place: LocalSettings, stock: Stock) -> Iterator[Bed]:
     yield Bed(place, stock)

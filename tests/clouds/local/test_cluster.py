@@ -6,16 +6,20 @@ compiled yet. The machines are of a stand-in for Flatcar.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flatyard.clouds.local import processes
+from flatyard.clouds.local.folders import MachineFolder, Phase
 from flatyard.clouds.local.settings import settings
 
 pytestmark = pytest.mark.real
@@ -62,12 +66,15 @@ spec:
 class Cluster:
     """A cluster as its owner has it: two commands, and a file."""
 
-    def __init__(self, folder: Path, kubectl: str) -> None:
+    def __init__(self, folder: Path, kubectl: str, stock_of) -> None:
         text = (ROOT / "examples/local.yaml").read_text()
         self.file = folder / "cluster.yaml"
         self.file.write_text(text.replace("metadata: {name: local}", f"metadata: {{name: {NAME}}}"))
         self.state = folder / "state"
-        self.home = folder / "home"
+        self.home = folder / "home/local"
+        self.home.parent.mkdir()
+        (self.home.parent / "of somebody else").touch()
+        self.stock = stock_of(self.home)
         self._kubectl = kubectl
 
     def flatyard(self, *words: str, code: int = 0) -> str:
@@ -76,6 +83,7 @@ class Cluster:
         env = {**os.environ, **own, "PYTHONPATH": str(ROOT / "src")}
         command = [sys.executable, "-m", "flatyard", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        self.stock.note()
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
         return done.stdout
 
@@ -100,36 +108,41 @@ class Cluster:
     def roots(self) -> list[Path]:
         return sorted(self.home.glob("*/*/root"))
 
+    def machines(self, role: str) -> list[MachineFolder]:
+        found = [MachineFolder(root.parent) for root in self.roots()]
+        return [folder for folder in found if folder.machine().role == role]
 
-@pytest.fixture(scope="module")
-def before(tmp_path_factory) -> set[str]:
-    Path("/run/systemd/nspawn/locks").mkdir(parents=True, exist_ok=True)
-    return taken()
-
-
-def taken() -> set[str]:
-    """What clusters of this test's pool have on this machine."""
-    links = json.loads(subprocess.run(("ip", "-j", "addr"), capture_output=True, check=True).stdout)
-    routes = subprocess.run(
-        ("ip", "route", "show", "table", "all"), capture_output=True, text=True, check=True
-    )
-    ours = [
-        link["ifname"]
-        for link in links
-        if any(a.get("local", "").startswith("10.232.") for a in link["addr_info"])
-    ]
-    return {*ours, *(line for line in routes.stdout.splitlines() if "10.232." in line)}
+    def background(self) -> int:
+        """The process that acts for this cluster."""
+        mark = f"FLATYARD_STATE={self.state}".encode()
+        (found,) = [
+            pid
+            for pid in processes.all_processes()
+            if "flatyard.controller.local" in processes.command_line(pid)
+            and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        ]
+        return found
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory, kubectl_path, before) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"), str(kubectl_path))
+def empty(tmp_path_factory, kubectl_path, stock_of) -> Cluster:
+    return Cluster(tmp_path_factory.mktemp("cluster"), str(kubectl_path), stock_of)
+
+
+@pytest.fixture(scope="module")
+def before(empty):
+    """This machine without the cluster."""
+    return empty.stock()
+
+
+@pytest.fixture(scope="module")
+def cluster(empty, before) -> Iterator[Cluster]:
     try:
-        said = made.flatyard("up", "--yes", "--timeout", "25m", str(made.file))
+        said = empty.flatyard("up", "--yes", "--timeout", "25m", str(empty.file))
         assert said == f"Cluster {NAME} is ready (containers of a stand-in for Flatcar).\n"
-        yield made
+        yield empty
     finally:
-        made.flatyard("down", "--yes", NAME)
+        empty.flatyard("down", "--yes", NAME)
 
 
 def wait(cluster: Cluster, *words: str) -> None:
@@ -221,23 +234,23 @@ def test_scaling_goes_up_and_down_with_a_drain(cluster):
     assert (status["healthy"], status["simulated"]) == (True, False)
 
 
-def test_down_leaves_no_trace(cluster, before: set[str], check_gone: Callable[[], None]):
+def test_down_leaves_no_trace_of_what_was_killed(cluster, before):
+    """No process that could tidy up after itself is given the chance to."""
+    control_plane, first, second = *cluster.machines("control-plane"), *cluster.machines("worker")
+    assert control_plane.state().phase is Phase.RUNNING
+    for pid in (cluster.background(), first.state().pid, second.state().nspawn):
+        os.kill(pid, signal.SIGKILL)
     said = cluster.flatyard("down", "--yes", NAME)
     assert said == f"Cluster {NAME} is gone: 0 resources are left on this machine, and its API is closed.\n"
-    assert taken() == before
-    assert list(cluster.home.glob("*/*")) == []
-    check_gone()
+    assert not cluster.home.exists()
+    assert asyncio.run(cluster.stock.left(before)) == {}
 
 
-@pytest.fixture
-def check_gone(cluster) -> Callable[[], None]:
-    def check() -> None:
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = entry.read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            assert str(cluster.home) not in words, words.replace("\0", " ")
-        assert str(cluster.home) not in Path("/proc/self/mountinfo").read_text()
-
-    return check
+def test_a_cluster_that_comes_and_goes_leaves_no_trace(empty, before):
+    """The same machine afterwards: mounts, links, routes, nft, loop devices, cgroups, processes and settings."""
+    text = empty.file.read_text()
+    empty.file.write_text(text[: text.index("  workers:")])
+    empty.flatyard("up", "--yes", str(empty.file))
+    assert len(empty.machines("control-plane")) == 1
+    empty.flatyard("down", "--yes", NAME)
+    assert asyncio.run(empty.stock.left(before)) == {}
