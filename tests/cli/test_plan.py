@@ -61,6 +61,19 @@ def test_a_warning_shows_the_line_that_it_is_about(flatyard):
     ) in flatyard("plan", QUICKSTART).stderr
 
 
+def test_what_the_cloud_only_warns_of_is_said(flatyard, tmp_path):
+    """Preflight's warnings were kept to itself unless there was an error beside them."""
+    file = tmp_path / "cluster.yaml"
+    file.write_text(
+        "apiVersion: flatyard.dev/v1alpha1\nkind: Cluster\nmetadata: {name: alone}\nspec:\n"
+        "  cloud: {sim: {as: azure, region: westus}}\n  kubernetes: {version: v1.34.3}\n"
+        "  controlPlane: {replicas: 3}\n"
+    )
+    result = flatyard("plan", str(file))
+    assert result.exit_code == 4
+    assert f"{file}:7:28: warning: spec.controlPlane.replicas: 3 control planes in westus" in result.stderr
+
+
 COUNTS = {
     "aws": (8, 7),
     "azure-image": (5, 3),

@@ -36,7 +36,7 @@ def command(files: tuple[str, ...], output: str) -> None:
 
     talk = talk_of()
     given = reading.read(files, talk)
-    reading.check(given)
+    reading.check(given, talk)
     observed, compared = asyncio.run(_observed(given))
     made = plan(given.wanted, observed)
     choice = given.wanted.cluster.spec.cloud

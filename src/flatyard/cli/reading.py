@@ -32,13 +32,17 @@ def _lines(name: str) -> list[str]:
         return []
 
 
-def check(given: Given) -> None:
-    """Refuse what the cloud would refuse, before anything is created; every problem at its place in the files."""
+def check(given: Given, talk: Talk) -> None:
+    """Refuse what the cloud would refuse, before anything is created; every problem at its place in the files.
+
+    What it would only warn of is said.
+    """
     wanted = given.wanted
     found = _on_this_machine(wanted) if wanted.cluster.spec.cloud.name == "local" else preflight(wanted)
     problems = [_placed(problem, given) for problem in found]
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise InvalidInput(problems)
+    talk.warn(problems)
 
 
 def _on_this_machine(wanted: Wanted) -> tuple[Problem, ...]:

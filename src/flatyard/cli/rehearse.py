@@ -11,6 +11,7 @@ from flatyard.cli import names
 from flatyard.cli.options import common, output, talk_of
 
 if TYPE_CHECKING:
+    from flatyard.cli.talk import Talk
     from flatyard.controller.documents import Given
     from flatyard.engine.wanted import Wanted
 
@@ -57,7 +58,7 @@ def command(
     troubles = parse_faults(faults)
     given = reading.read(files, talk)
     wanted = given.wanted if replicas is None else with_replicas(given.wanted, replicas)
-    _check(given, wanted, bool(faults))
+    _check(talk, given, wanted, bool(faults))
     found = rehearse(wanted, seed=seed, faults=troubles)
     if output == "json":
         talk.data(json.dumps(paint_rehearsal.as_json(found), indent=2, sort_keys=True))
@@ -70,9 +71,9 @@ def command(
         talk.next((f"flatyard plan {' '.join(files)}", "what would be made for real"))
 
 
-def _check(given: Given, wanted: Wanted, faulty: bool) -> None:
+def _check(talk: Talk, given: Given, wanted: Wanted, faulty: bool) -> None:
     """Refuse what the cloud would refuse; with faults, or another size, the rehearsal itself shows it."""
     from flatyard.cli import reading
 
     if wanted is given.wanted and not faulty:
-        reading.check(given)
+        reading.check(given, talk)

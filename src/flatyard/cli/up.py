@@ -52,7 +52,7 @@ def command(files: tuple[str, ...], yes: bool, speed: float, timeout: float) -> 
     if given.warnings and not talk.verbose:
         talk.say(f"{_count(len(given.warnings), 'warning')} about the files; flatyard plan shows them")
     _only_simulated(given, files, yes)
-    reading.check(given)
+    reading.check(given, talk)
     asyncio.run(_up(talk, given, files, speed, timeout))
 
 
