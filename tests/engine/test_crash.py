@@ -8,9 +8,7 @@ once after it happened. What is there in the end must be exactly what was wanted
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
-from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -109,17 +107,6 @@ def undisturbed(simulate, example, act, past=None):
     return simulate(main, example("quickstart.yaml", WORKERS), past=past)
 
 
-@contextmanager
-def untraced():
-    """Hundreds of lives run what the undisturbed one ran: measuring coverage in them only doubles their time."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(tracer)
-
-
 def died(simulate, example, act, past, points):
     """The points at which a death showed in the end, and how. Each point is a life of its own."""
     failures = []
@@ -132,9 +119,8 @@ def died(simulate, example, act, past, points):
         except AssertionError as error:
             failures.append((point, mortal.where, str(error)[:300]))
 
-    with untraced():
-        for point in points:
-            simulate(partial(dying, point=point), example("quickstart.yaml", WORKERS), past=past)
+    for point in points:
+        simulate(partial(dying, point=point), example("quickstart.yaml", WORKERS), past=past)
     return failures
 
 
@@ -192,6 +178,5 @@ def test_three_control_planes_outlive_a_death_at_any_call(simulate, example):
         assert (len(alive), max(owners.values()), len(nodes), len(members)) == (7, 1, 7, 3), mortal.where
         return mortal.points
 
-    with untraced():
-        for point in range(1, simulate(whole, example("aws.yaml")) + 1):
-            simulate(partial(whole, point=point), example("aws.yaml"))
+    for point in range(1, simulate(whole, example("aws.yaml")) + 1):
+        simulate(partial(whole, point=point), example("aws.yaml"))

@@ -34,7 +34,24 @@ BREACHES = [
 ]
 
 
+MEASURED = """\
+import sys
+
+TRACER = type(sys.gettrace())
+
+
+def test_that_takes_long_is_measured_only_at_first():
+    while sys.gettrace() is not None:
+        pass
+
+
+def test_that_follows_is_measured_again():
+    assert type(sys.gettrace()) is TRACER
+"""
+
+
 def test_a_clean_checkout_is_green_with_coverage_and_pytests_own_last_line(ready):
+    ready.plant("tests/test_two.py", HEAD + MEASURED)
     ready.plant(
         "tests/test_one.py",
         f"{HEAD}from flatyard.cli.main import main\n\n\ndef test_main():\n    assert main() == 0\n",
@@ -42,7 +59,7 @@ def test_a_clean_checkout_is_green_with_coverage_and_pytests_own_last_line(ready
     done = ready.run(".ci/run")
     assert done.returncode == 0, done.stdout
     assert "TOTAL" in done.stdout
-    assert re.fullmatch(r"=+ 2 passed in [\d.]+s =+", done.stdout.splitlines()[-1])
+    assert re.fullmatch(r"=+ 4 passed in [\d.]+s =+", done.stdout.splitlines()[-1])
 
 
 def test_breaches_turn_the_build_red_before_any_test(ready):
