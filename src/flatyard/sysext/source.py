@@ -148,6 +148,16 @@ async def compile_each(
     return await builder.build(wanted)
 
 
+def is_kept(cache: Path, recipe: Recipe, arch: str) -> bool:
+    """Whether a run left this version of a component; a preflight cannot ask Go whether it would be used again."""
+    records = (cache / "sysext/programs").glob(f"{_called(recipe, arch)}-*/{RECORD}")
+    return any(True for _ in records)
+
+
+def _called(recipe: Recipe, arch: str) -> str:
+    return f"{recipe.name}-v{recipe.version.lstrip('v')}-{arch}"
+
+
 class Builder:
     """Compiles components into one cache, one after the other: Go itself uses every core."""
 
@@ -206,7 +216,7 @@ class Builder:
     # ---- one component
 
     def _folder(self, recipe: Recipe, digest: str) -> Path:
-        return self._programs / f"{recipe.name}-v{recipe.version.lstrip('v')}-{self._arch}-{digest[:16]}"
+        return self._programs / f"{_called(recipe, self._arch)}-{digest[:16]}"
 
     def _found(self, recipe: Recipe, digest: str) -> Compiled | None:
         """What an earlier run left; None unless every program is there in its size."""

@@ -30,7 +30,6 @@ from flatyard.clouds.local import (
     evidence,
     flatcar_root,
     gpt,
-    ignition_build,
     images,
     loops,
     networks,
@@ -501,7 +500,7 @@ def with_own_cache(place: LocalSettings, cache: Path) -> LocalSettings:
     """The same with a cache that has what everybody's has, but images of its own."""
     (cache / "local").mkdir(parents=True)
     shared = [place.cache / name for name in ("go", "sysext", "local/feed", "local/images")]
-    for path in (*shared, ignition_build.place(place.cache).parent):
+    for path in shared:
         path.mkdir(parents=True, exist_ok=True)
         (cache / path.relative_to(place.cache)).symlink_to(path)
     return replace(place, cache=cache)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -279,18 +278,7 @@ def test_places_come_from_the_environment(tmp_path: Path) -> None:
     assert (given.cache, given.nat, given.pool) == (tmp_path, True, "10.9.0.0/16")
     assert not settings({}).nat
     assert stand_in.place(tmp_path).is_relative_to(tmp_path)
-    assert ignition_build.place(tmp_path).is_relative_to(tmp_path)
-
-
-def test_go_is_sent_to_the_users_proxy_and_never_past_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go = tmp_path / "go"
-    go.write_text("#!/bin/sh\necho https://proxy.example,direct\n")
-    go.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    made = asyncio.run(ignition_build.environment(tmp_path))
-    assert made["GOPROXY"] == "https://proxy.example" and made["GOTOOLCHAIN"] == "local"
+    assert not ignition_build.is_there(tmp_path)
 
 
 # ---- the balancer

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from flatyard.base.errors import Problem
 from flatyard.base.world import RealWorld, World
@@ -58,6 +59,7 @@ class LocalCloud:
     def __init__(self, place: LocalSettings | None = None, world: World | None = None) -> None:
         self.settings = place or settings()
         self._world = world or RealWorld()
+        self._program: Path | None = None
         self._traits = traits(FACTS)
         self._limits = limits(FACTS)
 
@@ -125,7 +127,7 @@ class LocalCloud:
     async def restart(self, ref: ClusterRef, instance: Instance) -> None:
         with _told(f"restarting {instance.name}"):
             folder = networks.folder_of(self.settings, ref).folder(instance.id)
-            await machines.restart(folder, lambda: ignition_build.place(self.settings.cache))
+            await machines.restart(folder, self._ignition)
 
     async def evidence(self, ref: ClusterRef, instance: Instance) -> Evidence | None:
         with _told(f"reading the console of {instance.name}"):
@@ -139,10 +141,14 @@ class LocalCloud:
 
     async def provisions(self, image: str) -> Provisions:
         """What machines of an image are made with, built where it is not there yet. Raises Failed, Rejected."""
-        tree, ignition = await asyncio.gather(
-            tree_of(self.settings, image), ignition_build.ensure(self.settings.cache, self.settings.tell)
-        )
+        tree, ignition = await asyncio.gather(tree_of(self.settings, image), self._ignition())
         return Provisions(tree, ignition, self.settings.images)
+
+    async def _ignition(self) -> Path:
+        """Go is asked once, not for each machine."""
+        if self._program is None or not self._program.exists():
+            self._program = await ignition_build.ensure(self.settings.cache, self.settings.tell)
+        return self._program
 
     # ---- first-boot secrets
 

@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -340,7 +340,7 @@ def _last_words(folder: MachineFolder) -> str:
 # ---- restart
 
 
-async def restart(folder: MachineFolder, ignition: Callable[[], Path]) -> None:
+async def restart(folder: MachineFolder, ignition: Callable[[], Awaitable[Path]]) -> None:
     """Reboot a machine from inside, or switch it on when it has no power; one that is booting goes on with that."""
     if folder.machine() is None or folder.deleting.exists():
         return
@@ -349,7 +349,7 @@ async def restart(folder: MachineFolder, ignition: Callable[[], Path]) -> None:
         # the supervisor writes how it ended just before it ends
         await _wait(lambda: not is_held(folder.lock), folder, "its supervisor")
     if not is_held(folder.lock):
-        start(folder, ignition())
+        start(folder, await ignition())
     elif phase is Phase.RUNNING:
         for pid in processes.serving(processes.SUPERVISOR, folder.path):
             processes.end(pid, signal.SIGHUP)

@@ -85,7 +85,7 @@ def _tools(settings: LocalSettings) -> Iterator[Problem]:
     if not settings.image and not stand_in.place(settings.cache).exists():
         wanted |= _STAND_IN
         compiled.append("the stand-in's update_engine")
-    if not ignition_build.place(settings.cache).exists():
+    if not ignition_build.is_there(settings.cache):
         wanted |= _IGNITION
         compiled.append("Ignition")
     if compiled and shutil.which("go") is None:
@@ -129,7 +129,7 @@ def _room(
         yield _error(
             f"{len(sizes)} machines take about {wanted >> 30} GiB below {settings.home}; {free >> 30} GiB are free"
         )
-    if not ignition_build.place(settings.cache).exists() and rootfs.size(settings.cache) < BUILDS:
+    if not ignition_build.is_there(settings.cache) and rootfs.size(settings.cache) < BUILDS:
         yield _error(
             f"building takes {BUILDS >> 30} GiB below {settings.cache}; FLATYARD_CACHE names another place"
         )
