@@ -390,7 +390,7 @@ def _evidence(node: Node, failed: tuple[str, ...], about: str) -> str:
 def test_evidence_is_a_block_that_is_read_back_off_the_console(node: Node) -> None:
     report = parse_console("boot noise\n" + _evidence(node, (), "flatyard-join.service"))
     assert report is not None and (report.unit, report.result) == ("flatyard-join.service", "exit-code")
-    assert report.lines[0] == "first" and report.lines[1].startswith("last line of -b -q -o cat -n 20")
+    assert report.lines[0] == "first" and report.lines[1].startswith("last line of -b -q -o cat -n 10")
 
 
 def test_evidence_names_the_cause_not_what_follows_from_it(node: Node) -> None:
@@ -404,6 +404,10 @@ def test_evidence_believes_what_the_kubeadm_script_found_out(node: Node) -> None
     node.write(layout.CAUSE_FILE, "kubelet.service\n")
     report = parse_console(_evidence(node, (), "flatyard-join.service"))
     assert report is not None and report.unit == "kubelet.service"
+    assert [line.rpartition(" -u ")[2] for line in report.lines[1::2]] == [
+        "kubelet.service",
+        "flatyard-join.service",
+    ], "the cause's lines are not pushed out by those of what fails for it again and again"
 
 
 def test_on_vsphere_evidence_goes_to_guestinfo_too(node: Node) -> None:

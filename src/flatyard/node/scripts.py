@@ -159,10 +159,11 @@ for x in UNITS;do if systemctl is-failed -q $x;then u=$x;break;fi;done
 f=/run/flatyard/evidence
 mkdir -p /run/flatyard
 { echo "flatyard-evidence: unit=$u result=$(systemctl show -P Result "$u")"
-journalctl -b -q -o cat -n 20 -u "$u" -u "$1"|cut -c1-200|sed 's/^/flatyard-evidence| /'
+for x in $u ${1#"$u"};do journalctl -b -q -o cat -n 10 -u $x;done|cut -c1-200|sed 's/^/flatyard-evidence| /'
 echo "flatyard-evidence: end";}>$f
 cat $f>/dev/console
 """.replace("CAUSE", layout.CAUSE_FILE)
+"""The cause has lines of its own: those of the unit that fails again and again for it would push them out."""
 
 
 def _with_mapping(
