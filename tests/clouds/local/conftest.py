@@ -20,7 +20,7 @@ import pytest
 from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, CreateRequest, Instance, InstanceState, Role
 from flatyard.clouds.local import cgroups, evidence, kernel, loops, networks, processes
 from flatyard.clouds.local.cloud import LocalCloud
-from flatyard.clouds.local.folders import BeforeFile, MachineFolder, clusters
+from flatyard.clouds.local.folders import BeforeFile, MachineFolder, clusters, make_private, open_lock
 from flatyard.clouds.local.images import STAND_IN
 from flatyard.clouds.local.nspawn import RUN as NSPAWN
 from flatyard.clouds.local.settings import LocalSettings, settings
@@ -190,22 +190,34 @@ class Stock:
         machines = (path for kind in ("propagate", "unix-export") for path in (NSPAWN / kind).glob("*"))
         yield from (path for path in machines if self._is_mine(path.name))
         yield from (path for path in (NSPAWN / "locks").glob("*") if path.name in self._locks)
-        if others.before is None and kernel.FOLDER.exists():
-            yield from (kernel.FOLDER, *kernel.FOLDER.iterdir())
+        if others.before is None:
+            yield from (path for path in kernel.FOLDER.iterdir() if path.name != "lock")
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Wait until nobody makes or removes a network, and keep it so."""
+    """Keep out whoever makes or removes a network, as `kernel.alone` does."""
     descriptor = -1
-    with suppress(FileNotFoundError):
-        descriptor = os.open(kernel.FOLDER / "lock", os.O_RDWR | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    while descriptor < 0:
+        make_private(kernel.FOLDER)
+        with suppress(FileNotFoundError):
+            descriptor = open_lock(kernel.FOLDER / "lock")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not is_at(descriptor, kernel.FOLDER / "lock"):
+                os.close(descriptor)
+                descriptor = -1
     try:
         yield
     finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+        if [path.name for path in kernel.FOLDER.iterdir()] == ["lock"]:
+            (kernel.FOLDER / "lock").unlink()
+            with suppress(OSError):
+                kernel.FOLDER.rmdir()
+        os.close(descriptor)
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def read(path: str | Path) -> str:

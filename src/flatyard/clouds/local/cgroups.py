@@ -41,7 +41,10 @@ def hierarchies(mounts: str | None = None, root: Path = ROOT) -> Hierarchies:
 
 
 def make(where: Hierarchies, cluster: str, instance: str, cpus: int, memory_mb: int) -> tuple[Path, ...]:
-    """Make a machine's groups with its limits; the files to write a process id into, for it to move there."""
+    """Make a machine's groups with its limits; the files to write a process id into, for it to move there.
+
+    For one boot, after `clear`.
+    """
     files = []
     for group in where.groups(cluster, instance):
         _make_anew(group)
@@ -107,6 +110,20 @@ def processes(where: Hierarchies, cluster: str, instance: str) -> tuple[int, ...
             with suppress(OSError):  # the group went meanwhile
                 found |= dict.fromkeys(map(int, (folder / "cgroup.procs").read_text().split()))
     return tuple(sorted(found))
+
+
+def clear(where: Hierarchies, cluster: str, instance: str) -> bool:
+    """Remove the groups in the machine's, which an earlier boot made; False while something is still in them.
+
+    On v2 nspawn has controllers handed on in the group that it starts in, which takes no process after that.
+    """
+    inside = [
+        folder for group in where.groups(cluster, instance) for folder in below(group) if folder != group
+    ]
+    for folder in inside:
+        with suppress(OSError):
+            folder.rmdir()
+    return not any(folder.exists() for folder in inside)
 
 
 def remove(where: Hierarchies, cluster: str, instance: str) -> bool:

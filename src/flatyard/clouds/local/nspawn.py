@@ -19,9 +19,14 @@ IMAGES = "/srv/flatyard/images"
 RUN = Path("/run/systemd/nspawn")
 
 
-def environment() -> Mapping[str, str]:
-    """Kernel settings of the network are the container's own and may be written; all others are this machine's."""
-    return {**ENVIRONMENT, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_LOG_LEVEL": "notice"}
+def environment(*, unified: bool) -> Mapping[str, str]:
+    """Kernel settings of the network are the container's own and may be written; all others are this machine's.
+
+    `unified`: nspawn takes an image in which it finds no systemd for one of cgroup v1's time, and makes it a group in
+    a tree of v1's that nobody has mounted and nobody would tidy up.
+    """
+    own = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_LOG_LEVEL": "notice"}
+    return {**ENVIRONMENT, **own, **({"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if unified else {})}
 
 
 def command(

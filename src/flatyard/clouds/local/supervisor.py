@@ -77,6 +77,7 @@ class Supervisor:
 
     async def _boots(self) -> None:
         where = cgroups.hierarchies()
+        await self._clear(where)
         while True:
             code = await self._boot(where)
             await self._clear(where)
@@ -101,7 +102,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
                 stderr=log,
-                env=dict(nspawn.environment()),
+                env=dict(nspawn.environment(unified=where.unified)),
             )
         self._state = replace(self._state, boots=self._state.boots + 1)
         self._write(Phase.RUNNING, nspawn=self._process.pid)
@@ -110,9 +111,9 @@ class Supervisor:
         return code
 
     async def _clear(self, where: cgroups.Hierarchies) -> None:
-        """End what a killed nspawn left running: two machines on one root directory would ruin it."""
-        machine = self._machine
-        while left := cgroups.processes(where, machine.cluster_id, machine.id):
+        """End what a killed nspawn or supervisor left running: two machines on one root directory would ruin it."""
+        whose = (where, self._machine.cluster_id, self._machine.id)
+        while (left := cgroups.processes(*whose)) or not cgroups.clear(*whose):
             for pid in left:
                 processes.end(pid)
             await asyncio.sleep(0.02)
