@@ -301,9 +301,13 @@ class Boot:
         ]
         cause = (self.tree.text(layout.CAUSE_FILE) or "").strip()
         blamed = cause or (failing[0] if failing else name)
-        lines = [line for unit, line in self._journal if unit in (blamed, name)]
+        lines = [line for one in dict.fromkeys((blamed, name)) for line in self._last_lines(one)]
         result = self.states[blamed].result if blamed in self.states else "success"
-        return Report(blamed, result, tuple(lines[-MOST_LINES:]))
+        return Report(blamed, result, tuple(lines))
+
+    def _last_lines(self, name: str) -> list[str]:
+        """As many of one unit as the evidence script takes."""
+        return [line for unit, line in self._journal if unit == name][-MOST_LINES // 2 :]
 
     def note(self, name: str, line: str) -> None:
         """A line in the journal of one unit."""

@@ -37,7 +37,7 @@ def without_filesystems(config):
 
 
 def first_report(console):
-    """The machine's first word: later ones may have lost the early lines to `journalctl -n 20`."""
+    """The machine's first word: later ones may have lost the early lines to `journalctl -n 10`."""
     head, end, _ = console.partition("flatyard-evidence: end\n")
     return parse_console(head + end)
 
