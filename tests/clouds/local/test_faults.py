@@ -440,7 +440,8 @@ def cramped(tmp_path: Path, small: SmallDisk) -> Iterator[Cluster]:
 
 def test_a_disk_without_room_is_told_before_anything_is_made(cramped: Cluster, small: SmallDisk) -> None:
     said = cramped.flatyard("up", "--yes", cramped.file(), code=2)
-    assert f"1 machines take about 2 GiB below {cramped.home}; 0 GiB are free" in said
+    assert f"1 machine takes about 2 GiB below {cramped.home}; 64 MiB are free" in said
+    assert "FLATYARD_LOCAL_HOME names another place" in said
     assert list(small.place.iterdir()) == []
 
 

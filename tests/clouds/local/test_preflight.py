@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from flatyard.base.errors import Severity
-from flatyard.clouds.local import preflight, stand_in
+from flatyard.clouds.local import preflight, rootfs, stand_in
+from flatyard.clouds.local.folders import ClusterFolder, NetworkFile
 from flatyard.clouds.local.settings import LocalSettings
 from flatyard.model import cluster as model
 from flatyard.model.machines import LocalMachine
@@ -67,6 +68,29 @@ def test_machines_that_this_one_cannot_feed_are_told(place: LocalSettings) -> No
 def test_more_machines_than_the_disk_holds_are_refused(place: LocalSettings) -> None:
     many = model.WorkerPool(name="general", replicas=100_000)
     assert any("GiB are free" in p.what for p in preflight.problems(place, cluster(workers=(many,))))
+
+
+def room(place: LocalSettings, wanted: model.Cluster) -> list[str]:
+    """What is said of the room that machines take."""
+    told = [p.what for p in preflight.problems(place, wanted)]
+    return [text.partition(" below")[0] for text in told if "machine" in text and "about" in text]
+
+
+def test_machines_that_are_there_have_their_room(
+    place: LocalSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file again was refused on a disk that was nearly full of its own machines."""
+    monkeypatch.setattr(rootfs, "size", lambda path: preflight.DISK)
+    monkeypatch.setattr(preflight, "is_root", lambda: True)
+    three = cluster(workers=(model.WorkerPool(name="general", replicas=2),))
+    assert room(place, three) == ["3 machines take about 6 GiB"]
+    folder = ClusterFolder(place.home / "01jgfjjz01")
+    for name in ("a-1", "b-1"):
+        (folder.path / name).mkdir(parents=True)
+    ours = {"cluster_id": "01JGFJJZ01", "cluster_name": "prod", "bridge": "fy0"}
+    addresses = {"cidr": "10.0.0.0/24", "gateway": "10.0.0.1", "endpoint": "10.0.0.2"}
+    folder.write_network(NetworkFile(**ours, **addresses))
+    assert room(place, three) == []
 
 
 def test_an_image_that_is_no_tree_is_refused(place: LocalSettings, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from flatyard.clouds.cloud import ImageQuery
 from flatyard.clouds.local import disk_image, ignition_build, rootfs, stand_in
 from flatyard.clouds.local.commands import is_root
 from flatyard.clouds.local.facts import FACTS
+from flatyard.clouds.local.folders import clusters
 from flatyard.clouds.local.gpt import ImageError
 from flatyard.clouds.local.images import WHAT_IT_TAKES, images
 from flatyard.clouds.local.os_release import Release, release_of
@@ -124,15 +125,29 @@ def _room(
             f"its {len(sizes)} machines may use {memory} MB together, and this machine has {there} MB"
         )
     yield from _watches(cluster, len(sizes))
-    wanted, free = DISK * len(sizes), rootfs.size(settings.home)
+    more = len(sizes) - _made(settings, cluster)
+    wanted, free = DISK * more, rootfs.size(settings.home)
     if wanted > free:
+        machines = f"{more} machine{'s take' if more > 1 else ' takes'} about {_space(wanted)}"
         yield _error(
-            f"{len(sizes)} machines take about {wanted >> 30} GiB below {settings.home}; {free >> 30} GiB are free"
+            f"{machines} below {settings.home}; {_space(free)} are free. FLATYARD_LOCAL_HOME names another place"
         )
     if not ignition_build.is_there(settings.cache) and rootfs.size(settings.cache) < BUILDS:
         yield _error(
             f"building takes {BUILDS >> 30} GiB below {settings.cache}; FLATYARD_CACHE names another place"
         )
+
+
+def _made(settings: LocalSettings, cluster: Cluster) -> int:
+    """How many machines the cluster has: they have their room."""
+    if not is_root():
+        return 0
+    networks = ((folder, folder.network()) for folder in clusters(settings.home))
+    return sum(len(folder.folders()) for folder, at in networks if at and at.cluster_name == cluster.name)
+
+
+def _space(size: int) -> str:
+    return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
 def _sizes(cluster: Cluster, deployments: tuple[MachineDeployment, ...]) -> Iterator[LocalMachine]:
