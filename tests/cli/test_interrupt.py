@@ -43,16 +43,15 @@ def test_two_ups_at_once_share_one_process(shell):
     assert shell.kinds("quickstart")["network"] == 1
 
 
-def test_commands_about_a_cluster_that_is_not_there(shell):
+def test_commands_about_a_cluster_that_is_not_there(flatyard):
     for command in (
         ["status", "nope"],
         ["kubeconfig", "nope"],
         ["scale", "nope", "a=1"],
         ["get", "nodes", "nope"],
     ):
-        process = shell.start(*command)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (1, "")
-        assert err == (
+        done = flatyard(*command)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr == (
             "error: there is no cluster 'nope'\n  why: known: none\n  next: flatyard up FILE makes one\n"
         )

@@ -60,13 +60,13 @@ def up(module_shell):
 
 
 def workers(up) -> list[str]:
-    names = up.run("get", "machines", "quickstart", "-o", "name").split()
+    names = up.ask("get", "machines", "quickstart", "-o", "name").split()
     return [name.removeprefix("machine/") for name in names if "workers" in name]
 
 
 def ask(up, method: str, path: str, body: dict | None = None) -> dict:
     """What the simulated Kubernetes API answers to the kubeconfig's user."""
-    config = yaml.safe_load(Path(up.run("kubeconfig", "quickstart").strip()).read_text())
+    config = yaml.safe_load(Path(up.ask("kubeconfig", "quickstart").strip()).read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     trust = ssl.create_default_context(
         cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
@@ -84,7 +84,7 @@ def test_a_worker_comes_back_with_another_boot(up):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, f"Cluster quickstart has restarted {machine} (simulated).\n"), err
     assert f"machine/{machine}: restart: instance i-" in err
-    assert up.json("status", "quickstart")["healthy"]
+    assert up.asked("status", "quickstart")["healthy"]
 
 
 def test_json_names_each_machine_with_its_nodes_boot(up):
@@ -110,18 +110,20 @@ def test_a_budget_holds_it_up_and_the_same_command_goes_on(up):
         f"restart: draining {node}: pod default/{pods[0]['metadata']['name']} is held by PodDisruptionBudget"
     )
     assert held in err and f"next: flatyard restart quickstart {node} goes on" in err
-    status = up.json("status", "quickstart", code=3)
+    status = up.asked("status", "quickstart", code=3)
     (why,) = [m["why"] for pool in status["pools"] for m in pool["machines"] if m["why"]]
     assert why.startswith(held)
     ask(up, "DELETE", "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web")
     (found,) = up.json("restart", "quickstart", node)["machines"]
-    assert found["restarted"] and up.json("status", "quickstart")["healthy"]
+    assert found["restarted"] and up.asked("status", "quickstart")["healthy"]
 
 
 @pytest.mark.parametrize("line", ["done", "is restarting"])
 def test_a_process_that_is_killed_meanwhile_is_replaced_and_goes_on(up, line):
     machine = workers(up)[2]
-    (before,) = [n for n in up.json("get", "nodes", "quickstart")["items"] if node_of(up, machine) == name(n)]
+    (before,) = [
+        n for n in up.asked("get", "nodes", "quickstart")["items"] if node_of(up, machine) == name(n)
+    ]
     process = up.start("restart", "quickstart", machine, "-o", "json")
     told = []
     for text in process.stderr:
@@ -134,12 +136,12 @@ def test_a_process_that_is_killed_meanwhile_is_replaced_and_goes_on(up, line):
     assert process.wait() == 0, "".join(told)
     (found,) = json.loads(out)["machines"]
     assert found["restarted"] and found["boot_id"] != before["status"]["nodeInfo"]["bootID"]
-    (after,) = [n for n in up.json("get", "nodes", "quickstart")["items"] if name(n) == name(before)]
+    (after,) = [n for n in up.asked("get", "nodes", "quickstart")["items"] if name(n) == name(before)]
     assert not after["spec"].get("unschedulable")
 
 
 def node_of(up, machine: str) -> str:
-    found = up.json("get", "machines", "quickstart")["items"]
+    found = up.asked("get", "machines", "quickstart")["items"]
     return next(m["status"]["nodeRef"]["name"] for m in found if name(m) == machine)
 
 
@@ -153,7 +155,7 @@ def test_the_only_control_plane_takes_its_api_with_it_and_comes_back(up):
     said = "Cluster quickstart has restarted quickstart-control-plane-1 (simulated).\n"
     assert (process.returncode, out) == (0, said), err
     assert "0 of 1 etcd members run" in err
-    assert up.json("status", "quickstart")["healthy"]
+    assert up.asked("status", "quickstart")["healthy"]
 
 
 def test_what_is_not_there_is_told_with_what_helps(up):
