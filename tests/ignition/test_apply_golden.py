@@ -53,6 +53,7 @@ def base_tree() -> Tree:
 
 
 BASE = base_tree()
+BEFORE = dict(BASE.walk())
 
 
 class Server:
@@ -93,14 +94,16 @@ def outcome(name: str, *, keys_fragment: bool) -> tuple[str, list[dict[str, obje
 
 
 def changes(tree: Tree) -> list[dict[str, object]]:
-    before, after = dict(BASE.walk()), dict(tree.walk())
+    """What became of the base, of which only those paths are looked at that were written to."""
+    assert tree._base is BASE
+    after = {path: node for path, node in (BEFORE | tree._nodes).items() if node}
     names = defaultdict(list)
-    for path, node in after.items():
-        if node.inode:
-            names[node.inode].append(path)
+    for path in tree._nodes:
+        if path in after and after[path].inode:
+            names[after[path].inode].append(path)
     found: list[dict[str, object]] = []
-    for path in sorted(before.keys() | after.keys()):
-        old, new = before.get(path), after.get(path)
+    for path in sorted(tree._nodes):
+        old, new = BEFORE.get(path), after.get(path)
         if old == new or path == RESULT:
             continue
         if new is None:
