@@ -333,3 +333,25 @@ def test_an_order_to_a_cluster_whose_api_never_comes_back_is_refused_with_what_h
             assert {m.why for m in found.control_plane.machines} == {"its instance is gone"}
 
     played(act)
+
+
+def test_whoever_asks_again_while_the_api_is_silent_hears_what_the_cloud_says():
+    """It took until the Lease was over, 40 s, before anybody looked at the machines."""
+
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            keeper.seams.clients = clients = Deaf(keeper.seams.clients)
+            assert (await done(keeper, "intent", INTENT)).done
+            machines = (await keeper.state()).machines
+            worker = next(m for m in machines if "control-plane" not in m.name)
+            (row,) = [i for i in stage.region.provider.account.instances if i.name == worker.name]
+            stage.region.provider.compute.vanish(row.id)
+            clients.deaf = True
+            started = asyncio.get_running_loop().time()
+            await keeper.state()
+            await asyncio.sleep(5)
+            said = {wait.object: wait.reason for wait in (await keeper.state()).waits}
+            assert f"machine/{worker.name}" in said
+            assert asyncio.get_running_loop().time() - started < 30
+
+    played(act)

@@ -28,9 +28,9 @@ from flatyard.engine import commands, control_plane
 from flatyard.engine import record as records
 from flatyard.engine.caches import CLUSTER, MACHINE
 from flatyard.engine.context import Seams, Step
-from flatyard.engine.queue import Wait
+from flatyard.engine.queue import Key, Wait
 from flatyard.engine.record import ClusterRecord, Phase
-from flatyard.engine.run import Engine, Outcome, engine_of
+from flatyard.engine.run import INSTANCES, Engine, Outcome, engine_of
 from flatyard.engine.wanted import Wanted
 from flatyard.kube import resources as r
 from flatyard.kube.api import Api, Json, Object, Unreachable
@@ -309,6 +309,8 @@ class Keeper:
         record = await records.load(self.seams.store, self.name)
         endpoint = record.endpoint if record else None
         listed = await asyncio.gather(*(self._listed(kind) for kind in STANDING))
+        if None in listed and self.engine is not None:
+            self.engine.context.enqueue(Key(INSTANCES))  # whoever asks next hears what the cloud says of it
         clusters, deployments, machines, nodes = (
             self._last_seen(kind) if found is None else found
             for kind, found in zip(STANDING, listed, strict=True)

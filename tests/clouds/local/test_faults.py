@@ -177,6 +177,13 @@ class Cluster:
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr[-6000:]}"
         return done.stdout + done.stderr
 
+    def refused(self, *words: str, code: int = 1) -> str:
+        """The error with which `up` of these ends."""
+        said = "\n" + self.flatyard("up", "--yes", *words, code=code)
+        error = said[said.rindex("\nerror: ") + 1 :]
+        print(error)
+        return error
+
     def machine(self, pool: str) -> dict:
         """The Machine of a pool, as it was soon after the last `up`."""
         if not self._machines:
@@ -192,8 +199,7 @@ class Cluster:
 
     def last_words(self, pool: str) -> str:
         """What the last error says of one pool's machine, and maybe of others that failed alike."""
-        error = self.said[self.said.rindex("\nerror: ") :]
-        told = re.split(r"\n {7}(?=[a-z]+/)", error)
+        told = re.split(r"\n {7}(?=[a-z]+/)", self.said)
         return next(text for text in told if f"machine/{pool}-" in text)
 
     def told(self, pool: str) -> float:
@@ -237,7 +243,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made.cache = own_cache(made.folder)
     more = "".join(pool(name, own) for name, own in pools(made.folder).items())
     try:
-        made.said = made.flatyard("up", "--yes", "--timeout", "4m", made.file(more=more), code=1)
+        made.said = made.refused("--timeout", "4m", made.file(more=more))
         yield made
     finally:
         made.flatyard("down", "--yes", NAME)
@@ -317,7 +323,7 @@ def test_kubernetes_own_image_that_changed_in_the_feed_is_told(
     """It was pinned when it was packed. What `up` says of machines that failed before is told again."""
     flip_a_byte(broken.cache / "local/feed" / EXTENSION / IMAGE)
     started = RealWorld().now().timestamp()
-    broken.said = broken.flatyard("up", "--yes", "--timeout", "2m", broken.file(more=pool("changed")), code=1)
+    broken.said = broken.refused("--timeout", "2m", broken.file(more=pool("changed")))
     record_property("seconds", round(broken.ended - started, 1))
     said = broken.last_words("changed")
     assert "first boot failed, ignition: " in said
@@ -340,8 +346,7 @@ def test_down_leaves_nothing_of_them(broken: Cluster) -> None:
 def test_what_kubeadm_refuses_on_the_first_machine_ends_up(cluster: Cluster) -> None:
     own = ignition(files=[file("/etc/kubernetes/manifests/etcd.yaml", b"of another cluster")])
     given = cluster.file(f"ignition: {{controlPlane: [{own}]}}")
-    said = cluster.flatyard("up", "--yes", given, code=1)
-    error = said[said.rindex("\nerror: ") :]
+    error = cluster.refused(given)
     assert (
         f"error: cluster {NAME} is not done: machine/{NAME}-control-plane-1: first boot failed, "
         "flatyard-init.service: [ERROR FileAvailable--etc-kubernetes-manifests-etcd.yaml]" in error
@@ -353,22 +358,20 @@ def test_what_kubeadm_refuses_on_the_first_machine_ends_up(cluster: Cluster) -> 
 
 
 def test_a_version_that_does_not_exist_is_told(cluster: Cluster) -> None:
-    said = cluster.flatyard("up", "--yes", cluster.file("kubernetes: {version: v1.34.99}"), code=1)
-    assert "v1.34.99" in said[said.rindex("\nerror: ") :]
-    assert "next: " in said
+    error = cluster.refused(cluster.file("kubernetes: {version: v1.34.99}"))
+    assert "v1.34.99" in error
+    assert "next: " in error
 
 
 def test_a_bridge_of_somebody_else_is_named(cluster: Cluster) -> None:
-    said = cluster.flatyard("up", "--yes", cluster.file("cloud: {local: {bridge: lo}}"), code=1)
-    assert (
-        "there is an interface lo already, and it is not this cluster's" in said[said.rindex("\nerror: ") :]
-    )
+    error = cluster.refused(cluster.file("cloud: {local: {bridge: lo}}"))
+    assert "there is an interface lo already, and it is not this cluster's" in error
 
 
 def test_a_range_of_somebody_else_is_named(cluster: Cluster) -> None:
-    said = cluster.flatyard("up", "--yes", cluster.file("network: {cni: none, nodes: 127.0.5.0/24}"), code=1)
-    assert "the range 127.0.5.0/24 is in use" in said[said.rindex("\nerror: ") :]
-    assert "routed to lo" in said
+    error = cluster.refused(cluster.file("network: {cni: none, nodes: 127.0.5.0/24}"))
+    assert "the range 127.0.5.0/24 is in use" in error
+    assert "routed to lo" in error
 
 
 def test_an_address_of_somebody_else_is_named(cluster: Cluster) -> None:
@@ -377,10 +380,9 @@ def test_an_address_of_somebody_else_is_named(cluster: Cluster) -> None:
     subprocess.run(("ip", *taken_one), check=True)
     try:
         given = cluster.file("network: {cni: none, nodes: 10.235.76.0/22}")
-        said = cluster.flatyard("up", "--yes", given, code=1)
+        error = cluster.refused(given)
     finally:
         subprocess.run(("ip", "addr", "del", *taken_one[2:]), check=True)
-    error = said[said.rindex("\nerror: ") :]
     assert "the range 10.235.76.0/22 is in use: 10.235.77.7/32" in error
     assert "next: give another one as spec.network.nodes" in error
 
@@ -457,8 +459,7 @@ def test_a_disk_that_fills_up_is_told(cramped: Cluster, small: SmallDisk, size: 
     small.size("3g", "remount")
     started = RealWorld().now().timestamp()
     with small.fills_up(size):
-        said = cramped.flatyard("up", "--yes", "--timeout", "3m", cramped.file(), code=1)
-    error = said[said.rindex("\nerror: ") :]
+        error = cramped.refused("--timeout", "3m", cramped.file())
     assert f"machine/{NAME}-control-plane-1: " in error
     assert words in error
     assert "no space left on device" in error.lower()
