@@ -131,7 +131,7 @@ def test_the_calls_for_certificates_grow_with_the_machines(simulate, example):
 
         return simulate(main, example("quickstart.yaml", workers))
 
-    assert calls(40) - calls(20) == 2 * 20
+    assert calls(20) - calls(10) == 2 * 10
 
 
 def test_a_machine_that_comes_later_joins_too(simulate, example):
