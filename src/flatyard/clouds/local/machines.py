@@ -122,10 +122,13 @@ async def create(
 
 
 async def _finish_earlier(cluster: ClusterFolder, folder: MachineFolder, request: CreateRequest) -> None:
-    """Delete to the end what somebody began to and was killed: earlier attempts, and one without its files."""
+    """Delete to the end what somebody began to and was killed, and what lost its files: two machines of one name.
+
+    This attempt itself, where it is being deleted, is for whoever does that.
+    """
     prefix = instance_id(request.machine_id, 0).removesuffix("0")
     for other in cluster.folders():
-        is_half = other.machine() is None if other == folder else other.deleting.exists()
+        is_half = other.machine() is None or (other != folder and other.deleting.exists())
         if other.id.startswith(prefix) and is_half:
             await delete(other, request.cluster.id.lower())
 
