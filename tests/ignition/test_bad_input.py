@@ -271,7 +271,7 @@ def test_commas_in_a_string_are_no_values():
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("piece", [b"\n", b"[]", b'"', b"{", b"1,", b'"a":1,', b"null,", b"\xff"])
-@pytest.mark.parametrize("size", [4 * MB, pytest.param(16 * MB, marks=pytest.mark.long)])
+@pytest.mark.parametrize("size", [7 * MB, pytest.param(16 * MB, marks=pytest.mark.long)])
 def test_as_much_of_anything_as_is_read(piece, size):
     for data in (
         piece * (size // len(piece)),
