@@ -28,6 +28,7 @@ from flatyard.engine import commands, control_plane
 from flatyard.engine import record as records
 from flatyard.engine.caches import CLUSTER, MACHINE
 from flatyard.engine.context import Seams, Step
+from flatyard.engine.patience import answer_within
 from flatyard.engine.queue import Key, Wait
 from flatyard.engine.record import ClusterRecord, Phase
 from flatyard.engine.run import INSTANCES, Engine, Outcome, engine_of
@@ -255,11 +256,8 @@ class Keeper:
         return self.available()
 
     async def _observed(self) -> bytes:
-        try:
-            async with asyncio.timeout(max(2 * ANSWER, self.run.speed)):
-                found = await commands.look(self.seams, self.name)
-        except TimeoutError:
-            raise Unreachable("the Kubernetes API does not answer") from None
+        async with answer_within(max(2 * ANSWER, self.run.speed)):
+            found = await commands.look(self.seams, self.name)
         return json.dumps(asdict(found)).encode()
 
     # ---- where the time went
@@ -362,10 +360,10 @@ class Keeper:
     async def _listed(self, resource: Resource) -> tuple[Object, ...] | None:
         """All objects of a kind, from where they live now; None when no answer comes in time."""
         try:
-            async with asyncio.timeout(max(ANSWER, self.run.speed)):
+            async with answer_within(max(ANSWER, self.run.speed)):
                 api = await self._api(resource)
                 return (await api.list(resource)).items if api is not None else ()
-        except (Unreachable, TimeoutError):
+        except Unreachable:
             return None
 
     def _last_seen(self, resource: Resource) -> tuple[Object, ...]:

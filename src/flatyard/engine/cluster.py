@@ -17,6 +17,7 @@ from flatyard.engine.context import Context
 from flatyard.engine.instances import alive
 from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.leadership import take_lease
+from flatyard.engine.patience import answer_within
 from flatyard.engine.pod_network import node_mask
 from flatyard.engine.queue import Done, Key, Result, Waiting
 from flatyard.engine.record import Phase
@@ -30,6 +31,8 @@ from flatyard.model.traits import StashScheme
 ENSURE_AGAIN = 600.0
 """Seconds after which network and endpoint are compared with the cloud again."""
 PROBE = 5.0
+ANSWER = 10.0
+"""Seconds after which an API that took the question and says nothing counts as silent."""
 MAJORITY_AGAIN = 30.0
 """Seconds after which the members of an API that does not answer are counted again."""
 
@@ -130,7 +133,8 @@ async def _answers(ctx: Context) -> Waiting | None:
     assert ctx.record.endpoint is not None
     api = ctx.seams.clients.connect(ctx.record.endpoint, ctx.secrets)
     try:
-        await api.get(NAMESPACES, "", NAMESPACE)
+        async with answer_within(ANSWER):
+            await api.get(NAMESPACES, "", NAMESPACE)
     except (Unreachable, NotFound) as error:
         final = control_plane.failed(ctx)
         return await _for_ever_silent(ctx) or Waiting(_silence(error), again=PROBE, final=final)

@@ -8,8 +8,6 @@ that comes back creates nothing. With the API gone the same is done by tags alon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance, InstanceState, Owned, Role
@@ -18,6 +16,7 @@ from flatyard.engine.book import clear_store_book
 from flatyard.engine.context import Context
 from flatyard.engine.deletion import DELETE_AGAIN
 from flatyard.engine.labels import NAMESPACE, TOMBSTONE
+from flatyard.engine.patience import answer_within
 from flatyard.engine.queue import Done, Result, Waiting
 from flatyard.engine.record import record_key
 from flatyard.engine.secrets import secrets_key
@@ -64,7 +63,7 @@ async def _release_load_balancers(ctx: Context) -> Waiting | None:
     if api is None or ctx.load_balancers_released or await _never_lived(ctx):
         return None
     try:
-        async with _answer_within(PROBE):
+        async with answer_within(PROBE):
             await _mark(ctx, api)
         services = [s for s in (await api.list(SERVICES)).items if s.spec.get("type") == "LoadBalancer"]
         for service in services:
@@ -83,16 +82,6 @@ async def _release_load_balancers(ctx: Context) -> Waiting | None:
 async def _never_lived(ctx: Context) -> bool:
     """Whether the cluster's intent never moved into its API: then nobody had any Service made there."""
     return bool((await ctx.book.list(CLUSTERS, NAMESPACE)).items)
-
-
-@asynccontextmanager
-async def _answer_within(seconds: float) -> AsyncIterator[None]:
-    """An API without etcd keeps everybody waiting for a minute before it says that it has none."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise Unreachable(f"no answer within {seconds:g} s") from None
 
 
 async def _may_answer(ctx: Context) -> bool:
