@@ -120,16 +120,18 @@ class Stock:
     def __call__(self) -> Machine:
         """This machine as it will be once all other clusters are gone."""
         with undisturbed():
-            others = self._others()
+            rows = ip("link")
+            others = self._others(rows)
+            links = {row["ifname"] for row in rows} - others.links
             return Machine(
                 mounts=frozenset(self._mounts()),
-                links=frozenset(row["ifname"] for row in ip("link")) - others.links,
-                routes=frozenset(routes(others)),
+                links=frozenset(links),
+                routes=frozenset(routes(links)),
                 rules=frozenset(rules(others)),
                 loops=frozenset(loop_devices(others)),
                 groups=frozenset(self._groups()),
                 foreigners=frozenset(self._foreigners()),
-                settings=frozenset(kernel_settings(others)),
+                settings=frozenset(kernel_settings(others, links)),
                 folders=frozenset(map(str, self._folders(others))),
             )
 
@@ -141,8 +143,7 @@ class Stock:
             await asyncio.sleep(0.5)
         return found
 
-    def _others(self) -> Others:
-        rows = ip("link")
+    def _others(self, rows: list[dict]) -> Others:
         aliases = {row["ifname"]: row.get("ifalias", "") for row in rows}
         marked = {name: mark for name, mark in aliases.items() if mark.startswith(f"{TAG_CLUSTER}=")}
         bridges = {name for name, mark in marked.items() if not self._is_mine(mark.partition("=")[2])}
@@ -245,13 +246,11 @@ def ip(*arguments: str) -> list[dict]:
     return json.loads(done.stdout or "[]")
 
 
-def routes(others: Others) -> Iterator[str]:
+def routes(links: set[str]) -> Iterator[str]:
+    """Those on these interfaces, and on none; on lo others may have addresses, and clusters have none."""
     for version in ("-4", "-6"):
         for row in ip(version, "route", "show", "table", "all"):
-            if row.get("dev") not in {
-                "lo",
-                *others.links,
-            }:  # on lo others may have addresses, and clusters none
+            if row.get("dev") in {None, *links} - {"lo"}:
                 yield json.dumps(row, sort_keys=True)
 
 
@@ -287,11 +286,12 @@ def our_groups() -> list[Path]:
     return [path for tree in trees() if tree.exists() for path in tree.iterdir() if path.is_dir()]
 
 
-def kernel_settings(others: Others) -> Iterator[str]:
-    """All of them, those that other clusters have changed as they will be afterwards."""
+def kernel_settings(others: Others, links: set[str]) -> Iterator[str]:
+    """All of them, of interfaces only these; those that other clusters have changed as they will be afterwards."""
     changed = others.before.changed if others.before else {}
     for folder, names, files in os.walk("/proc/sys"):
-        names[:] = [name for name in names if name not in others.links]
+        if folder.startswith("/proc/sys/net/") and folder.endswith(("/conf", "/neigh")):
+            names[:] = [name for name in names if name in {"all", "default", *links}]
         for file in files:
             name = f"{folder}/{file}".removeprefix("/proc/sys/")
             if not any(name == moving or name.startswith(f"{moving}/") for moving in MOVING):
