@@ -35,7 +35,7 @@ class Checkout:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the checkout, with stderr in stdout."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST_"))}
         return subprocess.run(
             command,
             cwd=self.root,
