@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, QuotaExceeded, Rejected, Role
+from flatyard.clouds.cloud import (
+    CreateRequest,
+    Evidence,
+    Instance,
+    InstanceState,
+    QuotaExceeded,
+    Rejected,
+    Role,
+)
 from flatyard.engine.commands import bring_up, take_down
 from flatyard.engine.run import engine_of
 from flatyard.kube.resources import MACHINES
@@ -96,6 +104,32 @@ def test_the_third_broken_instance_in_a_row_is_told(simulate, example):
         assert all(w.reason.endswith("is error: no host was found") and w.final for w in told)
         assert {w.next for w in told} == {"flatyard get machines quickstart -o yaml"}
         assert seconds < 1800
+
+    up(simulate, example("quickstart.yaml"), verbs, check)
+
+
+def test_a_machine_that_went_off_before_it_joined_is_told_with_what_its_cloud_knows(simulate, example):
+    """It was waited for until the timeout."""
+
+    def verbs(life):
+        async def machines(ref) -> tuple[Instance, ...]:
+            return tuple(
+                replace(i, state=InstanceState.STOPPED)
+                if i.role is Role.WORKER and i.state is InstanceState.RUNNING
+                else i
+                for i in await life.region.cloud.machines(ref)
+            )
+
+        async def evidence(ref, instance) -> Evidence:
+            return Evidence("systemd-nspawn", ("no space left on device: its disk is full",), "supervisor")
+
+        return {"machines": machines, "evidence": evidence}
+
+    async def check(life, outcome, seconds):
+        told = [w for w in outcome.waits if w.key.kind == "machine"]
+        said = "first boot failed, systemd-nspawn: no space left on device: its disk is full"
+        assert {w.reason.partition("\n")[0] for w in told} == {said}
+        assert all(w.final and w.next.startswith("its disk is full: make room") for w in told)
 
     up(simulate, example("quickstart.yaml"), verbs, check)
 

@@ -227,8 +227,7 @@ async def _next_attempt(ctx: Context, machine: Object, attempt: int, said: str) 
 
 async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Result:
     if instance.state is not InstanceState.RUNNING:
-        await machine_status.write(ctx, machine, phase=Phase.PROVISIONING, instance=instance)
-        return Waiting(f"instance {instance.id} is {instance.state}", again=60)
+        return await _without_power(ctx, machine, instance)
     if ctx.api is not None:
         await tokens.ensure(ctx.book, ctx.world, machine_id_of(machine))
     pause = _until_evidence(ctx, machine)
@@ -247,6 +246,18 @@ async def _await_node(ctx: Context, machine: Object, instance: Instance) -> Resu
         reason = before  # further attempts push the first one's lines out of the log's end
     await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
     return _first_boot_failed(ctx, reason, every)
+
+
+async def _without_power(ctx: Context, machine: Object, instance: Instance) -> Result:
+    """Not switched on yet, or off again before it joined: its cloud may know why."""
+    stopped = instance.state is InstanceState.STOPPED
+    found = await ctx.cloud.evidence(ctx.record.ref, instance) if stopped else None
+    if found is None:
+        await machine_status.write(ctx, machine, phase=Phase.PROVISIONING, instance=instance)
+        return Waiting(f"instance {instance.id} is {instance.state}", again=60)
+    reason = told(found.unit, found.lines)
+    await machine_status.fail(ctx, machine, "CreateError", reason, instance=instance)
+    return _first_boot_failed(ctx, reason, 60)
 
 
 def _until_evidence(ctx: Context, machine: Object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from flatyard.clouds.cloud import InstanceState, Role
 from flatyard.clouds.local import machines, rootfs
+from flatyard.clouds.local.evidence import evidence
 from flatyard.clouds.local.folders import MachineFile, MachineFolder, Phase, StateFile, open_lock, try_lock
 
 
@@ -74,3 +76,14 @@ def test_a_full_disk_on_which_nobody_could_write_why_is_told(
     monkeypatch.setattr(rootfs, "size", lambda path: 4096)
     said = f"no space left on device: the disk of {folder.path} is full"
     assert shown(folder) == (InstanceState.ERROR, said)
+
+
+def test_a_machine_that_went_off_on_a_full_disk_says_so(
+    folder: MachineFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped, and nobody knew why: how it ended could not be written."""
+    monkeypatch.setattr(rootfs, "size", lambda path: 4096)
+    folder.write_state(StateFile(phase=Phase.RUNNING, boots=1))
+    found = asyncio.run(evidence(folder))
+    assert found is not None
+    assert found.lines == (f"no space left on device: the disk of {folder.path} is full",)

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from flatyard.clouds.cloud import Evidence
-from flatyard.clouds.local import processes
-from flatyard.clouds.local.folders import MachineFolder, Phase, StateFile
+from flatyard.clouds.local import processes, rootfs
+from flatyard.clouds.local.folders import MachineFolder, Phase, StateFile, is_held
 from flatyard.clouds.local.overlay import IMAGES_UNIT
 from flatyard.node import layout
 from flatyard.node.evidence import IGNITION, LONGEST_LINE, MOST_LINES, parse_console
@@ -37,6 +37,8 @@ async def evidence(folder: MachineFolder) -> Evidence | None:
         return Evidence(IGNITION, _last(lines), "console")
     if state.phase is Phase.PROVISIONING:
         return _stuck(lines)
+    if rootfs.size(folder.path) < rootfs.FULL and not is_held(folder.lock):
+        return Evidence("systemd-nspawn", (rootfs.is_full(folder.path),), "supervisor")
     return await _journal(state)
 
 

@@ -58,8 +58,6 @@ from flatyard.node import layout
 CAP_SYS_RESOURCE = 24
 PATIENCE = 20.0
 """Seconds that the kernel has to end a killed machine's processes."""
-FULL = 1 << 20
-"""Bytes left on a disk that is called full."""
 _STATES = {
     Phase.NEW: InstanceState.PENDING,
     Phase.PREPARING: InstanceState.PENDING,
@@ -335,8 +333,8 @@ def _last_words(folder: MachineFolder) -> str:
         said = folder.log.read_text(errors="replace").splitlines()
     except FileNotFoundError:
         said = []
-    if rootfs.size(folder.path) < FULL:
-        return f"no space left on device: the disk of {folder.path} is full"
+    if rootfs.size(folder.path) < rootfs.FULL:
+        return rootfs.is_full(folder.path)
     return f"its supervisor ended before the first boot{': ' + said[-1] if said else ''}"
 
 

@@ -18,6 +18,8 @@ from flatyard.clouds.local.commands import run
 NOT_COPIED = frozenset({"usr", "dev", "proc", "sys", "run", "tmp", "boot", "media", "mnt"})
 EMPTY = {"usr": 0o755, "dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o1777, "mnt": 0o755}
 _STAGES = (Path("/mnt"), Path("/media"), Path("/srv"), Path("/opt"))
+FULL = 1 << 20
+"""Bytes left on a disk that is called full."""
 FIRST_BOOT = ("etc/machine-id", "etc/hostname", "etc/resolv.conf")
 """Files that would make a first boot look like a later one, or that belong to one machine."""
 
@@ -70,3 +72,8 @@ def size(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
+
+
+def is_full(path: Path) -> str:
+    """What is said of a disk that is full."""
+    return f"no space left on device: the disk of {path} is full"
