@@ -5,8 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatyard.node import Report, format_report, parse_console
-from flatyard.node.evidence import LONGEST_LINE, MOST_LINES, remedy, told
+from flatyard.node.evidence import (
+    LONGEST_LINE,
+    MOST_LINES,
+    Report,
+    format_report,
+    parse_console,
+    remedy,
+    told,
+)
 
 BLOCK = format_report(Report("containerd.service", "exit-code", ("invalid plugin config", "exit 1")))
 

@@ -27,7 +27,9 @@ from flatyard.ignition.parse import read
 from flatyard.model.annotations import KubeletSettings
 from flatyard.model.machine import OperatingSystemSpec, Taint
 from flatyard.model.traits import MetadataBlock, NodeNameRule, NodeTraits, ProviderIdSource
-from flatyard.node import (
+from flatyard.node import layout
+from flatyard.node.extras import extra_problems, read_extra
+from flatyard.node.inputs import (
     Bootstrap,
     ClusterSettings,
     Init,
@@ -38,12 +40,9 @@ from flatyard.node import (
     NodeRole,
     PoolSettings,
     Vip,
-    kubelet_labels,
-    layout,
-    prepare,
-    render,
 )
-from flatyard.node.extras import extra_problems, read_extra
+from flatyard.node.kubeadm import kubelet_labels
+from flatyard.node.render import prepare, render
 from flatyard.pki import ClusterSecrets, new_secrets, new_token
 from flatyard.sysext import simulated_feed
 

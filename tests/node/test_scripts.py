@@ -14,7 +14,9 @@ import pytest
 from flatyard.base.world import SeededWorld
 from flatyard.ignition.dataurl import decode
 from flatyard.model.traits import NodeNameRule, NodeTraits, ProviderIdSource
-from flatyard.node import (
+from flatyard.node import layout
+from flatyard.node.evidence import parse_console
+from flatyard.node.inputs import (
     Bootstrap,
     ClusterSettings,
     Init,
@@ -25,10 +27,8 @@ from flatyard.node import (
     NodeRole,
     PoolSettings,
     Vip,
-    layout,
-    parse_console,
-    render,
 )
+from flatyard.node.render import render
 from flatyard.pki import new_secrets, new_token
 from flatyard.sysext import simulated_feed
 
