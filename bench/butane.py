@@ -39,7 +39,7 @@ from flatyard.node.extras import read_extra
 from flatyard.node.inputs import ClusterSettings, JoinWorker, MachineIdentity, NodeRole, PoolSettings
 from flatyard.node.render import prepare
 from flatyard.pki import new_token
-from flatyard.sysext import simulated_feed
+from flatyard.sysext.simulated import simulated_feed
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests/butane/golden"

@@ -44,7 +44,7 @@ from flatyard.node.inputs import (
 from flatyard.node.kubeadm import kubelet_labels
 from flatyard.node.render import prepare, render
 from flatyard.pki import ClusterSecrets, new_secrets, new_token
-from flatyard.sysext import simulated_feed
+from flatyard.sysext.simulated import simulated_feed
 
 GOLDEN = Path(__file__).parent / "golden"
 WORLD = SeededWorld(1, lambda: 0.0, SIMULATED_EPOCH)

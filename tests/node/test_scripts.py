@@ -30,7 +30,7 @@ from flatyard.node.inputs import (
 )
 from flatyard.node.render import render
 from flatyard.pki import new_secrets, new_token
-from flatyard.sysext import simulated_feed
+from flatyard.sysext.simulated import simulated_feed
 
 WORLD = SeededWorld(1, lambda: 0.0)
 SECRETS = new_secrets(WORLD)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flatyard.base.errors import Failed, Refused
-from flatyard.sysext import cni_version, extension_release
+from flatyard.sysext import extension_release
 from flatyard.sysext.contents import (
     Copy,
     Folder,
@@ -22,6 +22,7 @@ from flatyard.sysext.contents import (
 )
 from flatyard.sysext.extension_tree import extension_contents
 from flatyard.sysext.kubernetes_tree import Binaries, kubernetes_contents
+from flatyard.sysext.versions import cni_version
 
 X86, ARM = 62, 183
 

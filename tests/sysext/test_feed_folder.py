@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from flatyard.base.errors import Failed, InvalidInput, Refused
-from flatyard.sysext import parse_feed
 from flatyard.sysext.download import Downloader
+from flatyard.sysext.feed import parse_feed
 from flatyard.sysext.feed_folder import (
     check_folder,
     check_image,

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from flatyard.base.errors import Failed, Refused
-from flatyard.sysext import known
 from flatyard.sysext.gomodule import wrapper
 from flatyard.sysext.images import names
 from flatyard.sysext.kubernetes_tree import COMMANDS, NEEDED_PLUGINS
@@ -27,6 +26,7 @@ from flatyard.sysext.recipes import (
     pause,
 )
 from flatyard.sysext.source import linker_flags, pins
+from flatyard.sysext.versions import known
 
 GOLDEN = Path(__file__).parent / "golden"
 

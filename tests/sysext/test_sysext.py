@@ -9,23 +9,18 @@ import re
 import pytest
 
 from flatyard.base.errors import InvalidInput, Refused
-from flatyard.sysext import (
+from flatyard.sysext.feed import parse_feed
+from flatyard.sysext.layout import (
     BAKERY,
-    MINORS,
     NOOP_CONF,
     image_name,
     image_url,
-    known,
-    minor,
-    parse_feed,
-    read_simulated,
-    sandbox_image,
-    simulated_feed,
-    simulated_image,
     sums_url,
     transfer_conf,
     transfer_name,
 )
+from flatyard.sysext.simulated import read_simulated, simulated_feed, simulated_image
+from flatyard.sysext.versions import MINORS, known, minor, sandbox_image
 
 A, B = "a" * 64, "B" * 64
 SUMS = f"""{A}  kubernetes-v1.34.10-x86-64.raw

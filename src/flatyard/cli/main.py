@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from flatyard.base.errors import Exit
+from flatyard.base.values import dataclass
 from flatyard.cli.edge import at_the_edge
 from flatyard.cli.options import common, talk_of
 from flatyard.cli.talk import Talk

@@ -33,6 +33,8 @@ _VALUES = {
     "--out-dir": "out_dir",
 }
 _COMPLETION = "_FLATYARD_COMPLETE"
+_SELDOM = 50_000
+"""Objects between two collections: with Python's 700 a start looks dozens of times through what it just imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,15 @@ def main() -> None:
         code = run_butane(line)
         if code is not None:
             _leave(code)
+    gc.set_threshold(_SELDOM)
     from flatyard.cli.main import main as commands
 
-    commands()
+    try:
+        commands()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _leave(end.code or 0)
+        raise
 
 
 def _leave(code: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flatyard.base.errors import Failed
-from flatyard.sysext import Feed, parse_feed
+from flatyard.sysext.feed import Feed, parse_feed
 from flatyard.sysext.feed_folder import SUMS, check_image, read_sums, write_feed
 from flatyard.sysext.images import control_plane
 from flatyard.sysext.kubernetes_tree import kubernetes_contents

@@ -25,7 +25,7 @@ from flatyard.model.cluster import Cluster
 from flatyard.node.render import NodeTemplate
 from flatyard.pki import ClusterSecrets
 from flatyard.store import Stale, Store
-from flatyard.sysext import Feed
+from flatyard.sysext.feed import Feed
 
 
 class Clients(Protocol):

@@ -17,7 +17,7 @@ from flatyard.base.errors import Refused
 from flatyard.base.world import World, rfc3339, ulid
 from flatyard.clouds.cloud import ClusterRef, Endpoint, Network
 from flatyard.store import Store
-from flatyard.sysext import SysextImage
+from flatyard.sysext.feed import SysextImage
 
 SCHEMA = 1
 

@@ -10,7 +10,7 @@ from flatyard.ignition import Config
 from flatyard.model.annotations import KubeletSettings
 from flatyard.model.machine import OperatingSystemSpec, Taint
 from flatyard.pki import BootstrapToken, ClusterSecrets
-from flatyard.sysext import SysextImage
+from flatyard.sysext.feed import SysextImage
 
 
 class NodeRole(StrEnum):

@@ -38,8 +38,8 @@ from flatyard.node.inputs import (
 )
 from flatyard.node.kubeadm import encryption_config, kubeadm_config, kubelet_patch
 from flatyard.node.vip import vip_manifest
-from flatyard.sysext import NOOP_CONF, sandbox_image, transfer_conf, transfer_name
-from flatyard.sysext.layout import BAKERY
+from flatyard.sysext.layout import BAKERY, NOOP_CONF, transfer_conf, transfer_name
+from flatyard.sysext.versions import sandbox_image
 
 _SECRET = 0o600
 _SCRIPT = 0o755

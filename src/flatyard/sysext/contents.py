@@ -10,10 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from flatyard.base.errors import Problem, Refused, Severity
+from flatyard.base.values import dataclass
 
 DIRECTORY_MODE = 0o755
 PLAIN_MODE = 0o644

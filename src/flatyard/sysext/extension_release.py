@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from flatyard.base.values import dataclass
 
 FOLDER = "usr/lib/extension-release.d"
 PREFIX = "extension-release."

@@ -7,7 +7,7 @@ compressor's own version does: other versions of squashfs-tools or libzstd may m
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import os
 import re
 import shutil
@@ -15,12 +15,12 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from flatyard.base.errors import Failed, Refused
+from flatyard.base.values import dataclass
 from flatyard.sysext.contents import DIRECTORY_MODE, Contents, Copy, Entry, Folder, Link, Text
 
 LEVEL = 3
@@ -33,6 +33,8 @@ OLDEST = (4, 5)
 INSTALL = "apt-get install squashfs-tools"
 """The one command on Debian and Ubuntu; the package has this name on Fedora, Arch and Homebrew (squashfs) too."""
 _CHUNK = 1 << 20
+_PIPE = 1 << 20
+"""What anybody may ask of Linux; with its usual 64 KiB packing took a tenth longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def write(tree: Contents, target: Path, *, level: int = LEVEL) -> Image:
 
 def sha256_of(path: Path) -> str:
     """The hash of a file's bytes."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -135,11 +139,18 @@ def _started(command: list[str], words: IO[str]) -> Iterator[subprocess.Popen[by
         command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=_environment(), bufsize=0
     )
     try:
+        _widen(process)
         yield process
     except BaseException:
         process.kill()
         process.wait()
         raise
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # this user has many pipes
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _environment() -> Mapping[str, str]:

@@ -40,7 +40,7 @@ from flatyard.sim.kubernetes import SimKubernetes
 from flatyard.sim.loop import VirtualLoop, run
 from flatyard.sim.machine import Memory, SimMachine
 from flatyard.sim.timings import Timings
-from flatyard.sysext import SysextImage
+from flatyard.sysext.feed import SysextImage
 from flatyard.sysext.simulated import simulated_image
 
 T = TypeVar("T")

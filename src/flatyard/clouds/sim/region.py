@@ -30,7 +30,8 @@ from flatyard.sim.hardware import Hardware
 from flatyard.sim.kubernetes import SimKubernetes
 from flatyard.sim.machine import Memory, Phase, SimMachine
 from flatyard.sim.timings import Timings
-from flatyard.sysext import Feed, simulated_feed
+from flatyard.sysext.feed import Feed
+from flatyard.sysext.simulated import simulated_feed
 
 _MEMORIES = "machines/"
 
