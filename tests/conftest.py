@@ -20,8 +20,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A property holds or does not, whatever else the machine is doing; what hangs is the watchdog's.
-settings.register_profile("flatyard", deadline=None)
+# A property holds or does not, whatever else the machine is doing; what hangs is the watchdog's. Examples are the same
+# in every run, so that a red run is about the change that it tests; tier `long` looks for new ones.
+settings.register_profile("flatyard", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
 settings.load_profile("flatyard")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +110,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     tiers = Tiers(config.getoption("--tier") or ["fast"], config.getoption("--timeout"))
+    if "long" in (config.getoption("--tier") or ()):
+        settings.load_profile("search")
     config.pluginmanager.register(tiers, "tiers")
 
 
