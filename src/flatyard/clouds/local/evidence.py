@@ -37,8 +37,9 @@ async def evidence(folder: MachineFolder) -> Evidence | None:
         return Evidence(IGNITION, _last(lines), "console")
     if state.phase is Phase.PROVISIONING:
         return _stuck(lines)
-    if rootfs.size(folder.path) < rootfs.FULL and not is_held(folder.lock):
-        return Evidence("systemd-nspawn", (rootfs.is_full(folder.path),), "supervisor")
+    full = rootfs.why_full(folder.path)
+    if full and not is_held(folder.lock):
+        return Evidence("systemd-nspawn", (full,), "supervisor")
     return await _journal(state)
 
 

@@ -333,9 +333,8 @@ def _last_words(folder: MachineFolder) -> str:
         said = folder.log.read_text(errors="replace").splitlines()
     except FileNotFoundError:
         said = []
-    if rootfs.size(folder.path) < rootfs.FULL:
-        return rootfs.is_full(folder.path)
-    return f"its supervisor ended before the first boot{': ' + said[-1] if said else ''}"
+    ended = f"its supervisor ended before the first boot{': ' + said[-1] if said else ''}"
+    return rootfs.why_full(folder.path) or ended
 
 
 # ---- restart

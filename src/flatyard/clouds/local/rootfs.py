@@ -74,6 +74,6 @@ def size(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def is_full(path: Path) -> str:
-    """What is said of a disk that is full."""
-    return f"no space left on device: the disk of {path} is full"
+def why_full(path: Path) -> str:
+    """What is said of the disk where `path` is when it is full; empty while it is not."""
+    return f"no space left on device: the disk of {path} is full" if size(path) < FULL else ""
