@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+FLATYARD = str(Path(__file__).resolve().parent.parent / ".venv/bin/flatyard")
 ROUNDS = 15
 TARGET = 1.1
 PLAIN = "-all-root -noappend -comp zstd -Xcompression-level 3 -no-progress -quiet"
@@ -35,14 +35,11 @@ def main(arguments: Sequence[str]) -> int:
         print("mksquashfs and a folder are needed; see the head of this file", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        flatyard = [str(ROOT / ".venv/bin/python"), "-m", "flatyard"]
         commands = {
             "mksquashfs": [tool, arguments[0], f"{folder}/plain.raw", *PLAIN.split()],
             "flatyard sysext build": [
-                *flatyard,
-                "sysext",
-                "build",
-                "kubernetes",
+                FLATYARD,
+                *"sysext build kubernetes".split(),
                 arguments[0],
                 "--to",
                 folder,

@@ -101,6 +101,98 @@ def test_what_goes_in_comes_out(mksquashfs, tmp_path) -> None:
     assert image.size < 768_000, "two names of one file are one file"
 
 
+ODD = (" lead", "trail ", "a b", 'q"u', "b\\s", "end\\", "nl\nx", "#c", "-d", "\udcff", "ä", "tab\t", "$(x)")
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("mode", [0o644, 0o664])
+def test_names_may_hold_whatever_a_file_system_allows(mksquashfs, tmp_path, mode) -> None:
+    for name in ODD:
+        folder = tmp_path / "tree" / f"usr{name}"
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(os.fsencode(name))
+        (folder / name).chmod(mode)
+        (folder / "same").hardlink_to(folder / name)
+        (folder / "link").symlink_to(name)
+    tree = read_tree(tmp_path / "tree")
+    image = write(tree, tmp_path / "x.raw")
+    with image.path.open("rb") as file, SquashImage(file) as squashed:
+        nodes = {node.path: node for node in squashed.nodes()}
+        assert set(nodes) == {"", *tree.entries}
+        for name in ODD:
+            assert squashed.content(f"usr{name}/{name}") == os.fsencode(name)
+            assert squashed.content(f"usr{name}/same") == os.fsencode(name)
+            assert (nodes[f"usr{name}/{name}"].mode, nodes[f"usr{name}/link"].target) == (0o644, name)
+
+
+@pytest.mark.emulated
+def test_how_a_file_is_on_disk_does_not_show(mksquashfs, tmp_path, monkeypatch) -> None:
+    """Modes, links from elsewhere, holes, times, a source that is a link, another file system."""
+    source = tmp_path / "bytes"
+    source.write_bytes(bytes(400_000) + b"end")
+    source.chmod(0o755)
+    tree = contents({"usr/a": Copy(source, 400_003), "usr/b": Copy(source, 400_003), "usr/c": Text(b"c")})
+    first = write(tree, tmp_path / "first.raw").sha256
+
+    def same(found: Path) -> bool:
+        again = contents({**tree.entries, "usr/a": Copy(found, 400_003), "usr/b": Copy(found, 400_003)})
+        return write(again, tmp_path / "again.raw").sha256 == first
+
+    (tmp_path / "elsewhere").hardlink_to(source)
+    os.utime(source, (5, 5))
+    assert same(source)
+    (tmp_path / "link").symlink_to(source)
+    assert same(tmp_path / "link")
+    with (tmp_path / "hole").open("wb") as file:
+        file.seek(400_000)
+        file.write(b"end")
+    (tmp_path / "hole").chmod(0o755)
+    assert same(tmp_path / "hole")
+    source.chmod(0o600)
+    assert same(source)
+    assert oct(source.stat().st_mode & 0o7777) == "0o600" and source.stat().st_nlink == 2
+
+    link = os.link
+
+    def elsewhere(source: str, target: str, **how: bool) -> None:
+        """As between two file systems: only what is staged can be linked."""
+        if ".again.raw." not in os.fspath(source):
+            raise OSError(18, "Invalid cross-device link")
+        link(source, target, **how)
+
+    monkeypatch.setattr(os, "link", elsewhere)
+    assert same(source)
+
+
+@pytest.mark.emulated
+def test_a_tree_that_holds_nothing_is_an_image(mksquashfs, tmp_path) -> None:
+    image = write(contents({}), tmp_path / "x.raw")
+    with image.path.open("rb") as file, SquashImage(file) as squashed:
+        assert [node.path for node in squashed.nodes()] == [""]
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_many_files_are_packed(mksquashfs, tmp_path, mode) -> None:
+    (tmp_path / "bytes").write_bytes(b"x")
+    for number in range(3000):
+        (tmp_path / str(number)).write_bytes(b"%d" % number)
+        (tmp_path / str(number)).chmod(mode)
+    entries = {f"usr/{n}": Copy(tmp_path / str(n), len(str(n))) for n in range(3000)}
+    image = write(contents(entries), tmp_path / "x.raw")
+    with image.path.open("rb") as file, SquashImage(file) as squashed:
+        assert {node.path for node in squashed.nodes()} == {"", "usr", *entries}
+        assert squashed.content("usr/2999") == b"2999"
+
+
+def test_nothing_is_written_below_a_link(tmp_path) -> None:
+    (tmp_path / "away").mkdir()
+    tree = contents({"usr/lib": Link(str(tmp_path / "away")), "usr/lib/x": Text(b"")})
+    with pytest.raises(Refused, match="usr/lib/x is to lie in usr/lib, which is not a directory"):
+        write(tree, tmp_path / "x.raw")
+    assert not list((tmp_path / "away").iterdir())
+
+
 @pytest.mark.emulated
 def test_extended_attributes_of_the_tree_stay_outside(mksquashfs, tmp_path) -> None:
     (tmp_path / "tree/usr/share").mkdir(parents=True)
@@ -126,6 +218,48 @@ def test_a_file_that_changes_meanwhile_leaves_the_old_image(mksquashfs, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["growing", "x.raw"]
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+@pytest.mark.parametrize("change", ["echo 6 >>", "rm", "chmod 711", "touch"])
+def test_a_file_that_changes_while_mksquashfs_reads_it_leaves_the_old_image(
+    tmp_path, monkeypatch, mode, change
+) -> None:
+    (tmp_path / "x.raw").write_bytes(b"the old one")
+    program = tmp_path / "program"
+    program.write_bytes(b"12345")
+    program.chmod(mode)
+    os.utime(program, (5, 5))
+    path = os.environ["PATH"]
+    fake(tmp_path / "bin", f"PATH={path}\n{change} {program}\necho image >$2", monkeypatch)
+    with pytest.raises(Failed, match=r"changed while it was read|program cannot be read"):
+        write(contents({"usr/x": Copy(program, 5)}), tmp_path / "x.raw")
+    assert (tmp_path / "x.raw").read_bytes() == b"the old one"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_that_is_gone_is_named(tmp_path, monkeypatch) -> None:
+    fake(tmp_path / "bin", "exit 0", monkeypatch)
+    with pytest.raises(Failed, match="gone cannot be read"):
+        write(contents({"usr/x": Copy(tmp_path / "gone", 5)}), tmp_path / "x.raw")
+
+
+def test_a_full_disk_is_told_before_mksquashfs_starts(tmp_path, monkeypatch) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    fake(tmp_path / "bin", "exit 0", monkeypatch)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(Failed, match="usr/x was not made ready for mksquashfs: No space left") as problem:
+        write(TREE, tmp_path / "x.raw")
+    assert problem.value.next.startswith("make room")
+
+
+def test_who_was_killed_is_said_to_be(tmp_path, monkeypatch) -> None:
+    fake(tmp_path / "bin", "kill -9 $$", monkeypatch)
+    with pytest.raises(Failed, match="mksquashfs was killed by signal 9"):
+        write(TREE, tmp_path / "x.raw")
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
 def fake(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mksquashfs of ours in front of PATH."""
     folder.mkdir()
@@ -146,7 +280,7 @@ def test_without_mksquashfs_there_is_the_command_that_installs_it(tmp_path, monk
 
 def test_an_old_mksquashfs_is_refused(tmp_path, monkeypatch) -> None:
     version = 'case "$1" in -version) echo "mksquashfs version 4.4 (2019/08/29)"; exit;; esac'
-    fake(tmp_path / "bin", f"{version}\necho '-tar: invalid option'; exit 1", monkeypatch)
+    fake(tmp_path / "bin", f"{version}\necho 'Unsupported type l'; exit 1", monkeypatch)
     with pytest.raises(Refused, match=r"too old: version 4\.4"):
         write(TREE, tmp_path / "x.raw")
 

@@ -1,23 +1,21 @@
 """Contents → a squashfs image, by mksquashfs, the same bytes for the same contents wherever and whenever it runs.
 
-mksquashfs is given a tar stream instead of a folder: names, modes, owners and times are then ours, nothing is copied
-or linked into a staging folder, and no option of the machine (umask, clock, file system) shows in the image. The
-compressor's own version does: other versions of squashfs-tools or libzstd may make other, equally good bytes.
+mksquashfs reads the files where they are, as fast as it can, and is told what stands where: a small staging folder
+has all that is not a file on disk, and definitions ("pseudo file definitions" in mksquashfs(1)) name the files and
+all modes. So nothing of the machine (umask, clock, file system, link counts) shows in the image. The compressor's own
+version does: other versions of squashfs-tools or libzstd may make other, equally good bytes.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
+import stat
 import subprocess
-import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 from flatyard.base.errors import Failed, Refused
 from flatyard.base.values import dataclass
@@ -29,12 +27,12 @@ LEVELS = range(1, 23)
 BLOCK = 128 * 1024
 TOOL = "mksquashfs"
 OLDEST = (4, 5)
-"""The first squashfs-tools that read tar streams (released 2021)."""
+"""The first squashfs-tools whose definitions can name a file anywhere (July 2021; its CHANGES, 4.5, 1.7)."""
 INSTALL = "apt-get install squashfs-tools"
 """The one command on Debian and Ubuntu; the package has this name on Fedora, Arch and Homebrew (squashfs) too."""
-_CHUNK = 1 << 20
-_PIPE = 1 << 20
-"""What anybody may ask of Linux; with its usual 64 KiB packing took a tenth longer."""
+_STAGE, _DEFINITIONS, _MADE = "tree", "definitions", "image"
+"""Names in the private folder beside the target."""
+_PECULIAR = re.compile(rb"([^A-Za-z0-9_./+-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +51,18 @@ class Image:
 def write(tree: Contents, target: Path, *, level: int = LEVEL) -> Image:
     """Write an image; whatever was at `target` is replaced only by a whole one.
 
-    Raises Refused when there is no usable mksquashfs, Failed with its last words when it fails.
+    Raises Refused when there is no usable mksquashfs or something lies below what is no folder, Failed with
+    mksquashfs' last words when it fails, and when a file changed while it was read.
     """
     tool = _tool()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        _run([tool, "-", str(made), *_options(level)], tree, target)
+        made = Path(folder) / _MADE
+        staging = _Staging(Path(folder) / _STAGE)
+        staging.add(tree)
+        definitions = staging.definitions(Path(folder) / _DEFINITIONS)
+        _run([tool, str(staging.root), str(made), *_options(level), *definitions], target)
+        staging.check()
         made.chmod(0o644)
         image = Image(target, made.stat().st_size)
         made.replace(target)
@@ -79,8 +82,10 @@ def _options(level: int) -> list[str]:
     owners = ["-all-root", "-root-uid", "0", "-root-gid", "0", "-root-mode", f"{DIRECTORY_MODE:o}"]
     packing = ["-comp", "zstd", "-Xcompression-level", str(level), "-b", str(BLOCK)]
     # no xattrs: an overlay.opaque on a folder would hide what the OS and other extensions have there
-    content = ["-no-xattrs", "-no-exports", "-noappend"]
-    return ["-tar", *packing, *times, *owners, *content, "-no-progress", "-quiet"]
+    # no holes: whether blocks of zeros are written as such would depend on how many the file has on this disk
+    content = ["-no-xattrs", "-no-sparse", "-no-exports", "-noappend"]
+    # without -exit-on-error a file that cannot be read becomes an empty one
+    return [*packing, *times, *owners, *content, "-exit-on-error", "-no-progress", "-quiet"]
 
 
 def _tool() -> str:
@@ -97,30 +102,29 @@ def _check_age(tool: str) -> None:
     if version and (int(version[1]), int(version[2])) < OLDEST:
         raise Refused(
             f"{tool} is too old: {version[0]}",
-            why=f"{'.'.join(map(str, OLDEST))} is the first that reads tar streams",
+            why=f"{'.'.join(map(str, OLDEST))} is the first that can be told where each file is",
             next="install a newer squashfs-tools",
         )
 
 
-def _run(command: list[str], tree: Contents, target: Path) -> None:
-    with tempfile.TemporaryFile("w+") as words, _started(command, words) as process:
-        assert process.stdin is not None
-        broken: OSError | None = None
-        try:
-            with process.stdin as stream:
-                _stream(tree, stream)
-        except BrokenPipeError as problem:  # it ended early, and has said why
-            broken = problem
-        code = process.wait()
-        if code or broken:
-            _check_age(command[0])
-            words.seek(0)
-            said = [line.strip() for line in words.read().splitlines() if line.strip()]
-            raise Failed(
-                f"{target} was not written: mksquashfs {_ended(code)}",
-                why=" ".join(said[-3:]),
-                next=_next(said),
-            ) from None
+def _run(command: list[str], target: Path) -> None:
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=_environment(),
+        check=False,
+    )
+    if done.returncode:
+        _check_age(command[0])
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        said = [line.strip() for line in lines if line.strip()]
+        raise Failed(
+            f"{target} was not written: mksquashfs {_ended(done.returncode)}",
+            why=" ".join(said[-3:]),
+            next=_next(said),
+        )
 
 
 def _ended(code: int) -> str:
@@ -132,105 +136,146 @@ def _next(said: list[str]) -> str:
     return "make room and run it again" if full else "run it again; mksquashfs itself says the rest"
 
 
-@contextmanager
-def _started(command: list[str], words: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """mksquashfs, ended with us whatever happens."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=_environment(), bufsize=0
-    )
-    try:
-        _widen(process)
-        yield process
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-
-
-def _widen(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # this user has many pipes
-            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
-
-
 def _environment() -> Mapping[str, str]:
     """Ours, without the variable that mksquashfs refuses beside options of the same meaning."""
     return {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
 
 
-# ---- the tar stream
+# ---- what mksquashfs is given
 
 
-def _stream(tree: Contents, stream: IO[bytes]) -> None:
-    names: dict[tuple[int, int], str] = {}
-    for path, entry in tree.entries.items():
-        _send(path, entry, names, stream)
-    stream.write(bytes(2 * tarfile.BLOCKSIZE))
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file on disk as it was before it was read: equal to itself afterwards, unless it changed."""
+
+    path: str
+    device: int
+    inode: int
+    mode: int
+    size: int
+    modified: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The same for all names of one file."""
+        return self.device, self.inode
 
 
-def _send(path: str, entry: Entry, names: dict[tuple[int, int], str], stream: IO[bytes]) -> None:
-    header = tarfile.TarInfo(path)
-    match entry:
-        case Folder(mode):
-            header.type, header.mode = tarfile.DIRTYPE, mode
-            _head(header, stream)
-        case Link(target):
-            header.type, header.linkname, header.mode = tarfile.SYMTYPE, target, 0o777
-            _head(header, stream)
-        case Text(content, mode):
-            header.size, header.mode = len(content), mode
-            _head(header, stream)
-            _write_all(stream, content + _padding(len(content)))
-        case Copy():
-            _send_file(header, entry, names, stream)
+def _source(path: str) -> _Source:
+    """Raises Failed when there is no such file."""
+    try:
+        about = os.lstat(path)
+        if stat.S_ISLNK(about.st_mode):
+            path = os.path.realpath(path)
+            about = os.lstat(path)
+    except OSError as problem:
+        raise Failed(f"{path} cannot be read", why=problem.strerror or "", next="run it again") from None
+    return _Source(path, about.st_dev, about.st_ino, about.st_mode, about.st_size, about.st_mtime_ns)
 
 
-def _send_file(
-    header: tarfile.TarInfo, entry: Copy, names: dict[tuple[int, int], str], stream: IO[bytes]
-) -> None:
-    with entry.source.open("rb", buffering=0) as file:
-        about = os.fstat(file.fileno())
-        first = names.setdefault((about.st_dev, about.st_ino), header.name)
-        header.mode = entry.mode
-        if first != header.name:
-            header.type, header.linkname = tarfile.LNKTYPE, first
-            _head(header, stream)
+class _Staging:
+    """A folder for mksquashfs to read, and the definitions that complete it.
+
+    Files whose mode on disk is the wanted one are read where they are: a definition names them. Definitions can give
+    a mode only to what is in the folder, so those with another mode get a name there: a further link, which takes no
+    room and leaves the file as it is, or a copy where no link can be made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir()
+        self.root = root
+        self._lines: list[bytes] = []
+        self._sources: list[_Source] = []
+        self._names: dict[tuple[int, int], str] = {}
+
+    def add(self, tree: Contents) -> None:
+        """Everything, in the tree's order. Raises Refused and Failed as `write` does."""
+        for path, entry in tree.entries.items():
+            _check_parent(path, tree)
+            try:
+                self._add(path, entry)
+            except OSError as problem:
+                raise Failed(
+                    f"{path} was not made ready for mksquashfs: {problem.strerror or problem}",
+                    next="make room beside the image, or let it go to another folder",
+                ) from None
+
+    def definitions(self, file: Path) -> list[str]:
+        """Options that hand them over: in a file, but for those with a line break, which a file cannot hold."""
+        broken = [line for line in self._lines if b"\n" in line]
+        file.write_bytes(b"".join(line + b"\n" for line in self._lines if b"\n" not in line))
+        return ["-pf", str(file), *(word for line in broken for word in ("-p", os.fsdecode(line)))]
+
+    def check(self) -> None:
+        """Raises Failed if a file changed since it was added: mksquashfs takes what it finds."""
+        for source in self._sources:
+            if _source(source.path) != source:
+                raise _changed(source.path)
+
+    def _add(self, path: str, entry: Entry) -> None:
+        match entry:
+            case Folder(mode):
+                (self.root / path).mkdir()
+                self._define(path, f"m {mode:o} 0 0")
+            case Link(target):
+                (self.root / path).symlink_to(target)
+            case Text(content, mode):
+                (self.root / path).write_bytes(content)
+                self._define(path, f"m {mode:o} 0 0")
+            case Copy():
+                self._add_file(path, entry)
+
+    def _add_file(self, path: str, entry: Copy) -> None:
+        source = _source(os.fspath(entry.source))
+        if source.size != entry.size or not stat.S_ISREG(source.mode):
+            raise _changed(source.path)
+        first = self._names.setdefault(source.identity, path)
+        if first != path:
+            self._add_name(path, first)
             return
-        if about.st_size != entry.size:
-            raise Failed(f"{entry.source} changed while it was read", next="run it again")
-        header.size = about.st_size
-        _head(header, stream)
-        _pour(file, entry, stream)
-        _write_all(stream, _padding(about.st_size))
+        self._sources.append(source)
+        if stat.S_IMODE(source.mode) == entry.mode:
+            self._define(path, "l ", source.path)
+        else:
+            _link_or_copy(source, self.root / path)
+            self._define(path, f"m {entry.mode:o} 0 0")
+
+    def _add_name(self, path: str, first: str) -> None:
+        """One more name of a file that has one in the image."""
+        staged = self.root / first
+        if staged.exists():
+            (self.root / path).hardlink_to(staged)
+        else:
+            self._define(path, "L ", first)
+
+    def _define(self, path: str, what: str, other: str = "") -> None:
+        self._lines.append(_escaped(path) + b" " + what.encode() + _escaped(other))
 
 
-def _pour(file: IO[bytes], entry: Copy, stream: IO[bytes]) -> None:
-    left = entry.size
-    while left:
-        count = _move(file, stream, min(_CHUNK, left))
-        if not count:
-            raise Failed(f"{entry.source} changed while it was read", next="run it again")
-        left -= count
+def _check_parent(path: str, tree: Contents) -> None:
+    """What lies below a link would be written to where the link points, outside of everything."""
+    parent = path.rpartition("/")[0]
+    if parent and not isinstance(tree.entries.get(parent), Folder):
+        raise Refused(
+            f"{path} is to lie in {parent}, which is not a directory",
+            why="an image has one thing under each name",
+            next=f"make {parent} a directory in the tree",
+        )
 
 
-def _move(file: IO[bytes], stream: IO[bytes], most: int) -> int:
-    """Some bytes on their way; on Linux the kernel hands its pages over, which saves two copies of everything."""
-    if hasattr(os, "splice"):
-        return os.splice(file.fileno(), stream.fileno(), most)
-    content = file.read(most)
-    _write_all(stream, content)
-    return len(content)
+def _link_or_copy(source: _Source, target: Path) -> None:
+    try:
+        target.hardlink_to(source.path)
+    except OSError:  # on another file system, or not this user's file
+        shutil.copyfile(source.path, target)
+        if target.stat().st_size != source.size:
+            raise _changed(source.path) from None
 
 
-def _head(header: tarfile.TarInfo, stream: IO[bytes]) -> None:
-    _write_all(stream, header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+def _escaped(path: str) -> bytes:
+    """As mksquashfs reads names in definitions: a backslash takes whatever follows as it is."""
+    return _PECULIAR.sub(rb"\\\1", os.fsencode(path))
 
 
-def _write_all(stream: IO[bytes], content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[stream.write(rest) :]
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % tarfile.BLOCKSIZE)
+def _changed(path: str) -> Failed:
+    return Failed(f"{path} changed while it was read", next="run it again")
