@@ -242,6 +242,15 @@ def test_a_file_that_is_gone_is_named(tmp_path, monkeypatch) -> None:
         write(contents({"usr/x": Copy(tmp_path / "gone", 5)}), tmp_path / "x.raw")
 
 
+def test_a_file_that_this_user_may_not_read_is_named(tmp_path, monkeypatch) -> None:
+    fake(tmp_path / "bin", "exit 0", monkeypatch)
+    (tmp_path / "secret").write_bytes(b"12345")
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("secret"))
+    with pytest.raises(Failed, match="secret cannot be read") as problem:
+        write(contents({"usr/x": Copy(tmp_path / "secret", 5)}), tmp_path / "x.raw")
+    assert problem.value.why == "this user may not"
+
+
 def test_a_full_disk_is_told_before_mksquashfs_starts(tmp_path, monkeypatch) -> None:
     def full(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")

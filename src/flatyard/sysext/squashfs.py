@@ -162,14 +162,16 @@ class _Source:
 
 
 def _source(path: str) -> _Source:
-    """Raises Failed when there is no such file."""
+    """Raises Failed when there is no such file, or this user may not read it."""
     try:
         about = os.lstat(path)
         if stat.S_ISLNK(about.st_mode):
             path = os.path.realpath(path)
             about = os.lstat(path)
     except OSError as problem:
-        raise Failed(f"{path} cannot be read", why=problem.strerror or "", next="run it again") from None
+        raise _unreadable(path, problem.strerror or "") from None
+    if not os.access(path, os.R_OK):
+        raise _unreadable(path, "this user may not")
     return _Source(path, about.st_dev, about.st_ino, about.st_mode, about.st_size, about.st_mtime_ns)
 
 
@@ -275,6 +277,12 @@ def _link_or_copy(source: _Source, target: Path) -> None:
 def _escaped(path: str) -> bytes:
     """As mksquashfs reads names in definitions: a backslash takes whatever follows as it is."""
     return _PECULIAR.sub(rb"\\\1", os.fsencode(path))
+
+
+def _unreadable(path: str, why: str) -> Failed:
+    return Failed(
+        f"{path} cannot be read", why=why, next="see that it is there and readable, then run it again"
+    )
 
 
 def _changed(path: str) -> Failed:
