@@ -165,6 +165,15 @@ def test_how_a_file_is_on_disk_does_not_show(mksquashfs, tmp_path, monkeypatch) 
 
 
 @pytest.mark.emulated
+def test_how_many_processors_pack_does_not_show(mksquashfs, tmp_path, monkeypatch) -> None:
+    parts = {f"usr/{number}": Text(b"%d " % number * 90_000) for number in range(30)}
+    tree = contents({**parts, "usr/same": parts["usr/7"]})
+    first = write(tree, tmp_path / "first.raw").sha256
+    monkeypatch.setattr(os, "cpu_count", lambda: 100)
+    assert write(tree, tmp_path / "again.raw").sha256 == first
+
+
+@pytest.mark.emulated
 def test_a_tree_that_holds_nothing_is_an_image(mksquashfs, tmp_path) -> None:
     image = write(contents({}), tmp_path / "x.raw")
     with image.path.open("rb") as file, SquashImage(file) as squashed:
