@@ -1,24 +1,31 @@
 """Tiers: which tests run, in which order, how long each may take, and whether this machine can run them.
 
-A test without a tier's marker is `fast`. `--tier` (from `./test --emulated` and its like) chooses; the run stops
-at the end of a tier in which something failed.
+A test without a tier's marker is `fast`. `--tier` (from `./test --emulated` and its like) chooses; after a tier in
+which something failed the next one does not start. With several processes each runs whole files of a tier, so that
+what a file sets up is made once.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 # A property holds or does not, whatever else the machine is doing; what hangs is the watchdog's. Examples are the same
 # in every run, so that a red run is about the change that it tests; tier `long` looks for new ones.
@@ -109,10 +116,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    tiers = Tiers(config.getoption("--tier") or ["fast"], config.getoption("--timeout"))
+    limit = config.getoption("--timeout")
+    tiers = Tiers(config.getoption("--tier") or ["fast"], limit)
     if "long" in (config.getoption("--tier") or ()):
         settings.load_profile("search")
     config.pluginmanager.register(tiers, "tiers")
+    handed_out = getattr(config, "workerinput", None)
+    if handed_out is not None:
+        config.pluginmanager.register(InStep(Path(handed_out["tiers"])), "in-step")
+        config.pluginmanager.register(LeftOut(config.workeroutput), "left-out")
+        return
+    folder = tempfile.mkdtemp(prefix="tiers-")
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    is_alone = not config.getoption("numprocesses", None)
+    config.pluginmanager.register(InStep(Path(folder)) if is_alone else HandingOut(folder), "in-step")
+    config.pluginmanager.register(
+        Outcome(demanding=config.getoption("--every-tier-runs")), "outcome-of-tiers"
+    )
 
 
 class Tiers:
@@ -121,18 +141,9 @@ class Tiers:
     def __init__(self, chosen: Sequence[str], limit: float | None) -> None:
         self._chosen = chosen
         self._limit = limit
-        self._ran = dict.fromkeys(ORDER, 0)
-        self._failed = dict.fromkeys(ORDER, False)
-        self._tiers: dict[str, str] = {}
-
-    def ran(self, tier: str) -> int:
-        """How many tests of the tier were executed, skipped ones not counted."""
-        return self._ran[tier]
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(
-        self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
-    ) -> None:
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         found: dict[str, list[pytest.Item]] = {name: [] for name in ORDER}
         for item in items:
             found[tier_of(item)].append(item)
@@ -142,59 +153,172 @@ class Tiers:
         items[:] = [
             item for name in ORDER if name in self._chosen for item in self._prepared(name, found[name])
         ]
-        if config.getoption("--every-tier-runs"):
-            self._demand(session, items)
 
     def _prepared(self, name: str, items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
         """The tier's items with their time limit, and skipped where the machine cannot run them."""
         reason = preflight(name) if items else None
         for item in items:
-            self._tiers[item.nodeid] = name
+            item.user_properties.append(("tier", name))
             if self._limit is None and item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(TIERS[name].seconds))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
             yield item
 
-    def _demand(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """After each tier that can run, one more item that fails if none of the tier's tests did."""
-        for name in ORDER:
-            own = [item for item in items if self._tiers.get(item.nodeid) == name]
-            if own and preflight(name) is None:
-                demand = TierRan.from_parent(session, name=f"tier-{name}-ran", tiers=self, tier=name)
-                self._tiers[demand.nodeid] = name
-                items.insert(items.index(own[-1]) + 1, demand)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        name = self._tiers.get(report.nodeid)
-        if name:
-            self._ran[name] += report.when == "call" and not report.skipped
-            self._failed[name] |= report.failed
+def tier_in(report: pytest.TestReport) -> str:
+    """The tier of the test that a report is about; empty for what is about none."""
+    return next((str(value) for name, value in report.user_properties if name == "tier"), "")
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+
+class InStep:
+    """No test of a tier starts before all processes are done with the tiers before it, and none after a failure.
+
+    `folder`: the same for all processes of a run. In it is a file for each tier, on which each process has a shared
+    lock for as long as it may run something of that tier (the kernel releases it for one that dies), and another
+    one for each tier in which something failed, or in which a process died.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held = {name: (folder / name).open("w") for name in ORDER}
+        for file in self._held.values():
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        earlier = ORDER[: ORDER.index(tier_of(item))]
+        mine = [self._held.pop(name) for name in earlier if name in self._held]
+        for file in mine:
+            fcntl.flock(file, fcntl.LOCK_UN)
+        for file in mine:
+            fcntl.flock(file, fcntl.LOCK_EX)  # once nobody has it any more
+            file.close()
+        running = self._folder / f"{tier_of(item)}-failed-if-dead-{os.getpid()}"
+        running.touch()
         result = yield
-        name = self._tiers[item.nodeid]
-        if nextitem is not None and self._tiers[nextitem.nodeid] != name and self._failed[name]:
-            item.session.shouldfail = f"tier {name} failed, so {self._tiers[nextitem.nodeid]} does not start"
+        running.unlink()
         return result
 
+    def pytest_sessionfinish(self) -> None:
+        for file in self._held.values():
+            file.close()
 
-class TierRan(pytest.Item):
-    """Not a test of the code but of the run: the tier executed something."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        name = tier_of(item)
+        for earlier in ORDER[: ORDER.index(name)]:
+            if any(self._folder.glob(f"{earlier}-failed*")):
+                pytest.skip(does_not_start(earlier, name))
 
-    def __init__(self, *, tiers: Tiers, tier: str, **rest: object) -> None:
-        super().__init__(**rest)  # type: ignore[arg-type]
-        self._tiers, self._tier = tiers, tier
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            (self._folder / f"{tier_in(report)}-failed").touch()
 
-    def runtest(self) -> None:
-        if not self._tiers.ran(self._tier):
-            pytest.fail(
-                f"tier {self._tier} can run on this machine, but every test in it was skipped", pytrace=False
-            )
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        return ROOT / "tests", None, self.name
+def does_not_start(failed: str, later: str) -> str:
+    """Why nothing of the later tier was run."""
+    return f"tier {failed} failed, so {later} does not start"
+
+
+class LeftOut:
+    """Counts what was not chosen, for the process that sums up."""
+
+    def __init__(self, output: dict[str, object]) -> None:
+        self._output = output
+        self._count = 0
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self._count += len(items)
+        self._output["deselected"] = self._count
+
+
+class HandingOut:
+    """What the process does that runs no tests itself but hands them out to others."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._left_out: list[SimpleNamespace] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: WorkerController) -> None:
+        self._left_out = [SimpleNamespace()] * getattr(node, "workeroutput", {}).get("deselected", 0)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._left_out:
+            terminalreporter.stats["deselected"] = self._left_out
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        node.workerinput["tiers"] = self._folder
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> FilesOfTiers:
+        config.option.loadscopereorder = False
+        return FilesOfTiers(config, log)
+
+
+class FilesOfTiers(LoadScopeScheduling):
+    """Whole files to each process, in the order of collection; a file with tests of two tiers comes twice."""
+
+    def schedule(self) -> None:
+        collected = next(iter(self.registered_collections.values()))
+        self._scopes: dict[str, str] = {}
+        last, number = "", 0
+        for nodeid in collected:
+            file = nodeid.partition("::")[0]
+            number += file != last
+            self._scopes[nodeid] = f"{number} {file}"
+            last = file
+        super().schedule()
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """The test in which a process died is not run again; the rest of its file is, by another process."""
+        units = self.assigned_work[node].values()
+        died_in = next((nodeid for unit in units for nodeid, done in unit.items() if not done), None)
+        for unit in units:
+            unit.update({nodeid: True for nodeid in unit if nodeid == died_in})
+        super().remove_node(node)
+        return died_in
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._scopes[nodeid]
+
+
+class Outcome:
+    """Says at the end which tier was kept from starting, and which one could run and of which nothing ran."""
+
+    def __init__(self, *, demanding: bool) -> None:
+        self._demanding = demanding
+        self._seen = dict.fromkeys(ORDER, 0)
+        self._ran = dict.fromkeys(ORDER, 0)
+        self._failed: list[str] = []
+        self._said: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = tier_in(report)
+        if name:
+            self._seen[name] += 1
+            self._ran[name] += report.when == "call" and not report.skipped
+            if report.failed and name not in self._failed:
+                self._failed.append(name)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        idle = [name for name in ORDER if self._seen[name] and not self._ran[name]]
+        if self._failed:
+            self._said = [does_not_start(self._failed[0], name) for name in idle]
+        elif self._demanding:
+            self._said = [
+                f"tier {name} can run on this machine, but every test in it was skipped"
+                for name in idle
+                if preflight(name) is None
+            ]
+            if self._said:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self._said:
+            terminalreporter.write_line(line, red=True)
 
 
 MEASURED = 0.5

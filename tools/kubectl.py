@@ -7,6 +7,7 @@ by folders, which a module proxy does not serve, so the wrapper module names the
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -36,7 +37,11 @@ def built() -> str | None:
     if not target.exists():
         if go is None:
             return None
-        build(go, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.with_name(f"{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several processes of one run ask at once
+            if not target.exists():
+                build(go, target)
     return str(target)
 
 

@@ -5,6 +5,7 @@ As another user than root it prints the one command to run, and exits 1; so it d
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,16 +18,24 @@ LIST = Path(__file__).with_name("packages.txt")
 
 def main(tiers: Sequence[str]) -> int:
     """Install what is missing for these tiers; 0 if everything is there in the end."""
-    absent = missing(tiers)
+    if not missing(tiers):
+        return 0
+    with LIST.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # several processes of one run ask at once
+        return install(missing(tiers))
+
+
+def install(absent: Sequence[str]) -> int:
+    """By apt-get, or the command that does it."""
     if not absent:
         return 0
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *absent]
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *absent]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print(f"missing Debian packages; as root: {' '.join(install)}", file=sys.stderr)
+        print(f"missing Debian packages; as root: {' '.join(command)}", file=sys.stderr)
         return 1
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "--quiet"], env=env, stdout=sys.stderr, check=False)
-    return subprocess.run(install, env=env, stdout=sys.stderr, check=False).returncode
+    return subprocess.run(command, env=env, stdout=sys.stderr, check=False).returncode
 
 
 def missing(tiers: Sequence[str]) -> list[str]:

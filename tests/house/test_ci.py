@@ -59,7 +59,7 @@ def test_a_clean_checkout_is_green_with_coverage_and_pytests_own_last_line(ready
     done = ready.run(".ci/run")
     assert done.returncode == 0, done.stdout
     assert "TOTAL" in done.stdout
-    assert re.fullmatch(r"=+ 4 passed in [\d.]+s =+", done.stdout.splitlines()[-1])
+    assert re.fullmatch(r"=+ 3 passed in [\d.]+s =+", done.stdout.splitlines()[-1])
 
 
 def test_breaches_turn_the_build_red_before_any_test(ready):
@@ -89,7 +89,38 @@ def test_a_failed_tier_keeps_the_next_from_starting(ready):
     done = ready.run("./test", "--tier=fast", "--long")
     assert done.returncode == 1
     assert "tier fast failed, so long does not start" in done.stdout
-    assert re.fullmatch(r"=+ 1 failed in [\d.]+s =+", done.stdout.splitlines()[-1])
+    assert re.fullmatch(r"=+ 1 failed, 1 skipped in [\d.]+s =+", done.stdout.splitlines()[-1])
+
+
+def test_a_process_that_dies_keeps_nobody_from_the_next_tier(ready):
+    """It fails its tier; whoever waits for it to be done with that tier goes on, and starts nothing."""
+    ready.plant("tests/test_one.py", f"{HEAD}import os\n\n\ndef test_dies():\n    os._exit(1)\n")
+    ready.plant("tests/test_two.py", MARKED.format(tier="long"))
+    done = ready.run("./test", "-n2", "--tier=fast", "--long")
+    assert done.returncode == 1
+    assert "crashed while running 'tests/test_one.py::test_dies'" in done.stdout
+    assert "1 failed, 1 skipped" in done.stdout.splitlines()[-1]
+
+
+def test_each_file_of_a_tier_is_run_by_one_process_and_tiers_keep_their_order(ready):
+    """Four files with tests of two tiers; each test says which process ran it, and which tiers it saw begun."""
+    says = (
+        "import os\nfrom pathlib import Path\n\nimport pytest\n\n"
+        "SEEN = Path(__file__).resolve().parent.parent / 'seen'\n\n\n"
+        "def say(tier):\n    with SEEN.open('a') as file:\n"
+        "        file.write(f\"{tier} {__file__} {os.environ['PYTEST_XDIST_WORKER']}\\n\")\n\n\n"
+        "def test_a():\n    say('fast')\n\n\ndef test_b():\n    say('fast')\n\n\n"
+        "@pytest.mark.long\ndef test_c():\n    say('long')\n"
+    )
+    for number in range(4):
+        ready.plant(f"tests/test_{number}.py", HEAD + says)
+    done = ready.run("./test", "-n2", "--tier=fast", "--long")
+    assert done.returncode == 0, done.stdout
+    rows = [line.split() for line in (ready.root / "seen").read_text().splitlines()]
+    assert [tier for tier, _, _ in rows] == ["fast"] * 8 + ["long"] * 4
+    processes = {(tier, file, process) for tier, file, process in rows}
+    assert len(processes) == 8
+    assert len({process for _, _, process in rows}) == 2
 
 
 def test_a_tier_that_can_run_but_only_skips_is_a_failure(ready):
