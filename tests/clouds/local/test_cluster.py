@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,8 +192,20 @@ def test_a_service_answers_from_every_node(cluster):
     pods = cluster.objects("pods", "-l", "app=web")
     assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
     for address in cluster.addresses():
-        assert get(f"http://{address}:{NODE_PORT}/health") == "OK"
+        assert get_soon(f"http://{address}:{NODE_PORT}/health") == "OK"
     assert "CoreDNS-1.12.1" in cluster.kubectl("logs", "deploy/web")
+
+
+def get_soon(url: str) -> str:
+    """A Service is available before every node's kube-proxy has heard of it: until then it refuses."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return get(url)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def get(url: str) -> str:
@@ -221,7 +234,7 @@ def test_a_restarted_worker_boots_again_and_serves(cluster):
     through = f"/api/v1/namespaces/default/pods/http:{pod['metadata']['name']}:8080/proxy/health"
     assert cluster.kubectl("get", "--raw", through) == "OK"
     address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
-    assert get(f"http://{address}:{NODE_PORT}/health") == "OK"
+    assert get_soon(f"http://{address}:{NODE_PORT}/health") == "OK"
 
 
 def test_scaling_goes_up_and_down_with_a_drain(cluster):
