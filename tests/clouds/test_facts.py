@@ -8,7 +8,7 @@ from flatyard.base.errors import InvalidInput, Position
 from flatyard.clouds import table
 from flatyard.clouds.cloud import TAG_ATTEMPT, TAG_CLUSTER, TAG_MACHINE, TAG_OWNED, TAG_ROLE
 from flatyard.clouds.facts import CloudFacts, Retry, Trouble, limits, traits
-from flatyard.clouds.sim.tags import spelled
+from flatyard.clouds.tags import spelled
 from flatyard.model.machines import BY_CLOUD
 from flatyard.model.traits import NodeNameRule, StashScheme, UserDataEncoding
 

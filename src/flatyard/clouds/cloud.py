@@ -282,3 +282,11 @@ class Cloud(Protocol):
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
         """Delete one resource that `sweep` reported; a missing one is fine."""
         ...
+
+
+class Adapter(Cloud, Protocol):
+    """A cloud whose calls run in threads of its own."""
+
+    async def close(self) -> None:
+        """Wait for the calls that were begun, and end their threads."""
+        ...

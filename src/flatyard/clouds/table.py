@@ -6,8 +6,11 @@ import difflib
 import importlib
 from dataclasses import dataclass
 
-from flatyard.base.errors import InvalidInput, Position, Problem, Severity
+from flatyard.base.errors import InvalidInput, Position, Problem, Refused, Severity
+from flatyard.base.world import World
+from flatyard.clouds.cloud import Adapter
 from flatyard.clouds.facts import CloudFacts
+from flatyard.model.cluster import Cluster
 
 ONLY_SIMULATED = (
     "this release only simulates {title}: write cloud: {{sim: {{as: {name}, region: …}}}}, or rehearse"
@@ -16,7 +19,10 @@ ONLY_SIMULATED = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One cloud. `adapter` is the module of its adapter, None where this release has none."""
+    """One cloud. `adapter` is the module of its adapter, None where this release has none.
+
+    Those of real clouds have `connect(cluster, world) -> Adapter`.
+    """
 
     name: str
     title: str
@@ -63,6 +69,28 @@ def unavailable(name: str) -> str:
     """Why this release cannot act on the cloud; empty where it can."""
     known = entry(name)
     return "" if known.adapter else ONLY_SIMULATED.format(title=known.title, name=known.name)
+
+
+def connect(cluster: Cluster, world: World) -> Adapter:
+    """The account that a Cluster on a real cloud names, with the credentials that this environment has for it.
+
+    Raises Refused when the cloud's SDK is not installed, or when there are no credentials.
+    """
+    known = entry(cluster.spec.cloud.name)
+    if known.adapter is None:
+        raise Refused(f"there is no adapter for {known.title}", why=unavailable(known.name))
+    try:
+        module = importlib.import_module(known.adapter)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("flatyard"):
+            raise
+        raise Refused(
+            f"the SDK of {known.title} is not installed",
+            why=f"there is no module {missing.name}",
+            next=f"pip install 'flatyard[{known.name}]'",
+        ) from None
+    made: Adapter = module.connect(cluster, world)
+    return made
 
 
 def _unknown(name: str, allowed: tuple[str, ...], position: Position | None, path: str) -> Problem:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flatyard.base.errors import Problem
+from flatyard.clouds import tags
 from flatyard.clouds.cloud import (
     TAG_ATTEMPT,
     TAG_ROLE,
@@ -29,11 +30,11 @@ from flatyard.clouds.cloud import (
     Transient,
 )
 from flatyard.clouds.facts import Idempotency, Trouble, limits, traits
-from flatyard.clouds.sim import endpoint, imagery, preflight, scenery, tags
+from flatyard.clouds.naming import bucket_of, group_of, mac_of, token_of
+from flatyard.clouds.sim import endpoint, imagery, preflight, scenery
 from flatyard.clouds.sim.answers import missing_is_fine, told
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.door import Refused
-from flatyard.clouds.sim.naming import bucket_of, group_of, mac_of, token_of
 from flatyard.clouds.sim.orders import RunInstance
 from flatyard.clouds.sim.rows import InstanceRow, Row, VolumeRow
 from flatyard.model.cluster import Cluster

@@ -11,7 +11,7 @@ from flatyard.clouds.sim.answers import missing_is_fine
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.rows import AddressRow, BalancerRow, NameRow, Row
 from flatyard.clouds.sim.scenery import delete_one
-from flatyard.clouds.sim.tags import cluster_tags
+from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 
 

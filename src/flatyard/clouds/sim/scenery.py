@@ -9,7 +9,7 @@ from flatyard.clouds.sim.answers import missing_is_fine
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.networks import split
 from flatyard.clouds.sim.rows import BucketRow, GroupRow, NetworkRow, Row, SubnetRow
-from flatyard.clouds.sim.tags import cluster_tags
+from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 from flatyard.model.meant import is_placeholder
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flatyard.clouds.sim.account import Account
 from flatyard.clouds.sim.power import Power
 from flatyard.clouds.sim.rows import ImageRow, InstanceRow
-from flatyard.clouds.sim.tags import machine_id
+from flatyard.clouds.tags import machine_id
 from flatyard.ignition.fetch import Fetcher
 from flatyard.model.traits import NodeNameRule
 

@@ -1,4 +1,4 @@
-"""Our tags on simulated resources, in the spelling that the cloud allows."""
+"""Our tags on what a cluster has at its cloud, in the spelling that the cloud allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the adapter calls what it makes: names for people, and the keys of the cloud's idempotency."""
+"""What adapters call what they make: names for people, and the keys of the clouds' idempotency."""
 
 from __future__ import annotations
 
