@@ -157,11 +157,12 @@ class Stock:
         return name.lower().startswith(tuple(self.mine))
 
     def _mounts(self) -> Iterator[str]:
-        """All but what others do in temporary folders of their own."""
+        """All but what others do in temporary folders of their own, and their named network namespaces."""
         elsewhere = Path(tempfile.gettempdir())
         for line in lines("/proc/self/mountinfo"):
             place = Path(line.split()[4])
-            if place.is_relative_to(self.place) or not place.is_relative_to(elsewhere):
+            is_others = place.is_relative_to(elsewhere) or place.is_relative_to("/run/netns")
+            if place.is_relative_to(self.place) or not is_others:
                 yield str(place)
 
     def _groups(self) -> Iterator[str]:
