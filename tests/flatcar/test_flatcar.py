@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from flatyard.base.errors import Refused
-from flatyard.flatcar import IMAGE_RULES, channel_of, contents, newest_first, resolve
+from flatyard.flatcar import (
+    CHANNELS,
+    IMAGE_RULES,
+    channel_of,
+    contents,
+    known_releases,
+    newest_first,
+    newest_release,
+    newest_spec,
+    release,
+    resolve,
+    version_key,
+)
+from flatyard.ignition.spec import STABLE
 
 REGION = ("4593.2.5", "4459.2.3", "4757.1.0", "4790.0.0", "4081.3.10", "4593.2.10")
 
@@ -70,3 +85,55 @@ def test_every_rule_says_where_images_come_from() -> None:
     assert sorted(IMAGE_RULES) == ["aws", "azure", "gcp", "openstack", "vsphere"]
     assert all(bool(rule.owner) != bool(rule.download) for rule in IMAGE_RULES.values())
     assert IMAGE_RULES["azure"].skus["gen2"].format(channel="stable") == "stable-gen2"
+
+
+def test_release_data_is_the_published_one() -> None:
+    found = release("4593.2.5")
+    assert found is not None
+    assert (found.released, found.ignition, found.spec) == ("2026-08-13", "2.24.0", "3.5.0")
+    assert (found.systemd, found.kernel, found.containerd) == (257, "6.12.102", "2.1.5")
+    assert release("4593.2.6") is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "version"),
+    [("stable", "4593.2.5"), ("beta", "4757.1.0"), ("alpha", "4790.0.0"), ("lts", "4081.3.10")],
+)
+def test_the_newest_known_release_of_a_channel(channel: str, version: str) -> None:
+    assert newest_release(channel).version == version
+    with pytest.raises(Refused, match="not a Flatcar channel"):
+        newest_release("edge")
+
+
+def test_every_row_of_the_release_data_is_whole_and_in_order() -> None:
+    rows = known_releases()
+    assert len(rows) > 200
+    assert list(rows) == sorted(rows, key=lambda row: version_key(row.version))
+    assert len({row.version for row in rows}) == len(rows)
+    for row in rows:
+        date.fromisoformat(row.released)
+        assert row.channel in CHANNELS and row.kernel and row.systemd > 200
+        assert row.spec in ("2.3.0", *STABLE)
+
+
+@pytest.mark.parametrize(
+    ("ignition", "spec"),
+    [
+        ("0.36.1", "2.3.0"),
+        ("2.13.0", "3.3.0"),
+        ("2.14.0", "3.3.0"),
+        ("2.15.0", "3.4.0"),
+        ("2.19.0", "3.4.0"),
+        ("2.20.0", "3.5.0"),
+        ("2.24.0", "3.5.0"),
+        ("2.26.0", "3.6.0"),
+        ("3.0.0", "3.6.0"),
+    ],
+)
+def test_the_newest_specification_that_an_ignition_reads(ignition: str, spec: str) -> None:
+    assert newest_spec(ignition) == spec
+
+
+def test_a_release_that_came_later_has_what_the_one_before_it_has() -> None:
+    assert contents("4593.2.6") == release("4593.2.5")
+    assert contents("4081.3.99") == release("4081.3.10")

@@ -9,7 +9,12 @@ from flatyard.flatcar.releases import (
     Contents,
     channel_of,
     contents,
+    is_supported,
+    known_releases,
     newest_first,
+    newest_release,
+    newest_spec,
+    release,
     version_key,
 )
 
@@ -21,7 +26,12 @@ __all__ = [
     "ImageRule",
     "channel_of",
     "contents",
+    "is_supported",
+    "known_releases",
     "newest_first",
+    "newest_release",
+    "newest_spec",
+    "release",
     "resolve",
     "version_key",
 ]
