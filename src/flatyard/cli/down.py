@@ -48,7 +48,7 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
         await _only_simulated(name, yes)
 
     simulated = await is_simulated(name)
-    where = "in the simulated cloud" if simulated else "on this machine"
+    where = await _where(name)
 
     async def order(link: Link) -> int:
         return await link.down(delete_volumes=delete_volumes)
@@ -65,6 +65,18 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
     for wait in event.waits if event is not None else ():
         fate = "ended with the simulated cloud that it was in" if simulated else "is still there"
         talk.say(f"{wait.object} was kept, and {fate}")
+
+
+async def _where(name: str) -> str:
+    """Where nothing may be left, in words."""
+    from flatyard.cli.clusters import store
+    from flatyard.clouds.table import entry
+    from flatyard.engine import record as records
+
+    record = await records.load(store(), name)
+    if record is None or record.cloud == "sim":
+        return "in the simulated cloud"
+    return "on this machine" if record.cloud == "local" else f"on {entry(record.cloud).title}"
 
 
 async def _until_gone(follow: object, places: Places) -> Event | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from flatyard.cli.talk import Talk
+from flatyard.clouds.table import place
 from flatyard.controller.health import ClusterView, MachineView, PoolView
 from flatyard.kube.api import Json
 
@@ -26,7 +27,7 @@ def lines(view: ClusterView, talk: Talk) -> Iterator[str]:
 
 
 def _title(view: ClusterView) -> str:
-    words = [f"simulated {view.twin} {view.region}".strip() if view.simulated else "this Linux machine"]
+    words = [place(view.twin, view.region, simulated=view.simulated)]
     words += [f"Kubernetes {view.kubernetes}"] if view.kubernetes else []
     flatcar = "a stand-in for Flatcar" if view.stand_in else "Flatcar"
     words += [f"{flatcar} {view.flatcar}"] if view.flatcar else []
@@ -35,7 +36,8 @@ def _title(view: ClusterView) -> str:
 
 def _endpoint(view: ClusterView) -> list[tuple[str, list[str]]]:
     state = "answers" if view.api else "does not answer"
-    where = f"API {state} on {view.server}" + (f" for {view.endpoint}" if view.endpoint else "")
+    where = f"API {state} on {view.server}" if view.server else "there is no API yet"
+    where += f" for {view.endpoint}" if view.endpoint else ""
     old = not view.api and view.control_plane.machines
     return [(f"{where}; nodes are told as they were last seen" if old else where, [])]
 

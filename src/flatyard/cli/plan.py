@@ -58,18 +58,13 @@ def _title(name: str, given: Given, compared: str) -> str:
     return f"Plan for cluster {name} on {place(given)}, compared with {compared}"
 
 
-_REAL = {"local": "this Linux machine"}
-
-
 def place(given: Given) -> str:
     """The cloud in words; a simulated one is called so."""
+    from flatyard.clouds import table
+
     choice = given.wanted.cluster.spec.cloud
-    region = f" {choice.region}" if choice.region else ""
-    return (
-        f"the simulated twin of {choice.twin}{region}"
-        if choice.simulated
-        else _REAL.get(choice.twin, f"{choice.twin}{region}")
-    )
+    there = table.place(choice.twin, choice.region)
+    return f"the simulated twin of {there}" if choice.simulated else there
 
 
 async def _observed(given: Given) -> tuple[Observed, str]:

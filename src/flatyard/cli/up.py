@@ -37,9 +37,9 @@ LOCAL_SECONDS = 90.0
 def command(files: tuple[str, ...], yes: bool, speed: float, timeout: float) -> None:
     """Make what FILE... describe: network, control plane, workers, base manifests, until all is ready.
 
-    Run it again after a change, an interruption or a crash: it goes on from what is there. A cluster on
-    `sim: {as: aws, …}` needs no account: everything is simulated by one background process on this machine,
-    which `flatyard down` ends.
+    Run it again after a change, an interruption or a crash: it goes on from what is there. One background
+    process on this machine does the work, and keeps the cluster as it is wanted until `flatyard down`. A cluster
+    on `sim: {as: aws, …}` needs no account: everything in it is simulated by that process.
     """
     import asyncio
 
@@ -79,7 +79,6 @@ def _only_simulated(given: Given, files: tuple[str, ...], yes: bool) -> None:
 async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, timeout: float) -> None:
     from flatyard.cli.follow import Follow, failed
     from flatyard.cli.plan import place
-    from flatyard.controller.expected import seconds_to_make
     from flatyard.controller.launch import Start
     from flatyard.controller.places import places_of
 
@@ -92,7 +91,7 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
         f"{wanted.name} on {place(given)}",
         start=Start(wanted.cluster, speed if wanted.cluster.spec.cloud.simulated else 1.0),
         timeout=timeout,
-        expected=seconds_to_make(wanted) / speed if wanted.cluster.spec.cloud.simulated else LOCAL_SECONDS,
+        expected=_expected(given, speed),
         again=f"flatyard up {' '.join(files)}",
     )
     event = await follow.until_done()
@@ -109,10 +108,25 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
     )
 
 
+def _expected(given: Given, speed: float) -> float:
+    """About how many seconds it takes to make all of it."""
+    from flatyard.controller.expected import seconds_to_make
+
+    choice = given.wanted.cluster.spec.cloud
+    if choice.twin == "local":
+        return LOCAL_SECONDS
+    return seconds_to_make(given.wanted) / (speed if choice.simulated else 1.0)
+
+
 def _made_of(cluster: Cluster) -> str:
     """Never more than is true: machines of `local` are containers, of a stand-in unless the user has an image."""
-    if cluster.spec.cloud.simulated:
+    choice = cluster.spec.cloud
+    if choice.simulated:
         return "simulated"
+    if choice.name != "local":
+        from flatyard.clouds.table import place
+
+        return place(choice.twin, choice.region)
     from flatyard.clouds.local.images import made_of
     from flatyard.clouds.local.settings import for_cluster, settings
 

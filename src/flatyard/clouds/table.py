@@ -30,8 +30,9 @@ class Entry:
     adapter: str | None
 
 
-def _real(name: str, title: str) -> Entry:
-    return Entry(name, title, f"flatyard.clouds.{name}.facts", None)
+def _real(name: str, title: str, *, adapter: bool = False) -> Entry:
+    module = f"flatyard.clouds.{name}"
+    return Entry(name, title, f"{module}.facts", f"{module}.cloud" if adapter else None)
 
 
 CLOUDS: tuple[Entry, ...] = (
@@ -63,6 +64,12 @@ def facts(name: str, *, position: Position | None = None, path: str = "spec.clou
     found = module.FACTS
     assert isinstance(found, CloudFacts)
     return found
+
+
+def place(name: str, region: str = "", *, simulated: bool = False) -> str:
+    """Where a cluster is, in words; a simulated place is called so."""
+    there = f"{name} {region}".strip() if name in TWINS else entry(name).title
+    return f"simulated {there}" if simulated else there
 
 
 def unavailable(name: str) -> str:

@@ -1,7 +1,7 @@
 """What every background process of a cluster is: one per cluster, told by its run file, reached on loopback.
 
 It takes the run file's lock or ends quietly, serves the control routes behind the file's token, and leaves the file
-to its successor. `simulated` and `local` say what there is behind.
+to its successor. `simulated`, `local` and `cloud` say what there is behind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ Listen = Callable[[int, Path, Path], Awaitable[Server]]
 def first_run(name: str, what: Start, world: RealWorld) -> Run:
     """A run file's content for a cluster that never had a process; its token is minted here."""
     choice = what.cluster.spec.cloud
-    return Run(name, choice.twin, choice.region, what.speed, token=world.random_bytes(32).hex())
+    token = world.random_bytes(32).hex()
+    return Run(name, choice.twin, choice.region, what.speed, token=token, real=not choice.simulated)
 
 
 def run_background(name: str, loop_of: Callable[[Start], asyncio.AbstractEventLoop], live: Live) -> int:

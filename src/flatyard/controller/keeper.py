@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from flatyard.base.errors import Failed, FlatyardError
 from flatyard.base.world import rfc3339
-from flatyard.clouds.cloud import CloudError, ClusterRef
+from flatyard.clouds.cloud import CloudError, ClusterRef, Endpoint
 from flatyard.controller.clients import server_of
 from flatyard.controller.events import Event, EventKind, Journal, WaitLine
 from flatyard.controller.known import Known
@@ -320,7 +320,7 @@ class Keeper:
             twin=self.run.twin,
             region=self.run.region,
             speed=self.run.speed,
-            server=server_of(endpoint) if endpoint and self.run.twin == "local" else self.run.url,
+            server=self._server(endpoint),
             endpoint=f"{endpoint.host}:{endpoint.port}" if endpoint else "",
             flatcar=record.images.flatcar if record else "",
             api=not self.available() and endpoint is not None and None not in listed,
@@ -330,7 +330,14 @@ class Keeper:
             machines=machines,
             nodes=nodes,
             stand_in=self.measuring is not None and self.measuring.wording.stand_in,
+            simulated=self.run.simulated,
         )
+
+    def _server(self, endpoint: Endpoint | None) -> str:
+        """Where the cluster's API answers; nowhere yet, before a real one has an endpoint."""
+        if self.run.simulated:
+            return self.run.url
+        return server_of(endpoint) if endpoint else ""
 
     def _waits(self, machines: tuple[Object, ...]) -> tuple[WaitLine, ...]:
         """What the reconcilers wait for, and which machines are gone that none of them can look at now."""

@@ -64,6 +64,8 @@ async def link_to(places: Places, start: Start | None = None) -> Link:
         elif not living and (child is None or child.poll() is not None):
             if child is not None and child.returncode > 0:  # a killed one (below 0) is replaced
                 raise _stillborn(places, f"it ended with exit code {child.returncode}")
+            if start is None and not places.cluster.exists():
+                start = await _remembered(places.name)
             if start is not None:
                 await prepare(places, start)
             child = spawn(places)
@@ -81,7 +83,7 @@ async def prepare(places: Places, start: Start) -> None:
     if held is None:
         return
     try:
-        if await exists(places.name):
+        if await exists(places.name) and (start.cluster.spec.cloud.simulated or places.cluster.exists()):
             return
         if places.disk.exists():
             remove_folder(places)
@@ -90,6 +92,16 @@ async def prepare(places: Places, start: Start) -> None:
         write_private(places.cluster, start.encode())
     finally:
         held.release()
+
+
+async def _remembered(name: str) -> Start | None:
+    """What a first process here must know of a cluster that was made on another machine, with the same store."""
+    record = await records.load(open_store(None, RealWorld()), name)
+    if record is None or record.cloud in ("sim", "local"):
+        return None
+    documents = [json.loads(text) for text in record.applied]
+    found = next((document for document in documents if document.get("kind") == "Cluster"), None)
+    return Start(from_json(Cluster, found), 1.0) if found else None
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -127,15 +139,14 @@ async def remove_leftovers(places: Places) -> bool:
 
 
 def remove_folder(places: Places) -> None:
-    """Remove the simulated account, and how its process was reached."""
+    """Remove what this machine keeps of the cluster: its log, its kubeconfig, and on sim the account itself."""
     shutil.rmtree(places.folder, ignore_errors=True)
 
 
 def spawn(places: Places) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one, in a session of its own, talking to its log alone."""
     places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    module = "flatyard.controller.simulated" if _is_simulated(places) else "flatyard.controller.local"
-    command = [sys.executable, "-P", "-m", module, places.name]
+    command = [sys.executable, "-P", "-m", _module(places), places.name]
     package = str(Path(flatyard.__file__).resolve().parent.parent)
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *others])}
@@ -156,11 +167,15 @@ def spawn(places: Places) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def _is_simulated(places: Places) -> bool:
+def _module(places: Places) -> str:
+    """What the process of a cluster runs, by the cloud that the cluster is in."""
     try:
-        return Start.decode(places.cluster.read_bytes()).cluster.spec.cloud.simulated
+        choice = Start.decode(places.cluster.read_bytes()).cluster.spec.cloud
     except FileNotFoundError:
-        return True
+        return "flatyard.controller.simulated"
+    if choice.simulated:
+        return "flatyard.controller.simulated"
+    return f"flatyard.controller.{'local' if choice.name == 'local' else 'cloud'}"
 
 
 def _stillborn(places: Places, why: str) -> Failed:

@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from flatyard.base.serving import Server, Tls, listener, start
 from flatyard.base.world import RealWorld
 from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.images import made_of, reference_of
 from flatyard.clouds.local.settings import architecture, for_cluster, settings
-from flatyard.controller.background import LINGER, around, run_background, run_of, served
-from flatyard.controller.clients import HttpClients, admin_kubeconfig
-from flatyard.controller.control import Receive, Send
+from flatyard.controller.background import run_background, run_of
+from flatyard.controller.clients import HttpClients
 from flatyard.controller.keeper import Keeper
 from flatyard.controller.launch import Start, remove_folder, write_private
 from flatyard.controller.measuring import Measuring, Wording
 from flatyard.controller.places import Places
+from flatyard.controller.real import keep
 from flatyard.controller.runfile import Held
 from flatyard.controller.supplies import FolderFeeds, Supplies
-from flatyard.engine import record as records
 from flatyard.engine import secrets
 from flatyard.engine.context import Seams, Step, StepState
 from flatyard.store import open_store
@@ -84,16 +79,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
 
         keeper.prepare = prepare
 
-        async def listen(port: int, certificate: Path, key: Path) -> Server:
-            return await start(around(keeper, _nothing_here), listener(port=port), tls=Tls(certificate, key))
-
-        async with served(places, keeper, keys, held, listen):
-            kubeconfig = asyncio.create_task(_keep_kubeconfig(places, keeper), name="kubeconfig")
-            try:
-                await keeper.until_gone()
-            finally:
-                kubeconfig.cancel()
-            await asyncio.sleep(LINGER)
+        await keep(places, keeper, keys, held)
     await store.delete(secrets.secrets_key(places.name))
     held.remove()
     remove_folder(places)
@@ -114,28 +100,6 @@ def _remember_port(places: Places, base: str) -> None:
 def _measuring(places: Places, cloud: LocalCloud, world: RealWorld) -> Measuring:
     made = made_of(cloud.settings)
     return Measuring(places.timing, world, Wording(made.words, stand_in=made.stand_in), cloud.milestones)
-
-
-KUBECONFIG_EVERY = 3600.0
-
-
-async def _keep_kubeconfig(places: Places, keeper: Keeper) -> None:
-    """Write the kubeconfig as soon as there is an endpoint, and anew before its certificate ends."""
-    while True:
-        record = await records.load(keeper.seams.store, places.name)
-        if record is None or record.endpoint is None:
-            await asyncio.sleep(0.5)
-            continue
-        keys = await secrets.load(keeper.seams.store, places.name)
-        text = admin_kubeconfig(places.name, record.endpoint, keys, keeper.seams.world)
-        write_private(places.kubeconfig, text)
-        await asyncio.sleep(KUBECONFIG_EVERY)
-
-
-async def _nothing_here(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The cluster's own API is elsewhere; see the kubeconfig."""
-    await send({"type": "http.response.start", "status": 404, "headers": []})
-    await send({"type": "http.response.body", "body": b"see the cluster's kubeconfig\n"})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a simulated cluster lies in the state directory."""
+"""Where this machine keeps what its background process of a cluster needs, below the state directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flatyard.store.location import state_directory
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The files of one simulated cluster; all are readable by their owner alone."""
+    """The files of one cluster; all are readable by their owner alone."""
 
     state: Path
     name: str
@@ -26,12 +26,12 @@ class Places:
 
     @property
     def disk(self) -> Path:
-        """The simulated account and cluster."""
+        """The simulated account and cluster; clusters that are not simulated have none."""
         return self.folder / "disk.sqlite"
 
     @property
     def cluster(self) -> Path:
-        """The Cluster that the simulated account was made for, as JSON."""
+        """The Cluster that the first process was started for, as JSON."""
         return self.folder / "cluster.json"
 
     @property

@@ -17,7 +17,7 @@ from flatyard.base.errors import Refused
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How to reach the process of one simulated cluster; `port` is 0 until it first listened."""
+    """How to reach the process of one cluster; `port` is 0 until it first listened."""
 
     cluster: str
     twin: str
@@ -28,6 +28,12 @@ class Run:
     pid: int = 0
     ca: str = ""
     """The PEM certificate of the authority that signed the server's."""
+    real: bool = False
+    """The cluster is not simulated: `twin` is the cloud itself."""
+
+    @property
+    def simulated(self) -> bool:
+        return not self.real and self.twin != "local"
 
     @property
     def url(self) -> str:

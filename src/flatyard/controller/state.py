@@ -1,4 +1,4 @@
-"""How a simulated cluster stands, as its background process tells it and `status` and `get` show it."""
+"""How a cluster stands, as its background process tells it and `status` and `get` show it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class State:
     nodes: tuple[Object, ...]
     stand_in: bool = False
     """The machines are of a stand-in for Flatcar."""
+    simulated: bool = True
 
     def encode(self) -> bytes:
         fields: Json = {name: getattr(self, name) for name in self.__slots__}
