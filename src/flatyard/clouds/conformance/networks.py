@@ -1,0 +1,138 @@
+"""Network and endpoint: made once, found again, completed, changed, removed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from flatyard.clouds.cloud import CloudError
+from flatyard.clouds.conformance.bench import LEAVING, Bench, Check, emptied, living, owned, request
+
+
+async def the_network_is_made_once(bench: Bench) -> None:
+    first = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    found = await bench.cloud.sweep(bench.ref)
+    again = await bench.restarted().ensure_network(bench.ref, bench.cluster)
+    assert first == again, f"{first} became {again}"
+    assert found == await bench.cloud.sweep(bench.ref), "the second call made or removed something"
+    await bench.cloud.delete_network(bench.ref)
+    await bench.cloud.delete_network(bench.ref)
+
+
+async def a_half_made_network_is_completed(bench: Bench) -> None:
+    await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    whole = await owned(bench)
+    for thing in whole:
+        try:
+            await bench.cloud.delete_owned(bench.ref, thing)
+        except CloudError as no:
+            assert no.retry, f"{thing.kind} {thing.id}: {no}"
+        else:
+            break
+    await bench.wait(600)
+    network = await bench.restarted().ensure_network(bench.ref, bench.cluster)
+    kinds = Counter(thing.kind for thing in whole)
+    found = Counter(thing.kind for thing in await owned(bench))
+    assert found == kinds, f"of {dict(kinds)} there is {dict(found)} after it was completed"
+    made = await bench.cloud.create(await request(bench, network=network))
+    assert [instance.id for instance in await living(bench)] == [made.id]
+    await emptied(bench)
+
+
+async def the_network_stays_while_it_has_machines(bench: Bench) -> None:
+    made = await bench.cloud.create(await request(bench))
+    await bench.wait(300)
+    try:
+        await bench.cloud.delete_network(bench.ref)
+    except CloudError as no:
+        assert no.retry, f"the machines will go, and this is final: {no}"
+    found = [instance.id for instance in await living(bench)]
+    assert found == [made.id], "deleting the network took a machine"
+    await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    await emptied(bench)
+    assert not await owned(bench)
+
+
+async def two_clusters_share_nothing(bench: Bench) -> None:
+    await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    network = await bench.cloud.ensure_network(bench.other, bench.cluster)
+    mine = {(thing.kind, thing.id) for thing in await owned(bench)}
+    theirs = await owned(bench, bench.other)
+    assert not mine & {(thing.kind, thing.id) for thing in theirs}, "two clusters own the same thing"
+    await emptied(bench)
+    assert theirs == await owned(bench, bench.other), "deleting one network changed the other's"
+    assert network == await bench.cloud.ensure_network(bench.other, bench.cluster)
+    await emptied(bench, bench.other)
+
+
+async def the_endpoint_has_exactly_these_backends(bench: Bench) -> None:
+    network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    one = await bench.cloud.create(await request(bench, 1, network=network))
+    two = await bench.cloud.create(await request(bench, 2, network=network))
+    await bench.wait(300)
+    ensure = bench.cloud.ensure_endpoint
+    first = await ensure(bench.ref, bench.cluster, network, (one.id,))
+    both = await ensure(bench.ref, bench.cluster, network, (one.id, two.id))
+    assert (both.host, both.port) == (first.host, first.port), "the endpoint's name must never change"
+    assert set(both.backends) == {one.id, two.id}
+    found = await bench.cloud.sweep(bench.ref)
+    less = await bench.restarted().ensure_endpoint(bench.ref, bench.cluster, network, (two.id,))
+    assert less.backends == (two.id,) and less.host == first.host
+    assert found == await bench.cloud.sweep(bench.ref), "changing backends must not make resources"
+    await emptied(bench)
+
+
+async def the_endpoint_is_there_before_its_backends(bench: Bench) -> None:
+    network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    empty = await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+    assert empty.host and empty.port == bench.cluster.spec.endpoint.port, f"the endpoint is {empty}"
+    found = await owned(bench)
+    again = await bench.restarted().ensure_endpoint(bench.ref, bench.cluster, network, ())
+    assert (again.host, again.port, again.backends) == (empty.host, empty.port, ())
+    assert found == await owned(bench), "a new process made or removed something"
+    await emptied(bench)
+
+
+async def the_endpoint_loses_a_backend_that_is_gone(bench: Bench) -> None:
+    network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    one = await bench.cloud.create(await request(bench, 1, network=network))
+    two = await bench.cloud.create(await request(bench, 2, network=network))
+    await bench.wait(300)
+    await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, (one.id, two.id))
+    await bench.cloud.delete(bench.ref, one)
+    await bench.wait(600)
+    less = await bench.restarted().ensure_endpoint(bench.ref, bench.cluster, network, (two.id,))
+    assert less.backends == (two.id,), f"its backends are {less.backends}"
+    await emptied(bench)
+
+
+async def the_endpoint_goes_and_comes(bench: Bench) -> None:
+    network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    before = await owned(bench)
+    await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+    await bench.cloud.delete_endpoint(bench.ref)
+    await bench.restarted().delete_endpoint(bench.ref)
+    assert {o.id for o in await owned(bench)} == {o.id for o in before}, "something of the endpoint is left"
+    made = await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+    assert made.host, "it did not come again"
+    await emptied(bench)
+
+
+async def deleting_what_never_was_is_fine(bench: Bench) -> None:
+    await bench.cloud.delete_endpoint(bench.ref)
+    await bench.cloud.delete_network(bench.ref)
+    listed = await bench.cloud.machines(bench.ref)
+    assert all(instance.state in LEAVING for instance in listed), f"a cluster that never was has {listed}"
+    assert not await bench.cloud.sweep(bench.ref)
+
+
+CHECKS: tuple[Check, ...] = (
+    the_network_is_made_once,
+    a_half_made_network_is_completed,
+    the_network_stays_while_it_has_machines,
+    two_clusters_share_nothing,
+    the_endpoint_has_exactly_these_backends,
+    the_endpoint_is_there_before_its_backends,
+    the_endpoint_loses_a_backend_that_is_gone,
+    the_endpoint_goes_and_comes,
+    deleting_what_never_was_is_fine,
+)
