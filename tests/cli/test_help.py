@@ -41,6 +41,7 @@ Commands:
   down        Delete a cluster and everything that was made for it.
   ignition    Validate, merge, fit, show and apply Ignition configs.
   butane      Turn Butane into Ignition.
+  images      List Flatcar images, say what is in them, bring one to a cloud.
   sysext      Build, inspect and serve Kubernetes as a system extension.
   schema      Print the JSON Schema of a kind, for editors.
   completion  Print the completion script for bash, zsh or fish.

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "down": Verb("down", "Delete a cluster and everything that was made for it."),
     "ignition": Verb("ignition", "Validate, merge, fit, show and apply Ignition configs."),
     "butane": Verb("butane", "Turn Butane into Ignition."),
+    "images": Verb("images", "List Flatcar images, say what is in them, bring one to a cloud."),
     "sysext": Verb("sysext", "Build, inspect and serve Kubernetes as a system extension."),
     "schema": Verb("schema", "Print the JSON Schema of a kind, for editors."),
     "completion": Verb("completion", "Print the completion script for bash, zsh or fish."),

@@ -1,0 +1,172 @@
+"""`flatyard images`: what a region really has, what a release ships, what a cluster is pinned to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flatyard.cli.images_lookup import Row, not_there_yet
+from flatyard.clouds.cloud import Image
+from flatyard.model.machines import BY_CLOUD
+
+TWINS = sorted(set(BY_CLOUD) - {"local"})
+
+
+def listed(flatyard, *args):
+    result = flatyard("images", "list", "--cloud", "sim", "-o", "json", *args)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_table_says_what_each_image_ships_and_stars_the_newest(flatyard):
+    result = flatyard(
+        "images", "list", "--cloud", "sim", "--as", "gcp", "--region", "europe-west3", "--channel", "beta"
+    )
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "CHANNEL   VERSION        ARCH    RELEASED     IGNITION   SPEC    SYSTEMD   KERNEL     IMAGE\n"
+        "beta      4757.1.0   *   amd64   2026-08-13   2.24.0     3.5.0   260       6.12.102   "
+        "projects/kinvolk-public/global/images/flatcar-beta-4757-1-0\n"
+        "beta      4515.1.0       amd64   2025-12-18   2.22.0     3.5.0   257       6.12.61    "
+        "projects/kinvolk-public/global/images/flatcar-beta-4515-1-0\n"
+    )
+    assert result.stderr == "these are the images of the simulated twin of gcp europe-west3\n"
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_every_twin_lists_its_images_in_all_channels(flatyard, twin):
+    found = listed(flatyard, "--as", twin, "--channel", "all")
+    assert found["simulated"] is True and found["cloud"] == twin
+    assert {image["channel"] for image in found["images"]} == {"stable", "beta", "alpha", "lts"}
+    newest = [image for image in found["images"] if image["newest"]]
+    kinds = {(image["channel"], image["arch"], image["generation"]) for image in found["images"]}
+    assert len(newest) == len(kinds)
+    assert len({image["reference"] for image in found["images"]}) == len(found["images"])
+
+
+def test_azure_has_generations_and_arm64_only_the_second(flatyard):
+    result = flatyard("images", "list", "--cloud", "sim", "--as", "azure", "--arch", "arm64")
+    head, first, *_ = result.stdout.splitlines()
+    assert "GENERATION" in head
+    assert first.split()[:5] == ["stable", "4593.2.5", "*", "arm64", "gen2"]
+    assert first.endswith("kinvolk:flatcar-container-linux-corevm:stable:4593.2.5")
+
+
+def test_old_releases_are_counted_and_shown_when_asked_for(flatyard):
+    args = ("images", "list", "--cloud", "sim", "--as", "gcp")
+    short, whole = flatyard(*args), flatyard(*args, "--all")
+    assert "5 older ones are not shown; --all shows them" in short.stderr
+    assert len(whole.stdout.splitlines()) == len(short.stdout.splitlines()) + 5
+    assert "3815.2.2" in whole.stdout and "3815.2.2" not in short.stdout
+
+
+def test_a_row_as_json_says_what_the_release_has(flatyard):
+    (first, *_) = listed(flatyard, "--as", "aws", "--channel", "lts", "--arch", "amd64")["images"]
+    assert first | {"reference": ""} == {
+        "channel": "lts",
+        "version": "4081.3.10",
+        "newest": True,
+        "arch": "amd64",
+        "generation": "",
+        "reference": "",
+        "name": "Flatcar-lts-4081.3.10-hvm",
+        "released": "2026-08-13",
+        "ignition": "2.19.0",
+        "spec": "3.4.0",
+        "systemd": 255,
+        "kernel": "6.6.150",
+        "containerd": "1.7.21",
+        "docker": "26.1.0",
+    }
+
+
+def test_a_release_that_a_region_does_not_have_yet_is_named():
+    rows = [Row("stable", Image("a", "a", "4593.2.2", "amd64"), newest=True)]
+    assert [known.version for known in not_there_yet(rows, ("stable", "beta"))] == ["4593.2.5"]
+    rows.append(Row("stable", Image("b", "b", "4593.2.9", "amd64"), newest=True))
+    assert not_there_yet(rows, ("stable",)) == ()
+
+
+def test_the_image_of_this_machine_is_called_a_stand_in(flatyard, monkeypatch):
+    monkeypatch.delenv("FLATYARD_LOCAL_IMAGE", raising=False)
+    result = flatyard("images", "list", "--cloud", "local")
+    (line,) = result.stdout.splitlines()[1:]
+    assert line.split()[-1].startswith("stand-in:")
+    assert line.split()[4:9] == ["-"] * 5
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--cloud", "sim"), "--as is needed with this cloud"),
+        (("--cloud", "aws"), "--region is needed with this cloud"),
+        (("--cloud", "gcp", "--region", "europe-west3"), "--project is needed with this cloud"),
+        (("--cloud", "sim", "--as", "aws", "--region", "eu-cental-1"), "did you mean 'eu-central-1'?"),
+        (("--cloud", "sim", "--as", "asw"), "'asw' is not one of"),
+        (("--cloud", "sim", "--as", "local"), "'local' is not one of"),
+        (("--cloud", "digitalocean"), "'digitalocean' is not one of"),
+        (("--cloud", "vsphere"), "vSphere"),
+    ],
+)
+def test_a_wrong_account_is_told_before_anything_is_asked(flatyard, monkeypatch, args, said):
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+    result = flatyard("images", "list", *args)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_what_a_release_ships(flatyard):
+    result = flatyard("images", "show", "4593.2.5")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "release     Flatcar 4593.2.5, channel stable, 2026-08-13\n"
+        "ignition    2.24.0, reads specifications up to 3.5.0\n"
+        "systemd     257\n"
+        "kernel      6.12.102\n"
+        "containerd  2.1.5\n"
+        "docker      28.0.4\n"
+        "nodes       yes\n",
+    )
+    found = json.loads(flatyard("images", "show", "3510.2.0", "-o", "json").stdout)
+    assert (found["spec"], found["usable"]) == ("3.3.0", False)
+
+
+def test_a_release_that_nobody_knows(flatyard):
+    result = flatyard("images", "show", "9999.2.0")
+    assert result.exit_code == 1
+    assert "Flatcar 9999.2.0 is not in this flatyard's release data" in result.stderr
+
+
+def test_a_cluster_that_nobody_knows(flatyard):
+    result = flatyard("images", "show", "nope")
+    assert result.exit_code == 1 and "there is no cluster 'nope'" in result.stderr
+
+
+CLUSTER = """\
+apiVersion: flatyard.dev/v1alpha1
+kind: Cluster
+metadata: {name: pinned}
+spec:
+  cloud: {sim: {as: azure, region: westeurope}}
+  flatcar: {version: 4593.2.2}
+"""
+
+
+def test_what_a_cluster_is_pinned_to_and_what_is_newer(flatyard, tmp_path):
+    path = tmp_path / "pinned.yaml"
+    path.write_text(CLUSTER)
+    assert flatyard("up", "-q", str(path)).exit_code == 0
+    result = flatyard("images", "show", "pinned")
+    assert result.exit_code == 0
+    told = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert told["cluster"] == "pinned on the simulated twin of azure westeurope"
+    assert told["flatcar"] == "4593.2.2 of 2026-05-27; Ignition 2.24.0, kernel 6.12.91"
+    assert told["image"] == "kinvolk:flatcar-container-linux-corevm-amd64:stable-gen2:4593.2.2  amd64"
+    assert told["kubernetes"].startswith("v1.34.3/amd64  sha256 ")
+    assert told["newer"] == (
+        "4593.2.5 of 2026-08-13 is there: news, not a change; machines go on with 4593.2.2"
+    )
+    found = json.loads(flatyard("images", "show", "pinned", "-o", "json").stdout)
+    assert (found["flatcar"], found["newer"], found["simulated"]) == ("4593.2.2", "4593.2.5", True)
