@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from flatyard.base.world import CROCKFORD, SeededWorld
 from flatyard.clouds import conformance
 from flatyard.clouds.cloud import Cloud, ClusterRef, CreateRequest, Instance
+from flatyard.clouds.conformance import Planted
+from flatyard.clouds.facts import CloudFacts, Trouble
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.cloud import SimCloud
-from flatyard.clouds.sim.door import Call, Lost, Op
+from flatyard.clouds.sim.door import Call, Lost, Op, refused
 from flatyard.clouds.sim.images import ImageFilter
 from flatyard.clouds.sim.orders import RunInstance
 from flatyard.clouds.sim.persona import persona
+from flatyard.clouds.tags import cluster_tags
 from flatyard.decode.types import ConfigVar
 from flatyard.ignition.fetch import FetchError
 from flatyard.model import cluster as model
-from flatyard.model.machines import BY_CLOUD, MachineSpec, OpenstackMachine
+from flatyard.model.machines import (
+    BY_CLOUD,
+    AwsMachine,
+    AzureMachine,
+    GcpMachine,
+    MachineSpec,
+    OpenstackMachine,
+)
 from flatyard.model.meta import ObjectMeta
 from flatyard.node.evidence import Report, format_report
 from flatyard.sim.disk import MemoryDisk
@@ -34,30 +45,102 @@ def machine_of(twin: str) -> MachineSpec:
     return BY_CLOUD[twin]()
 
 
-class LosingFaults:
-    """Loses the replies of the next creates."""
+class CreateFaults:
+    """What befalls the next creates: their replies are lost, or the cloud says no."""
 
-    def __init__(self) -> None:
-        self.left = 0
+    def __init__(self, facts: CloudFacts) -> None:
+        self._facts = facts
+        self.lost = 0
+        self.refusals = 0
+        self.trouble = Trouble.RATE
 
     async def before(self, call: Call) -> None:
-        return
+        if call.op is Op.INSTANCE_RUN and self.refusals:
+            self.refusals -= 1
+            raise refused(self._facts, self.trouble, name=call.subject, retry_after=1.0)
 
     async def after(self, call: Call) -> None:
-        if call.op is Op.INSTANCE_RUN and self.left:
-            self.left -= 1
+        if call.op is Op.INSTANCE_RUN and self.lost:
+            self.lost -= 1
             raise Lost("the connection broke")
+
+
+NO_CREDENTIALS = "a simulated account takes no credentials"
+OPEN_REGIONS = "installations of this cloud name their regions and zones themselves, and the simulation any"
+NO_SIZES = "machines of this cloud have no sizes of its own, but CPUs and memory as they are given"
+NO_ZONES = "this cloud has no zones"
+CANNOT = {
+    "openstack": {
+        "preflight_finds_a_wrong_region": OPEN_REGIONS,
+        "preflight_finds_a_wrong_zone": OPEN_REGIONS,
+    },
+    "vsphere": {
+        "preflight_finds_a_wrong_region": OPEN_REGIONS,
+        "preflight_finds_a_wrong_zone": NO_ZONES,
+        "preflight_finds_a_wrong_size": NO_SIZES,
+    },
+    "local": {
+        "preflight_finds_a_wrong_zone": NO_ZONES,
+        "preflight_finds_a_wrong_size": NO_SIZES,
+        "no_capacity_is_told": "this Linux machine has no capacity but its own",
+    },
+}
+
+
+def cannot(twin: str) -> dict[str, str]:
+    return {"preflight_finds_a_wrong_credential": NO_CREDENTIALS, **CANNOT.get(twin, {})}
+
+
+def planted(right: model.Cluster, twin: str) -> tuple[Planted, ...]:
+    """The right cluster, each time with one thing wrong."""
+    machine = machine_of(twin)
+
+    def spec(**changes: object) -> model.Cluster:
+        return replace(right, spec=replace(right.spec, **changes))  # type: ignore[arg-type]
+
+    def workers(machine: MachineSpec, replicas: int = 3) -> model.Cluster:
+        return spec(workers=(model.WorkerPool(name="general", replicas=replicas, machine=machine),))
+
+    nowhere = model.CloudChoice(sim=model.SimCloud(as_=twin, region="nowhere-1"))
+    found = [
+        Planted("region", spec(cloud=nowhere), "has no region 'nowhere-1'"),
+        Planted("image", spec(flatcar=model.Flatcar(version="1000.0.0")), "no Flatcar image for 1000.0.0"),
+        Planted("subnet", spec(network=model.Network(nodes="10.0.0.0/29")), "10.0.0.0/29 has room for"),
+        Planted("quota", workers(machine, 1000), "the account may use 500 and uses 0"),
+        Planted("name", replace(right, metadata=ObjectMeta(name="x" * 300)), "cannot be called so here"),
+    ]
+    if twin in WRONG_SIZES:
+        found.append(Planted("size", workers(WRONG_SIZES[twin]), "has no size 'huge.9xl'"))
+    if twin in WRONG_ZONES:
+        found.append(Planted("zone", workers(WRONG_ZONES[twin]), "has no zone 'nowhere-1z'"))
+    return tuple(found)
+
+
+HUGE, NOWHERE = ConfigVar("huge.9xl"), ConfigVar("nowhere-1z")
+WRONG_SIZES: dict[str, MachineSpec] = {
+    "aws": AwsMachine(instance_type=HUGE),
+    "azure": AzureMachine(vm_size=HUGE),
+    "gcp": GcpMachine(machine_type=HUGE),
+    "openstack": OpenstackMachine(flavor=HUGE),
+}
+WRONG_ZONES: dict[str, MachineSpec] = {
+    "aws": AwsMachine(availability_zone=NOWHERE),
+    "azure": AzureMachine(zones=("nowhere-1z",)),
+    "gcp": GcpMachine(zone_name=NOWHERE),
+}
 
 
 class SimBench:
     """A simulated account in which time is simulated too."""
 
-    beyond_a_page = 60
+    beyond_a_page = 200
 
     def __init__(self, twin: str, loop: VirtualLoop, make: Callable[[Provider], SimCloud] = SimCloud) -> None:
-        self._faults = LosingFaults()
+        who = persona(twin)
+        self._faults = CreateFaults(who.facts)
         self._make = make
-        self.provider = Provider(persona(twin), SeededWorld(7, loop.time), MemoryDisk(), faults=self._faults)
+        self.provider = Provider(who, SeededWorld(7, loop.time), MemoryDisk(), faults=self._faults)
+        self.provider.account.set_quota("instances", 500)
         self.cloud: Cloud = make(self.provider)
         self.machine = machine_of(twin)
         self.ref = ClusterRef("01JGFJJZ00AAAAAAAAAAAAAAAA", "prod")
@@ -71,6 +154,9 @@ class SimBench:
             ),
         )
 
+        self.cannot = cannot(twin)
+        self.planted = planted(self.cluster, twin)
+
     def machine_id(self, number: int) -> str:
         return f"01JGFJJZ00CCCCCCCCCCCCCC{CROCKFORD[number // 32]}{CROCKFORD[number % 32]}"
 
@@ -78,7 +164,30 @@ class SimBench:
         return self._make(self.provider)
 
     def lose_replies(self, count: int) -> None:
-        self._faults.left = count
+        self._faults.lost = count
+
+    def trouble(self, what: Trouble, count: int) -> None:
+        account = self.provider.account
+        if account.facts.refusal(what).late:
+            account.closed_zones = account.persona.region.zones if count else ()
+        else:
+            self._faults.trouble, self._faults.refusals = what, count
+
+    def lag(self, seconds: float) -> None:
+        self.provider.account.list_lag = seconds
+
+    def fail(self, instance: Instance) -> None:
+        self.provider.compute.fail(instance.id, "NoValidHost: the host is gone")
+
+    def end(self, instance: Instance) -> None:
+        self.provider.compute.end(instance.id)
+
+    def user_data(self, instance: Instance) -> bytes:
+        return self.provider.compute.user_data(instance.id)
+
+    def stray(self) -> str:
+        own = cluster_tags(self.ref, self.provider.persona.facts.tags)
+        return self.provider.networks.create_address("forgotten", "", "", own).id
 
     def foreign(self, name: str) -> None:
         zone = self.provider.persona.region.zones[0]
@@ -130,7 +239,15 @@ def check(twin: str, named: conformance.Check, make: Callable[[Provider], SimClo
 @pytest.mark.parametrize("named", conformance.CHECKS, ids=lambda c: c.__name__)
 @pytest.mark.parametrize("twin", TWINS)
 def test_the_simulated_twin_conforms(twin: str, named: conformance.Check) -> None:
+    why = cannot(twin).get(named.__name__)
+    if why:
+        pytest.skip(why)
     check(twin, named)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_a_tenth_of_the_suite_is_left_out_at_most(twin: str) -> None:
+    assert conformance.excess(cannot(twin)) == ""
 
 
 class Careless(SimCloud):

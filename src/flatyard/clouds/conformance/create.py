@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from flatyard.clouds.cloud import CloudError, Instance, InstanceState, Role, Transient
 from flatyard.clouds.conformance.bench import (
@@ -108,8 +109,7 @@ async def a_crash_in_the_midst_makes_one(bench: Bench) -> None:
         dying.cancel()
         with suppress(asyncio.CancelledError):
             await dying
-        next_process = bench.restarted()
-        made.append(await persistently(bench, lambda c=next_process, w=wanted: c.create(w)))  # type: ignore[misc]
+        made.append(await persistently(bench, partial(bench.restarted().create, wanted)))
     assert sorted(i.id for i in await living(bench)) == sorted(i.id for i in made)
     await emptied(bench)
 

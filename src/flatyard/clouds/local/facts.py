@@ -70,6 +70,7 @@ FACTS = CloudFacts(
     evidence_after=5.0,
     evidence_every=5.0,
     refusals=(
+        Refusal(Trouble.INTERNAL, "command", 500, "a command of this machine failed", Retry.SOON),
         Refusal(Trouble.NAME_TAKEN, "exists", 409, "machine {name} exists already", Retry.NEVER),
         Refusal(Trouble.NOT_FOUND, "missing", 404, "{name} does not exist", Retry.NEVER),
         Refusal(Trouble.INVALID_NAME, "name", 400, "{name} is not a machine's name", Retry.NEVER),

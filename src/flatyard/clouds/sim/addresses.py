@@ -56,6 +56,11 @@ class Addresses:
         return f"198.{18 + (bits >> 16)}.{bits >> 8 & 255}.{bits & 255}"
 
 
+def room_in(cidr: str) -> int:
+    """How many machines a subnet holds."""
+    return _range(cidr)[1]
+
+
 @lru_cache(maxsize=64)
 def _range(cidr: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
     network = ipaddress.ip_network(cidr)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flatyard.clouds.facts import Size, Trouble
+from flatyard.clouds.facts import CloudFacts, Size, Trouble
 from flatyard.clouds.sim.account import Account
+from flatyard.clouds.sim.door import refused
 from flatyard.clouds.sim.images import Images
 from flatyard.clouds.sim.orders import RunInstance
 from flatyard.clouds.sim.rows import ImageRow
@@ -27,7 +28,7 @@ class Admission:
             raise account.refuse(Trouble.IMAGE_NOT_FOUND, name=run.image)
         if image.arch != size.arch or (size.generations and image.generation not in size.generations):
             raise account.refuse(Trouble.ARCH_MISMATCH, name=run.size)
-        self._check_texts(run)
+        check_texts(facts, run)
         if account.subnets.get(run.subnet) is None:
             raise account.refuse(Trouble.NOT_FOUND, name=run.subnet)
         return size, image
@@ -36,18 +37,6 @@ class Admission:
         if self._account.facts.open_sizes and run.vcpus and run.memory_mib:
             return Size(run.size, run.vcpus, run.memory_mib)
         raise self._account.refuse(Trouble.SIZE_NOT_FOUND, name=run.size, zone=run.zone)
-
-    def _check_texts(self, run: RunInstance) -> None:
-        account, facts = self._account, self._account.facts
-        size = facts.user_data.size(run.user_data)
-        if size > facts.user_data.limit:
-            limit = facts.user_data.limit
-            raise account.refuse(Trouble.USER_DATA_TOO_LARGE, used=size, limit=limit)
-        if not facts.instance_name.fits(run.name):
-            raise account.refuse(Trouble.INVALID_NAME, name=run.name)
-        wrong = [key for key, value in run.tags.items() if not facts.tags.fits(key, value)]
-        if wrong or len(run.tags) > facts.tags.count:
-            raise account.refuse(Trouble.INVALID_TAG, name=wrong[0] if wrong else f"{len(run.tags)} of them")
 
     def quotas(self, size: Size, alive: int, vcpus: int) -> None:
         """Whether one more instance of this size fits; raises Refused."""
@@ -65,3 +54,15 @@ class Admission:
         if not refusal.refusal.late:
             raise refusal
         return f"{refusal.refusal.code}: {refusal.message}"
+
+
+def check_texts(facts: CloudFacts, run: RunInstance) -> None:
+    """Whether the cloud takes these user data, this name and these tags; raises Refused."""
+    size, limit = facts.user_data.size(run.user_data), facts.user_data.limit
+    if size > limit:
+        raise refused(facts, Trouble.USER_DATA_TOO_LARGE, used=size, limit=limit)
+    if not facts.instance_name.fits(run.name):
+        raise refused(facts, Trouble.INVALID_NAME, name=run.name)
+    wrong = [key for key, value in run.tags.items() if not facts.tags.fits(key, value)]
+    if wrong or len(run.tags) > facts.tags.count:
+        raise refused(facts, Trouble.INVALID_TAG, name=wrong[0] if wrong else f"{len(run.tags)} of them")

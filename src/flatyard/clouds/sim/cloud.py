@@ -31,7 +31,7 @@ from flatyard.clouds.cloud import (
 )
 from flatyard.clouds.facts import Idempotency, Trouble, limits, traits
 from flatyard.clouds.naming import bucket_of, group_of, mac_of, token_of
-from flatyard.clouds.sim import endpoint, imagery, preflight, scenery
+from flatyard.clouds.sim import admission, endpoint, imagery, preflight, scenery
 from flatyard.clouds.sim.answers import missing_is_fine, told
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.door import Refused
@@ -119,6 +119,7 @@ class SimCloud:
 
     async def create(self, request: CreateRequest) -> Instance:
         with told(f"creating {request.name}"):
+            self._check(request)
             port = await self._port(request)
             try:
                 row = await self.provider.run_instance(self._order(request, port))
@@ -209,6 +210,11 @@ class SimCloud:
             vcpus=own[0],
             memory_mib=own[1],
         )
+
+    def _check(self, request: CreateRequest) -> None:
+        """Refuse what the create would, before a port is made for it."""
+        order = self._order(request, "")
+        admission.check_texts(self._facts, order)
 
     def _key(self, request: CreateRequest) -> str:
         """What makes a repeated create the same create."""

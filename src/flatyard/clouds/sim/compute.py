@@ -151,6 +151,22 @@ class Compute:
             self._release(row)
             self._forget(row)
 
+    def fail(self, instance_id: str, fault: str) -> None:
+        """The instance breaks: it is shown in ERROR with the cloud's words for it."""
+        row = self.get(instance_id)
+        self._machines.cut(row.id)
+        self._change(replace(row, state=InstanceState.ERROR, fault=fault, due=0.0))
+
+    def end(self, instance_id: str) -> None:
+        """The cloud itself terminates the instance: a spot instance is taken back, a host is lost."""
+        row = self.get(instance_id)
+        self._machines.stop(row.id)
+        self._ended(row)
+
+    def user_data(self, instance_id: str) -> bytes:
+        """What the machine in the instance is given; empty once it has been deleted."""
+        return self._user_data.get(instance_id, b"")
+
     def cut_power(self, zone: str) -> None:
         """A zone fails: its instances are off, and the API goes on saying that they run."""
         for row in self._rows:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import ImageQuery
 from flatyard.clouds.facts import CloudFacts, Size
+from flatyard.clouds.sim.addresses import room_in
 from flatyard.clouds.sim.api import Provider, Usage
 from flatyard.clouds.sim.endpoint import kind_of
 from flatyard.clouds.sim.imagery import filter_of, images, size_of
+from flatyard.clouds.sim.networks import split
 from flatyard.clouds.sim.scenery import zones_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
@@ -71,6 +73,7 @@ async def problems(
         found += _zones(provider, pool)
         found += _tags(provider.persona.facts, pool)
         found += await _images(provider, cluster, pool, asked)
+    found += _room(provider, cluster, pools)
     return (*found, *_quotas(provider, pools, usage), *_zone_count(provider, cluster))
 
 
@@ -91,13 +94,25 @@ def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
 
 
 def _region(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
+    """The file may name another region than the account is in."""
     persona, chosen = provider.persona, cluster.spec.cloud.name
     field = {"azure": "location", "vsphere": "datacenter"}.get(chosen, "region")
-    if not persona.known:
+    wanted = cluster.spec.cloud.region or persona.region.name
+    if not persona.known or persona.facts.region(wanted) is None:
         names = [region.name for region in persona.facts.regions]
-        near = difflib.get_close_matches(persona.region.name, names, 1)
-        what = f"{persona.facts.title} has no region {persona.region.name!r}"
+        near = difflib.get_close_matches(wanted, names, 1)
+        what = f"{persona.facts.title} has no region {wanted!r}"
         yield _error(f"spec.cloud.{chosen}.{field}", what, ", ".join(names), near[0] if near else "")
+
+
+def _room(provider: Provider, cluster: Cluster, pools: tuple[Pool, ...]) -> Iterator[Problem]:
+    """Machines are spread over a subnet in each zone, so that each must hold its share of them."""
+    nodes, zones = cluster.spec.network.nodes, len(zones_of(provider, cluster))
+    machines = sum(pool.replicas for pool in pools)
+    room = zones * min(room_in(part) for part in split(nodes, zones))
+    if machines > room:
+        what = f"{nodes} has room for {room} machines in {zones} subnet{'s' if zones > 1 else ''}"
+        yield _error("spec.network.nodes", f"{what}; the cluster has {machines}", "a larger network")
 
 
 def _endpoint(provider: Provider, cluster: Cluster) -> Iterator[Problem]:

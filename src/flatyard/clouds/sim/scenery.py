@@ -8,7 +8,7 @@ from flatyard.clouds.cloud import ClusterRef, Network, Role
 from flatyard.clouds.sim.answers import missing_is_fine
 from flatyard.clouds.sim.api import Provider
 from flatyard.clouds.sim.networks import split
-from flatyard.clouds.sim.rows import BucketRow, GroupRow, NetworkRow, Row, SubnetRow
+from flatyard.clouds.sim.rows import BucketRow, GroupRow, NetworkRow, PortRow, Row, SubnetRow
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 from flatyard.model.meant import is_placeholder
@@ -76,8 +76,15 @@ def _adopt(provider: Provider, cluster: Cluster, name: str, zones: tuple[str, ..
 
 
 async def delete(provider: Provider, ref: ClusterRef) -> None:
-    """Delete groups, subnets, the network and the bucket, in that order; what is missing is fine."""
+    """Delete groups, subnets, the network and the bucket, in that order; what is missing is fine.
+
+    Ports of machines that the cloud itself ended go first: nobody deletes those machines any more.
+    """
     rows = await provider.list_resources(cluster_tags(ref, provider.persona.facts.tags))
+    for row in rows:
+        if isinstance(row, PortRow) and not row.instance:
+            with missing_is_fine():
+                await delete_one(provider, row.kind, row.id)
     for kind in (GroupRow, SubnetRow, NetworkRow, BucketRow):
         for row in rows:
             if isinstance(row, kind):
