@@ -246,3 +246,43 @@ FACTS = CloudFacts(
         "console": "boot diagnostics must be on",
     },
 )
+
+PUBLISHER = "kinvolk"
+OFFERS: dict[str, tuple[str, ...]] = {
+    "amd64": ("flatcar-container-linux-corevm-amd64",),
+    "arm64": ("flatcar-container-linux-corevm-arm64", "flatcar-container-linux-corevm"),
+}
+"""Offers without a plan by architecture, the newer one first."""
+OFFERS_WITH_PLAN = ("flatcar-container-linux-free", "flatcar-container-linux")
+"""Retired offers, whose terms somebody has to accept once for each subscription."""
+LTS_SKUS = ("lts2024", "lts2023", "lts")
+"""What the channel lts is called, the newest first."""
+API_VERSIONS = {
+    "microsoft.compute/virtualmachines": "2024-07-01",
+    "microsoft.compute/disks": "2024-03-02",
+    "microsoft.compute/availabilitysets": "2024-07-01",
+    "microsoft.network/loadbalancers": "2024-05-01",
+    "microsoft.network/natgateways": "2024-05-01",
+    "microsoft.network/networkinterfaces": "2024-05-01",
+    "microsoft.network/networksecuritygroups": "2024-05-01",
+    "microsoft.network/publicipaddresses": "2024-05-01",
+    "microsoft.network/routetables": "2024-05-01",
+    "microsoft.network/virtualnetworks": "2024-05-01",
+    "microsoft.managedidentity/userassignedidentities": "2023-01-31",
+    "microsoft.storage/storageaccounts": "2023-05-01",
+}
+"""By which each type is deleted; others are asked of their provider."""
+KINDS = {
+    "microsoft.compute/virtualmachines": "instance",
+    "microsoft.compute/disks": "volume",
+    "microsoft.network/loadbalancers": "load-balancer",
+    "microsoft.network/networkinterfaces": "port",
+    "microsoft.network/natgateways": "nat-gateway",
+    "microsoft.network/publicipaddresses": "address",
+    "microsoft.network/networksecuritygroups": "security-group",
+    "microsoft.network/virtualnetworks": "network",
+    "microsoft.managedidentity/userassignedidentities": "identity",
+    "microsoft.storage/storageaccounts": "bucket",
+    "microsoft.resources/resourcegroups": "resource-group",
+}
+"""What a type is called in reports, in the order in which it can be deleted."""

@@ -1,0 +1,166 @@
+"""Azure's answers in the engine's words.
+
+Sources: Azure's documents on common Resource Manager errors, allocation failures, quota errors and throttling, and
+azure-core's exceptions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+
+from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+
+T = TypeVar("T")
+MISSING = ("ResourceNotFound", "ResourceGroupNotFound", "NotFound", "ParentResourceNotFound")
+"""Codes that say that the resource itself, or what it is in, is not there."""
+PRECONDITION = 412
+_QUOTA_CODES = re.compile(
+    r"QuotaExceeded|ResourceQuotaExceeded|\w*CountLimitReached|MaxStorageAccountsCount\w*"
+)
+_PASSING = (
+    "AllocationFailed",
+    "ZonalAllocationFailed",
+    "OverconstrainedAllocationRequest",
+    "OverconstrainedZonalAllocationRequest",
+    "AnotherOperationInProgress",
+    "Conflict",
+    "RetryableError",
+    "ResourceGroupBeingDeleted",
+    "ReferencedResourceNotProvisioned",
+    "StorageAccountOperationInProgress",
+    "Canceled",
+    "CanceledAndSupersededDueToAnotherOperation",
+    "OSProvisioningTimedOut",
+)
+"""Codes that a later try may not see."""
+_IN_USE = re.compile(r"InUse|CannotBeDeleted|NicReservedForAnotherVm|ResourceStillInUse")
+_DENIED = re.compile(r"perform action '(?P<action>[^']+)'.*?scope '(?P<scope>[^']+)'", re.DOTALL)
+_AAD = re.compile(r"AADSTS\d+")
+LONGEST = 400
+
+
+def translate(what: str, problem: Exception) -> CloudError | None:
+    """What an exception of the SDK means for `what`; None: it is not Azure's."""
+    if isinstance(problem, ClientAuthenticationError):
+        return _not_known(what, problem)
+    if isinstance(problem, HttpResponseError):
+        return _answer(what, problem)
+    if isinstance(problem, ServiceRequestError | ServiceResponseError):
+        return Transient(f"{what}: the connection to Azure broke", why=_short(str(problem)))
+    if isinstance(problem, AzureError):
+        return Transient(f"{what}: {_short(str(problem))}")
+    return None
+
+
+def code_of(problem: HttpResponseError) -> str:
+    """Azure's own code; the inner one of a long-running operation."""
+    code = getattr(problem.error, "code", None) or ""
+    return str(code or _header(problem, "x-ms-error-code"))
+
+
+def or_none(call: Callable[[], T]) -> T | None:
+    """The call's result; None where Azure says by an exact code that what it is about is not there."""
+    try:
+        return call()
+    except HttpResponseError as problem:
+        if problem.status_code == 404 and code_of(problem) in MISSING:
+            return None
+        raise
+
+
+def exists_already(problem: HttpResponseError) -> bool:
+    """Whether a PUT with If-None-Match says that there is one."""
+    return problem.status_code == PRECONDITION
+
+
+def _answer(what: str, problem: HttpResponseError) -> CloudError:
+    code, status, said = code_of(problem), problem.status_code or 0, _said(problem)
+    words, request = f"{what}: {said} ({code or status})", _header(problem, "x-ms-request-id")
+    if status == 429:
+        return RateLimited(words, retry_after=_seconds(problem), code=code)
+    if _is_quota(code, said):
+        return QuotaExceeded(
+            words, code=code, request_id=request, next="free some, or ask for more under Usage + quotas"
+        )
+    if status >= 500 or status == 408 or code in _PASSING or _IN_USE.search(code):
+        return Transient(words, code=code, request_id=request)
+    if status == 403:
+        return _denied(what, problem, code, request)
+    return Rejected(words, code=code, request_id=request, next=_NEXT.get(code, ""))
+
+
+_NEXT = {
+    "SkuNotAvailable": "az vm list-skus --location LOCATION --all -o table shows what is there and why not",
+    "MarketplacePurchaseEligibilityFailed": "accept the image's terms: az vm image terms accept --urn URN",
+    "ResourceGroupNotFound": "run flatyard up again: it makes the group anew",
+    "InvalidAuthenticationTokenTenant": "az login --tenant TENANT, or set AZURE_TENANT_ID",
+    "SubscriptionNotFound": "az account list -o table, then set spec.cloud.azure.subscriptionID",
+}
+
+
+def _is_quota(code: str, said: str) -> bool:
+    return bool(_QUOTA_CODES.fullmatch(code)) or (
+        code in ("OperationNotAllowed", "BadRequest") and "quota" in said.lower()
+    )
+
+
+def _denied(what: str, problem: HttpResponseError, code: str, request: str) -> Rejected:
+    """Names the permission and the resource."""
+    found = _DENIED.search(_said(problem, longest=4000))
+    if not found:
+        return Rejected(f"{what}: {_said(problem)} ({code})", code=code, request_id=request)
+    action, scope = found["action"], found["scope"]
+    return Rejected(
+        f"{what}: permission {action} is missing on {scope} ({code})",
+        code=code,
+        request_id=request,
+        next=f"give the caller a role with {action}; docs/azure.md has the least one",
+    )
+
+
+def _not_known(what: str, problem: ClientAuthenticationError) -> CloudError:
+    said = str(problem)
+    code = _AAD.search(said)
+    if code is None and problem.response is not None:
+        return Rejected(
+            f"{what}: {_said(problem)} ({code_of(problem)})",
+            code=code_of(problem),
+            next="az login, or renew the credential",
+        )
+    return Rejected(
+        f"{what}: Azure does not accept the credentials",
+        code=code[0] if code else "",
+        why=_short(said),
+        next="az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
+    )
+
+
+def _said(problem: HttpResponseError, longest: int = LONGEST) -> str:
+    return _short(getattr(problem.error, "message", None) or problem.reason or str(problem), longest)
+
+
+def _short(said: str, longest: int = LONGEST) -> str:
+    one = " ".join(str(said).split())
+    return one if len(one) <= longest else f"{one[: longest - 1]}…"
+
+
+def _header(problem: HttpResponseError, name: str) -> str:
+    headers = getattr(problem.response, "headers", None) or {}
+    return str(headers.get(name) or "")
+
+
+def _seconds(problem: HttpResponseError) -> float:
+    try:
+        return max(0.0, float(_header(problem, "Retry-After") or 0))
+    except ValueError:
+        return 0.0

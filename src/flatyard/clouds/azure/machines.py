@@ -1,0 +1,304 @@
+"""Virtual machines: made once by the name's own If-None-Match, listed by tag in one paged call, deleted with what is
+theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from flatyard.clouds.azure import orders
+from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.answers import exists_already, or_none
+from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.reading import Shown, items, part, tags, text
+from flatyard.clouds.cloud import (
+    TAG_ATTEMPT,
+    TAG_CLUSTER,
+    TAG_OWNED,
+    TAG_ROLE,
+    ClusterRef,
+    CreateRequest,
+    Instance,
+    InstanceState,
+    Rejected,
+    Role,
+    Transient,
+)
+from flatyard.clouds.facts import Trouble
+from flatyard.clouds.tags import OWNED, machine_id
+
+KIND = "Microsoft.Compute/virtualMachines"
+_STATES = {
+    "creating": InstanceState.PENDING,
+    "updating": InstanceState.RUNNING,
+    "migrating": InstanceState.RUNNING,
+    "succeeded": InstanceState.RUNNING,
+    "deleting": InstanceState.DELETING,
+    "failed": InstanceState.ERROR,
+}
+_ADDRESSES, _FAULTS, _LOGIN = "addresses", "faults", "login"
+Addresses = tuple[tuple[str, str], ...]
+
+
+async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
+    """Every instance of the cluster: one paged call. Addresses of interfaces that this process has not seen yet
+    take another one, and what failed is asked why once.
+    """
+    group = account.place.group_for(ref)
+    api = account.clients.compute.virtual_machines
+    rows = await account.read(
+        f"listing the machines of {ref.name}", lambda: or_none(lambda: list(api.list(group)))
+    )
+    ours = [row for row in rows or () if _is_ours(ref, row)]
+    unseen = [row for row in ours if (_ADDRESSES, _interface(row)) not in account.kept]
+    if unseen:
+        await _learn(account, group)
+    await asyncio.gather(*(_fault(account, group, row) for row in ours if _state(row) is InstanceState.ERROR))
+    return tuple(instance(account, ref, row) for row in ours)
+
+
+def _is_ours(ref: ClusterRef, row: Shown) -> bool:
+    own = tags(row)
+    return own.get(TAG_CLUSTER) == ref.id and own.get(TAG_OWNED) == OWNED
+
+
+# ---- create
+
+
+async def create(account: Account, request: CreateRequest) -> Instance:
+    """Make it, or return what an earlier call of the same attempt made.
+
+    Raises Rejected where the name is another machine's, Transient while an earlier one of that name is going.
+    """
+    orders.check(request)
+    group, name = account.place.group_for(request.cluster), orders.interface_name(request)
+    nic = account.place.id(group, orders.INTERFACES, name)
+    body = orders.machine(account, request, nic, _login_key(account))
+    interface = orders.interface(account, request, await _address(account, request, group))
+    nics, vms = account.clients.network.network_interfaces, account.clients.compute.virtual_machines
+    made = await account.write(
+        f"creating {request.name}'s interface",
+        lambda: nics.begin_create_or_update(group, name, interface, polling=False).result(),
+    )
+    account.kept[_ADDRESSES, nic.lower()] = _addresses_of(made)
+
+    def put() -> Shown | None:
+        """None: there is one of that name."""
+        try:
+            return vms.begin_create_or_update(
+                group, request.name, body, match_condition=MatchConditions.IfMissing, polling=False
+            ).result()
+        except HttpResponseError as problem:
+            if exists_already(problem):
+                return None
+            raise
+
+    try:
+        shown = await account.write(f"creating {request.name}", put)
+    except Rejected:
+        await _drop(account, group, name)
+        raise
+    return await _adopted(account, request, group, shown)
+
+
+async def _adopted(account: Account, request: CreateRequest, group: str, shown: Shown | None) -> Instance:
+    """What has the name now: this machine's and this attempt's, or nobody's that we take."""
+    mine = shown is not None
+    if shown is None:
+        vms = account.clients.compute.virtual_machines
+        shown = await account.read(
+            f"looking for {request.name}", lambda: or_none(lambda: vms.get(group, request.name))
+        )
+    taken = FACTS.refusal(Trouble.NAME_TAKEN).code
+    if shown is None or _state(shown) is InstanceState.DELETING:
+        raise Transient(f"creating {request.name}: one of that name is still being deleted", code=taken)
+    own = tags(shown)
+    same = machine_id(own, FACTS.tags) == request.machine_id and own.get(TAG_ATTEMPT) == str(request.attempt)
+    if not (mine or same):
+        raise Rejected(
+            f"creating {request.name}: {text(shown, 'id')} has that name and is another machine",
+            code=taken,
+            next=f"az vm delete -g {group} -n {request.name}, or rename the machine",
+        )
+    return instance(account, request.cluster, shown)
+
+
+async def _address(account: Account, request: CreateRequest, group: str) -> str:
+    if not orders.wants_address(request):
+        return ""
+    name = f"{orders.interface_name(request)}-ip"
+    api, body = account.clients.network.public_ip_addresses, orders.address(account, request)
+    made = await account.write(
+        f"creating {request.name}'s address",
+        lambda: api.begin_create_or_update(group, name, body).result(),
+    )
+    account.kept[_ADDRESSES, text(made, "id").lower()] = (
+        ("ExternalIP", text(made, "properties", "ipAddress")),
+    )
+    return text(made, "id")
+
+
+async def _drop(account: Account, group: str, name: str) -> None:
+    """The interface of a machine that Azure does not make; its address goes with the sweep."""
+    api = account.clients.network.network_interfaces
+    await account.write(
+        f"deleting {name}", lambda: or_none(lambda: api.begin_delete(group, name, polling=False).result())
+    )
+
+
+def _login_key(account: Account) -> str:
+    """A key for Azure's demand that there be one; the private part is forgotten at once."""
+    kept = account.kept.get((_LOGIN, ""))
+    if not isinstance(kept, str):
+        private = Ed25519PrivateKey.from_private_bytes(account.world.random_bytes(32))
+        kept = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        account.kept[_LOGIN, ""] = kept
+    return kept
+
+
+# ---- delete and restart
+
+
+async def delete(account: Account, ref: ClusterRef, instance: Instance) -> None:
+    """Begin to delete it with its disks, its interface and its address; a missing one is fine."""
+    group, api = account.place.group_for(ref), account.clients.compute.virtual_machines
+    await account.write(
+        f"deleting {instance.name}",
+        lambda: or_none(lambda: api.begin_delete(group, instance.name, polling=False).result()),
+    )
+
+
+async def restart(account: Account, ref: ClusterRef, instance: Instance) -> None:
+    group, api = account.place.group_for(ref), account.clients.compute.virtual_machines
+    await account.write(
+        f"restarting {instance.name}",
+        lambda: api.begin_restart(group, instance.name, polling=False).result(),
+    )
+
+
+# ---- how Azure's rows look to the engine
+
+
+def instance(account: Account, ref: ClusterRef, row: Shown) -> Instance:
+    place, own, name = account.place, tags(row), text(row, "name")
+    group = place.group_for(ref)
+    state = _state(row)
+    return Instance(
+        id=place.id(group, KIND, name),
+        machine_id=machine_id(own, FACTS.tags),
+        attempt=int(own.get(TAG_ATTEMPT, "0")),
+        name=name,
+        role=Role(own.get(TAG_ROLE, Role.WORKER.value)),
+        state=state,
+        provider_id=provider_id(account, group, name),
+        node_name=name.lower(),
+        zone=next(iter(_zones(row)), ""),
+        addresses=(*_known(account, _interface(row)), ("Hostname", name.lower())),
+        image=_image(row),
+        error=_text(account.kept.get((_FAULTS, _key(row)))) if state is InstanceState.ERROR else "",
+        created=text(row, "properties", "timeCreated"),
+    )
+
+
+def provider_id(account: Account, group: str, name: str) -> str:
+    """As Azure's cloud controller manager writes it: the group in small letters."""
+    return FACTS.provider_id.format(
+        account=account.place.subscription.lower(), group=group.lower(), name=name
+    )
+
+
+def _state(row: Shown) -> InstanceState:
+    said = text(row, "properties", "provisioningState").lower()
+    return _STATES.get(said, InstanceState.PENDING)
+
+
+def _zones(row: Shown) -> list[str]:
+    found = part(row, "zones")
+    return [str(zone) for zone in found] if isinstance(found, list) else []
+
+
+def _image(row: Shown) -> str:
+    shown = part(row, "properties", "storageProfile", "imageReference")
+    for key in ("communityGalleryImageId", "sharedGalleryImageId", "id"):
+        if text(shown, key):
+            return text(shown, key)
+    words = [text(shown, key) for key in ("publisher", "offer", "sku", "version")]
+    return ":".join(words) if words[0] else ""
+
+
+def _interface(row: Shown) -> str:
+    found = items(row, "properties", "networkProfile", "networkInterfaces")
+    return text(found[0], "id").lower() if found else ""
+
+
+def _key(row: Shown) -> str:
+    return text(row, "properties", "vmId") or text(row, "id").lower()
+
+
+def _text(found: object) -> str:
+    return found if isinstance(found, str) else "provisioning failed"
+
+
+# ---- addresses and faults
+
+
+async def _learn(account: Account, group: str) -> None:
+    nics = account.clients.network.network_interfaces
+    rows = await account.read(
+        f"listing the interfaces in {group}", lambda: or_none(lambda: list(nics.list(group)))
+    )
+    if any(_public_of(row) for row in rows or ()):
+        addresses = account.clients.network.public_ip_addresses
+        for row in await account.read(
+            f"listing the addresses in {group}", lambda: list(addresses.list(group))
+        ):
+            public = ("ExternalIP", text(row, "properties", "ipAddress"))
+            account.kept[_ADDRESSES, text(row, "id").lower()] = (public,)
+    for nic in rows or ():
+        account.kept[_ADDRESSES, text(nic, "id").lower()] = _addresses_of(nic)
+
+
+def _addresses_of(nic: Shown) -> Mapping[str, str]:
+    """Private address, and the id of the public one."""
+    for config in items(nic, "properties", "ipConfigurations"):
+        private = text(config, "properties", "privateIPAddress")
+        if private:
+            return {"private": private, "public": _public_of(nic)}
+    return {}
+
+
+def _public_of(nic: Shown) -> str:
+    configs = items(nic, "properties", "ipConfigurations")
+    return text(configs[0], "properties", "publicIPAddress", "id").lower() if configs else ""
+
+
+def _known(account: Account, nic: str) -> Addresses:
+    found = account.kept.get((_ADDRESSES, nic))
+    if not isinstance(found, Mapping) or not found:
+        return ()
+    public = account.kept.get((_ADDRESSES, str(found["public"])))
+    outside = public if isinstance(public, tuple) else ()
+    return (("InternalIP", str(found["private"])), *outside)
+
+
+async def _fault(account: Account, group: str, row: Shown) -> None:
+    """Why a machine failed, in Azure's words; asked once."""
+    key = (_FAULTS, _key(row))
+    if key in account.kept:
+        return
+    name, api = text(row, "name"), account.clients.compute.virtual_machines
+    view = await account.read(
+        f"asking why {name} failed", lambda: or_none(lambda: api.instance_view(group, name))
+    )
+    said = [
+        f"{text(status, 'code').rpartition('/')[2]}: {text(status, 'message')}"
+        for status in items(view or {}, "statuses")
+        if text(status, "level") == "Error" or "/failed" in text(status, "code").lower()
+    ]
+    account.kept[key] = "; ".join(said) or "provisioning failed"

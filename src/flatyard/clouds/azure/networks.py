@@ -1,0 +1,239 @@
+"""A cluster's group and network: two security groups, a way out, and a network with a subnet for each role.
+
+Names hold the random end of the cluster's id, so that reading by name is reading what is tagged with it; whatever has
+such a name without our tag is nobody's that we touch. Subnets have no way out by themselves (Azure's default since
+September 2025), so a network of ours has a NAT gateway. A given network is used as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from azure.mgmt.network import models as net
+from azure.mgmt.resource.resources import models as res
+
+from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.answers import or_none
+from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.reading import Shown, items, last, part, tags, text
+from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Network, Rejected, Role
+from flatyard.clouds.tags import cluster_tags
+from flatyard.model.cluster import Cluster
+
+ANY = "*"
+_API, _CLUSTER, _NODE_PORTS = "6443", "VirtualNetwork", "30000-32767"
+
+
+async def ensure(account: Account, ref: ClusterRef, cluster: Cluster) -> Network:
+    """Find what there is, make what is missing; a second call changes nothing."""
+    await ensure_group(account, ref)
+    zones = zones_of(account)
+    if account.place.vnet:
+        groups = await _security_groups(account, ref)
+        return await _adopted(account, cluster, groups, zones)
+    groups, gateway = await asyncio.gather(_security_groups(account, ref), _gateway(account, ref))
+    vnet = await _vnet(account, ref, cluster, gateway)
+    own = [text(subnet, "id") for subnet in items(vnet, "properties", "subnets")]
+    by_name = {last(subnet): subnet for subnet in own}
+    return Network(
+        id=text(vnet, "id"),
+        subnets=tuple(by_name[role.value] for role in (Role.CONTROL_PLANE, Role.WORKER)),
+        security_groups=groups,
+        zones=zones,
+        cidr=cluster.spec.network.nodes,
+    )
+
+
+def zones_of(account: Account) -> tuple[str, ...]:
+    """The zones that the file names, or those of the location; one empty name where it has none."""
+    region = FACTS.region(account.place.location)
+    there = region.zones if region else ("",)
+    named = [*account.place.zones, *(m.zone for m in account.place.machines if m.zone)]
+    if account.place.zones:
+        return tuple(dict.fromkeys(zone for zone in named if zone in there)) or there
+    return there
+
+
+# ---- the resource group
+
+
+async def ensure_group(account: Account, ref: ClusterRef) -> str:
+    """The group's name; a group that is not there is made and is ours. Raises Rejected for another cluster's."""
+    name = account.place.group_for(ref)
+    found = await account.read(
+        f"looking for resource group {name}",
+        lambda: or_none(lambda: account.clients.resource.resource_groups.get(name)),
+    )
+    if found is None:
+        own = cluster_tags(ref, FACTS.tags)
+        body = res.ResourceGroup(location=account.place.location, tags=own)
+        await account.write(
+            f"creating resource group {name}",
+            lambda: account.clients.resource.resource_groups.create_or_update(name, body),
+        )
+    return name
+
+
+# ---- security groups
+
+
+def rules_of(role: Role) -> list[net.SecurityRule]:
+    """What may come in beside what Azure's own rules allow (the network itself, its load balancers)."""
+    if role is Role.CONTROL_PLANE:
+        return [
+            _rule("kubernetes-api", 1000, ANY, _API),
+            _rule("etcd", 1010, _CLUSTER, "2379-2380"),
+            _rule("kubelet", 1020, _CLUSTER, "10250"),
+        ]
+    return [_rule("kubelet", 1000, _CLUSTER, "10250"), _rule("node-ports", 1010, ANY, _NODE_PORTS)]
+
+
+def _rule(name: str, priority: int, source: str, ports: str) -> net.SecurityRule:
+    return net.SecurityRule(
+        name=name,
+        properties=net.SecurityRulePropertiesFormat(
+            protocol="Tcp",
+            source_address_prefix=source,
+            source_port_range=ANY,
+            destination_address_prefix=ANY,
+            destination_port_range=ports,
+            access="Allow",
+            priority=priority,
+            direction="Inbound",
+        ),
+    )
+
+
+async def _security_groups(account: Account, ref: ClusterRef) -> dict[str, str]:
+    roles = sorted(Role, key=lambda role: role.value)
+    made = await asyncio.gather(*(_security_group(account, ref, role) for role in roles))
+    return {role.value: made_id for role, made_id in zip(roles, made, strict=True)}
+
+
+async def _security_group(account: Account, ref: ClusterRef, role: Role) -> str:
+    group, name = account.place.group_for(ref), account.named(ref, role.value)
+    api = account.clients.network.network_security_groups
+    found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
+    if found is None:
+        body = net.NetworkSecurityGroup(
+            location=account.place.location,
+            tags=cluster_tags(ref, FACTS.tags),
+            properties=net.NetworkSecurityGroupPropertiesFormat(security_rules=rules_of(role)),
+        )
+        found = await account.write(
+            f"creating {name}", lambda: api.begin_create_or_update(group, name, body).result()
+        )
+    return text(_ours(ref, found), "id")
+
+
+# ---- the way out
+
+
+async def _gateway(account: Account, ref: ClusterRef) -> str:
+    group, name = account.place.group_for(ref), account.named(ref, "nat")
+    api = account.clients.network.nat_gateways
+    found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
+    if found is None:
+        address = await public_address(account, ref, f"{name}-ip")
+        body = net.NatGateway(
+            location=account.place.location,
+            tags=cluster_tags(ref, FACTS.tags),
+            sku=net.NatGatewaySku(name="Standard"),
+            properties=net.NatGatewayPropertiesFormat(
+                public_ip_addresses=[net.SubResource(id=text(address, "id"))], idle_timeout_in_minutes=10
+            ),
+        )
+        found = await account.write(
+            f"creating {name}", lambda: api.begin_create_or_update(group, name, body).result()
+        )
+    return text(_ours(ref, found), "id")
+
+
+async def public_address(account: Account, ref: ClusterRef, name: str, label: str = "") -> Shown:
+    """A static Standard address, made if it is not there; `label`: its name below LOCATION.cloudapp.azure.com."""
+    group, api = account.place.group_for(ref), account.clients.network.public_ip_addresses
+    found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
+    if found is not None:
+        return _ours(ref, found)
+    body = net.PublicIPAddress(
+        location=account.place.location,
+        tags=cluster_tags(ref, FACTS.tags),
+        sku=net.PublicIPAddressSku(name="Standard"),
+        properties=net.PublicIPAddressPropertiesFormat(
+            public_ip_allocation_method="Static",
+            public_ip_address_version="IPv4",
+            dns_settings=net.PublicIPAddressDnsSettings(domain_name_label=label) if label else None,
+        ),
+    )
+    make: Callable[[], Shown] = lambda: api.begin_create_or_update(group, name, body).result()  # noqa: E731
+    return await account.write(f"creating {name}", make)
+
+
+# ---- the network
+
+
+async def _vnet(account: Account, ref: ClusterRef, cluster: Cluster, gateway: str) -> Shown:
+    group, name = account.place.group_for(ref), account.named(ref, "vnet")
+    api = account.clients.network.virtual_networks
+    found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
+    if found is not None:
+        return _ours(ref, found)
+    cidr = cluster.spec.network.nodes
+    body = net.VirtualNetwork(
+        location=account.place.location,
+        tags=cluster_tags(ref, FACTS.tags),
+        properties=net.VirtualNetworkPropertiesFormat(
+            address_space=net.AddressSpace(address_prefixes=[cidr]),
+            subnets=[
+                net.Subnet(
+                    name=role.value,
+                    properties=net.SubnetPropertiesFormat(
+                        address_prefix=half,
+                        nat_gateway=net.SubResource(id=gateway),
+                    ),
+                )
+                for role, half in zip((Role.CONTROL_PLANE, Role.WORKER), account.halves(cidr), strict=True)
+            ],
+        ),
+    )
+    make: Callable[[], Shown] = lambda: api.begin_create_or_update(group, name, body).result()  # noqa: E731
+    return await account.write(f"creating {name}", make)
+
+
+async def _adopted(
+    account: Account, cluster: Cluster, groups: dict[str, str], zones: tuple[str, ...]
+) -> Network:
+    """The user's own network and subnet, which must be there."""
+    place = account.place
+    group = place.vnet_group or place.group
+    api = account.clients.network.virtual_networks
+    vnet = await account.read(
+        f"looking for network {place.vnet}", lambda: or_none(lambda: api.get(group, place.vnet))
+    )
+    if vnet is None:
+        raise Rejected(
+            f"there is no network {place.vnet} in resource group {group}",
+            next=f"az network vnet list -g {group} -o table, then correct spec.cloud.azure.vnetName",
+        )
+    subnets = {text(subnet, "name"): text(subnet, "id") for subnet in items(vnet, "properties", "subnets")}
+    chosen = place.subnet or next(iter(subnets), "")
+    if chosen not in subnets:
+        raise Rejected(
+            f"network {place.vnet} has no subnet {chosen!r}",
+            next=f"choose one of {', '.join(subnets) or 'none'} with spec.cloud.azure.subnetName",
+        )
+    prefixes = part(vnet, "properties", "addressSpace", "addressPrefixes")
+    cidr = str(prefixes[0]) if isinstance(prefixes, list) and prefixes else cluster.spec.network.nodes
+    return Network(text(vnet, "id"), (subnets[chosen],), groups, zones, cidr, adopted=True)
+
+
+def _ours(ref: ClusterRef, shown: Shown) -> Shown:
+    """The resource, if it has this cluster's tag. Raises Rejected for somebody else's."""
+    if tags(shown).get(TAG_CLUSTER) != ref.id:
+        raise Rejected(
+            f"{text(shown, 'id')} is not tagged as this cluster's",
+            code="Conflict",
+            next="delete or rename it, or set spec.cloud.azure.resourceGroup to a group without it",
+        )
+    return shown

@@ -1,0 +1,142 @@
+"""What carries a cluster's tags, in the order in which it can be deleted, and its deletion by resource id.
+
+The resource group is ours when it has our tag, and goes last and only when it is empty: what others put into it, and
+volumes that are kept, keep it.
+"""
+
+from __future__ import annotations
+
+from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.answers import or_none
+from flatyard.clouds.azure.facts import API_VERSIONS, FACTS, KINDS
+from flatyard.clouds.azure.reading import Shown, items, kind_of, last, part, tags, text
+from flatyard.clouds.cloud import TAG_CLUSTER, TAG_OWNED, ClusterRef, Owned, Transient
+from flatyard.clouds.tags import OWNED, machine_id
+
+GROUP = "Microsoft.Resources/resourceGroups"
+_ORDER = {kind: place for place, kind in enumerate(KINDS)}
+_NETWORK = ("port", "network", "nat-gateway", "security-group", "address", "identity", "bucket")
+
+
+async def sweep(account: Account, ref: ClusterRef) -> tuple[Owned, ...]:
+    """Everything tagged as this cluster's and owned, and its group if that is."""
+    rows = await tagged(account, ref)
+    group = await _group(account, ref)
+    found = [_owned(row) for row in (*rows, *([group] if group else []))]
+    return tuple(sorted(found, key=_place))
+
+
+async def tagged(account: Account, ref: ClusterRef) -> list[Shown]:
+    """One paged call over the subscription: what was moved to another group is found, too."""
+    wanted = f"tagName eq '{TAG_CLUSTER}' and tagValue eq '{ref.id}'"
+    api = account.clients.resource.resources
+    rows = await account.read(
+        f"looking for what {ref.name} owns",
+        lambda: list(api.list(filter=wanted, expand="createdTime,provisioningState")),
+    )
+    return [row for row in rows if tags(row).get(TAG_OWNED) == OWNED and not _is_going(row)]
+
+
+async def _group(account: Account, ref: ClusterRef) -> Shown | None:
+    """The group, if it is ours and not already going."""
+    name, api = account.place.group_for(ref), account.clients.resource.resource_groups
+    shown = await account.read(f"looking for resource group {name}", lambda: or_none(lambda: api.get(name)))
+    own = tags(shown)
+    ours = own.get(TAG_CLUSTER) == ref.id and own.get(TAG_OWNED) == OWNED
+    return shown if shown is not None and ours and not _is_going(shown) else None
+
+
+def _is_going(row: Shown) -> bool:
+    state = text(row, "properties", "provisioningState") or text(row, "provisioningState")
+    return state.lower() in ("deleting", "deprovisioning")
+
+
+def _owned(row: Shown) -> Owned:
+    resource_id = text(row, "id")
+    kind = kind_of(resource_id)
+    created = part(row, "createdTime")
+    return Owned(
+        kind=KINDS.get(kind.lower(), kind),
+        id=resource_id,
+        name=last(resource_id),
+        machine_id=machine_id(tags(row), FACTS.tags),
+        kept=kind.lower() == "microsoft.compute/disks",
+        created=str(created) if created else "",
+    )
+
+
+def _place(owned: Owned) -> tuple[int, str]:
+    """Whatever we do not know goes before networks and after machines."""
+    return _ORDER.get(kind_of(owned.id).lower(), 1), owned.id.lower()
+
+
+# ---- deleting
+
+
+async def delete_owned(account: Account, ref: ClusterRef, owned: Owned) -> None:
+    """Delete it and wait; a missing one is fine. Raises Transient for what is still in use."""
+    if owned.kind == KINDS[GROUP.lower()]:
+        await _delete_group(account, ref, owned.name)
+        return
+    version = await _api_version(account, owned.id)
+    api = account.clients.resource.resources
+    await account.write(
+        f"deleting {owned.kind} {owned.name}",
+        lambda: or_none(lambda: api.begin_delete_by_id(owned.id, api_version=version).result()),
+    )
+    account.kept.clear()
+
+
+async def delete_network(account: Account, ref: ClusterRef) -> None:
+    """Interfaces that are left, the network, its gateway, groups, the stash's account, and the group if it is ours
+    and empty.
+    """
+    found = [owned for owned in await sweep(account, ref) if owned.kind in (*_NETWORK, "resource-group")]
+    for owned in found:
+        try:
+            await delete_owned(account, ref, owned)
+        except Transient:
+            if owned.kind != KINDS[GROUP.lower()]:
+                raise  # a group that something else is in stays until the last sweep
+
+
+async def delete_kinds(account: Account, ref: ClusterRef, names: tuple[str, ...]) -> None:
+    """Delete those of our resources that have one of these names, in order."""
+    for owned in await sweep(account, ref):
+        if owned.name in names:
+            await delete_owned(account, ref, owned)
+
+
+async def _delete_group(account: Account, ref: ClusterRef, name: str) -> None:
+    api = account.clients.resource.resources
+    left = await account.read(
+        f"looking into resource group {name}",
+        lambda: or_none(lambda: [row for row in api.list_by_resource_group(name) if not _is_going(row)]),
+    )
+    if left is None or await _group(account, ref) is None:
+        return
+    if left:
+        shown = ", ".join(last(text(row, "id")) for row in left[:3])
+        raise Transient(
+            f"deleting resource group {name}: {shown} is still in it", code="ResourceGroupNotEmpty"
+        )
+    groups = account.clients.resource.resource_groups
+    await account.write(
+        f"deleting resource group {name}", lambda: or_none(lambda: groups.begin_delete(name).result())
+    )
+
+
+async def _api_version(account: Account, resource_id: str) -> str:
+    """The version to delete by: ours, or the newest stable one that the type's provider names."""
+    kind = kind_of(resource_id)
+    if kind.lower() in API_VERSIONS:
+        return API_VERSIONS[kind.lower()]
+    namespace, _, name = kind.partition("/")
+    shown = await account.read(
+        f"asking how {kind} is deleted", lambda: account.clients.resource.providers.get(namespace)
+    )
+    types = [t for t in items(shown, "resourceTypes") if text(t, "resourceType").lower() == name.lower()]
+    versions = part(types[0], "apiVersions") if types else None
+    listed = [str(v) for v in versions] if isinstance(versions, list) else []
+    stable = [version for version in listed if "preview" not in version]
+    return max(stable or listed or ["2024-05-01"])
