@@ -180,6 +180,7 @@ def _cluster(ctx: Context, endpoint: Endpoint) -> ClusterSettings:
         reboots=spec.updates.reboots,
         cert_sans=(endpoint.address,) if endpoint.address else (),
         vip=Vip(spec.endpoint.address) if spec.endpoint.kind == "vip" else None,
+        exosphere=spec.access.exosphere,
     )
 
 

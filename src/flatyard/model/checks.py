@@ -40,7 +40,7 @@ def check_cluster(cluster: Cluster, at: At) -> Iterator[Problem]:
     yield from _check_network(spec.network, place("network"))
     yield from _check_endpoint(cluster, place("endpoint"))
     yield from _check_updates(spec.updates, spec.kubernetes.flavor, place("updates"))
-    yield from _check_keys(spec.access.ssh_keys, place("access", "sshKeys"))
+    yield from _check_access(cluster, place("access"))
     yield from _check_extras(spec.ignition, place("ignition"))
     machine = place("controlPlane", "machine")
     yield from _check_cluster_machine(spec.control_plane.machine, spec.cloud, machine)
@@ -142,6 +142,13 @@ def _check_region(machine: MachineSpec, cloud: CloudChoice, at: At) -> Iterator[
     if written and cloud.region and written != cloud.region and not is_placeholder(written):
         what = f"{written} is not the {field} of the cluster, {cloud.region}"
         yield at(field).error(what, cloud.region, cloud.region)
+
+
+def _check_access(cluster: Cluster, at: At) -> Iterator[Problem]:
+    access, cloud = cluster.spec.access, cluster.spec.cloud
+    yield from _check_keys(access.ssh_keys, at("sshKeys"))
+    if access.exosphere and cloud.twin != "openstack":
+        yield at("exosphere").error("Exosphere is a face of OpenStack; there is none elsewhere", "false")
 
 
 def _check_keys(keys: tuple[str, ...], at: At) -> Iterator[Problem]:

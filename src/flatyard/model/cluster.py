@@ -307,6 +307,10 @@ class Access:
     """Who may log in to nodes, as user core."""
 
     ssh_keys: tuple[str, ...] = ()
+    exosphere: bool = field(
+        default=False,
+        metadata=meta(doc="OpenStack: machines show as Ready in Exosphere and have its user exouser too."),
+    )
 
 
 @shape(unknown="error")

@@ -58,6 +58,8 @@ class ClusterSettings:
     vip: Vip | None = None
     feed: str = ""
     """Base address of the feed that sysupdate follows; empty: the bakery's."""
+    exosphere: bool = False
+    """Machines show as Ready in Exosphere and have its user (OpenStack only)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,13 @@ JOIN_UNIT = "flatyard-join.service"
 EVIDENCE_UNIT = "flatyard-evidence@.service"
 """A template: the instance is the failing unit's name."""
 
+# ---- Exosphere, where a cluster on OpenStack asks for it
+EXOSPHERE_UNIT = "flatyard-exosphere.service"
+EXOSPHERE_SCRIPT = "/etc/flatyard/exosphere"
+EXOSPHERE_STAMP = "/var/lib/flatyard/exosphere.done"
+SERIAL_CONSOLES = "/dev/ttyS0 /dev/ttyAMA0"
+"""Beside /dev/console, which Flatcar's OpenStack image has on the screen, not on the serial line that Nova reads."""
+
 # ---- who updates and reboots
 UPDATE_CONF = "/etc/flatcar/update.conf"
 UPDATE_ENGINE_UNIT = "update-engine.service"

@@ -16,6 +16,7 @@ from flatyard.ignition import (
     Filesystem,
     Link,
     Resource,
+    User,
     config,
     directory,
     file,
@@ -26,6 +27,7 @@ from flatyard.ignition import (
 from flatyard.ignition.merge import merge_all
 from flatyard.model.traits import NodeNameRule, NodeTraits
 from flatyard.node import layout, scripts, units
+from flatyard.node.exosphere import exosphere_script, exosphere_user
 from flatyard.node.inputs import (
     Bootstrap,
     ClusterSettings,
@@ -134,9 +136,15 @@ def _base(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, f
         directories=_directories(pool),
         links=_links(pool),
         units=units.node_units(cluster, pool, traits, first=first),
-        users=[user("core", keys=dict.fromkeys(pool.ssh_keys))] if pool.ssh_keys else [],
+        users=_users(cluster, pool),
     )
     return replace(base, storage=replace(base.storage, filesystems=_filesystems(pool, traits)))
+
+
+def _users(cluster: ClusterSettings, pool: PoolSettings) -> list[User]:
+    keys = tuple(dict.fromkeys(pool.ssh_keys))
+    users = [user("core", keys=keys)] if keys else []
+    return [*users, exosphere_user(keys)] if cluster.exosphere else users
 
 
 def _files(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, first: bool) -> list[File]:
@@ -147,6 +155,8 @@ def _files(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, 
     patch = kubelet_patch(pool.settings)
     if patch:
         files.append(file(layout.KUBELET_PATCH, patch))
+    if cluster.exosphere:
+        files.append(file(layout.EXOSPHERE_SCRIPT, exosphere_script(traits), mode=0o700))
     if cluster.vip and pool.role is NodeRole.CONTROL_PLANE:
         files.append(file(layout.VIP_MANIFEST, vip_manifest(cluster, cluster.vip, first=first), mode=_SECRET))
     return [
@@ -284,6 +294,8 @@ def _check(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, 
         raise Refused(
             f"pool {pool.name} wants kubelet {pool.kubelet}, but its extension image is {pool.image.version}"
         )
+    if cluster.exosphere and traits.cloud != "openstack":
+        raise Refused(f"{traits.cloud} has no Exosphere", next="leave out spec.access.exosphere")
     if pool.image and pool.image.arch not in traits.architectures:
         raise Refused(f"{traits.cloud} has no {pool.image.arch} machines", next="choose another machine size")
 

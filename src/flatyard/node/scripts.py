@@ -85,6 +85,8 @@ def kubeadm_script(cluster: ClusterSettings, role: NodeRole, traits: NodeTraits,
 def evidence_script(traits: NodeTraits) -> str:
     """Prints the first failing unit and its last lines where the cloud can read them."""
     script = _EVIDENCE.replace("UNITS", " ".join(layout.EVIDENCE_ORDER))
+    if traits.cloud == "openstack":
+        script += f"for t in {layout.SERIAL_CONSOLES};do [ ! -c $t ]||cat $f>$t;done\n"
     if traits.cloud == "vsphere":
         script += (
             "for t in vmtoolsd /oem/bin/vmtoolsd /usr/share/oem/bin/vmtoolsd;do\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flatyard.ignition import Filesystem, Unit, unit
 from flatyard.model.traits import MetadataBlock, NodeTraits
 from flatyard.node import layout
+from flatyard.node.exosphere import exosphere_unit
 from flatyard.node.inputs import ClusterSettings, NodeRole, PoolSettings
 
 _DROPIN = "10-flatyard.conf"
@@ -29,6 +30,8 @@ def node_units(
         units.append(_etcd_mount())
     if traits.metadata_block is MetadataBlock.HOST_RULE:
         units.append(_metadata(traits))
+    if cluster.exosphere:
+        units.append(exosphere_unit())
     return (*units, *_updates(cluster, pool))
 
 
