@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from flatyard.base.world import CROCKFORD
+from flatyard.base.world import CROCKFORD, World
 from flatyard.clouds import conformance
 from flatyard.clouds.cloud import Cloud, ClusterRef, CreateRequest, Instance, InstanceState, Transient
-from flatyard.clouds.local import networks
+from flatyard.clouds.conformance import Planted
+from flatyard.clouds.facts import Trouble
+from flatyard.clouds.local import machines, networks, processes
 from flatyard.clouds.local.cloud import LocalCloud
+from flatyard.clouds.local.commands import CommandFailed
+from flatyard.clouds.local.folders import Phase
 from flatyard.clouds.local.settings import LocalSettings
 from flatyard.model import cluster as model
 from flatyard.model.machines import LocalMachine, MachineSpec
@@ -24,6 +32,9 @@ from flatyard.node.evidence import Report, format_report
 pytestmark = pytest.mark.real
 SETTLED = 120.0
 """Seconds in which every machine has come up or gone."""
+MINE = f"01JGFJJZ00{os.getpid():015}"
+"""How all ids of this run begin: the same tests may run twice on this machine."""
+STRAY = f"fys{os.getpid()}"
 
 
 class LosingCloud(LocalCloud):
@@ -31,34 +42,76 @@ class LosingCloud(LocalCloud):
 
     lost = 0
 
+    def __init__(self, place: LocalSettings) -> None:
+        super().__init__(place)
+        self.given: dict[str, bytes] = {}
+
     async def create(self, request: CreateRequest) -> Instance:
         made = await super().create(request)
+        # read at once: it goes when Ignition has run
+        found = networks.folder_of(self.settings, request.cluster).folder(made.id).user_data
+        if found.exists():
+            self.given.setdefault(made.id, found.read_bytes())
         if self.lost:
             self.lost -= 1
             raise Transient("the reply was lost")
         return made
 
 
+class Refusing:
+    """Makes machines, or lets this machine refuse to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._create = machines.create
+        self.left = 0
+        self.trouble = Trouble.INTERNAL
+        monkeypatch.setattr(machines, "create", self)
+
+    async def __call__(
+        self, place: LocalSettings, world: World, request: CreateRequest, made_with: machines.Provisions
+    ) -> Instance:
+        if not self.left:
+            return await self._create(place, world, request, made_with)
+        self.left -= 1
+        if self.trouble is Trouble.QUOTA_VCPUS:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        raise CommandFailed(("ip", "link", "show"), 1, "Cannot open netlink socket")
+
+
+NO_LIMIT = "nobody counts the calls to this machine"
+CANNOT = {
+    "preflight_finds_a_wrong_region": "there is one region, and the file cannot name another",
+    "preflight_finds_a_wrong_zone": "there are no zones",
+    "preflight_finds_a_wrong_subnet": "a range that is in use shows when the network is made",
+    "preflight_finds_a_wrong_credential": "there are no credentials; the suite runs as root, as it must",
+    "no_capacity_is_told": "there is no capacity but this machine's own, which shows as a quota",
+    "throttling_is_waited_out": NO_LIMIT,
+    "throttling_that_lasts_is_told": NO_LIMIT,
+}
+
+
 class LocalBench:
     """Two clusters on this machine. Waiting ends as soon as nothing is under way any more."""
 
     beyond_a_page = 12  # the list is one page, however long it is
+    cannot = CANNOT
 
-    def __init__(self, place: LocalSettings) -> None:
+    def __init__(self, place: LocalSettings, refusing: Refusing) -> None:
         self._place = place
+        self._refusing = refusing
         self._cloud = LosingCloud(place)
         self.cloud: Cloud = self._cloud
         self.machine: MachineSpec = LocalMachine(cpus=1, memory_mb=512)
-        self.ref = ClusterRef("01JGFJJZ00AAAAAAAAAAAAAAAA", "prod")
-        self.other = ClusterRef("01JGFJJZ00BBBBBBBBBBBBBBBB", "test")
+        self.ref = ClusterRef(f"{MINE}A", "prod")
+        self.other = ClusterRef(f"{MINE}B", "test")
         self.foreigners: list[subprocess.Popen[bytes]] = []
-        machines = model.WorkerPool(name="general", replicas=2, machine=self.machine)
-        self.cluster = model.Cluster(
-            metadata=ObjectMeta(name="prod"),
-            spec=model.ClusterSpec(
-                cloud=model.CloudChoice(local=model.LocalCloud()),
-                control_plane=model.ControlPlane(replicas=1, machine=self.machine),
-                workers=(machines,),
+        self.cluster = cluster(self.machine)
+        self.planted = (
+            Planted("size", cluster(LocalMachine(memory_mb=10_000_000)), "MB together, and this machine has"),
+            Planted("image", cluster(self.machine, image="/nowhere/flatcar.bin"), "cannot be read"),
+            Planted("quota", cluster(self.machine, workers=100_000), "100001 machines take about"),
+            Planted(
+                "name", cluster(self.machine, name="Prod"), "named after 'Prod' cannot be called so here"
             ),
         )
 
@@ -70,6 +123,39 @@ class LocalBench:
 
     def lose_replies(self, count: int) -> None:
         self._cloud.lost = count
+
+    def trouble(self, what: Trouble, count: int) -> None:
+        self._refusing.trouble, self._refusing.left = what, count
+
+    def lag(self, seconds: float) -> None:
+        """Lists are read from the folders themselves: they are never late, as the limits say."""
+        assert seconds == self.cloud.limits.list_lag_seconds == 0
+
+    def fail(self, instance: Instance) -> None:
+        """Its PID 1 is killed, as by a kernel without memory."""
+        folder = networks.folder_of(self._place, self.ref).folder(instance.id)
+        while not (pid_one := processes.leader(folder.state().nspawn)):
+            Event().wait(0.02)
+        processes.end(pid_one)
+        while folder.state().phase is Phase.RUNNING:
+            Event().wait(0.02)
+
+    def end(self, instance: Instance) -> None:
+        """Somebody clears it away with all that it has."""
+        folder = networks.folder_of(self._place, self.ref).folder(instance.id)
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, machines.delete(folder, self.ref.id.lower())).result()
+
+    def user_data(self, instance: Instance) -> bytes:
+        return self._cloud.given[instance.id]
+
+    def stray(self) -> str:
+        """A bridge of a cluster whose folder is lost."""
+        alias = networks.alias(self.ref.id)
+        ip = ("ip", "link")
+        subprocess.run((*ip, "add", STRAY, "type", "bridge"), check=True)
+        subprocess.run((*ip, "set", STRAY, "alias", alias), check=True)
+        return STRAY
 
     def foreign(self, name: str) -> None:
         """A container of somebody else's, of the same name."""
@@ -98,16 +184,36 @@ class LocalBench:
         raise AssertionError(f"the local cloud stashes nothing, so nobody asks for {url}")
 
 
+def cluster(machine: MachineSpec, *, workers: int = 2, name: str = "prod", image: str = "") -> model.Cluster:
+    pool = model.WorkerPool(name="general", replicas=workers, machine=machine)
+    return model.Cluster(
+        metadata=ObjectMeta(name=name),
+        spec=model.ClusterSpec(
+            cloud=model.CloudChoice(local=model.LocalCloud(image=image)),
+            control_plane=model.ControlPlane(replicas=1, machine=machine),
+            workers=(pool,),
+        ),
+    )
+
+
 @pytest.fixture
-def bench(place: LocalSettings, tiny_tree: Path) -> Iterator[LocalBench]:
+def bench(place: LocalSettings, tiny_tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalBench]:
     place.home.parent.mkdir()
-    made = LocalBench(replace(place, image=str(tiny_tree)))
+    made = LocalBench(replace(place, image=str(tiny_tree)), Refusing(monkeypatch))
     yield made
     for process in made.foreigners:
         process.kill()
         process.wait()
+    subprocess.run(("ip", "link", "delete", STRAY), capture_output=True, check=False)  # gone if all is well
 
 
 @pytest.mark.parametrize("named", conformance.CHECKS, ids=lambda c: c.__name__)
 def test_the_local_cloud_conforms(bench: LocalBench, named: conformance.Check) -> None:
+    why = bench.cannot.get(named.__name__)
+    if why:
+        pytest.skip(why)
     asyncio.run(named(bench))
+
+
+def test_a_tenth_of_the_suite_is_left_out_at_most() -> None:
+    assert conformance.excess(CANNOT) == ""

@@ -193,8 +193,15 @@ def _machine(
 def _checked(request: CreateRequest) -> Config | None:
     """The user data as far as it can be read; what Ignition thinks of the rest is its own to say.
 
-    Raises Rejected for configs that prepare disks: on this machine those would be its own.
+    Raises Rejected for more of it than the facts allow, and for configs that prepare disks: on this machine those
+    would be its own.
     """
+    size, limit = len(request.user_data), FACTS.user_data.limit
+    if size > limit:
+        raise Rejected(
+            f"creating {request.name}: its user data has {size} bytes, at most {limit} are taken",
+            code="user-data",
+        )
     config = read(request.user_data).config
     if config is None:
         return None
