@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +54,11 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Two PEM files."""
+    """PEM files. `clients`: the authority of those who may connect, each with a certificate of it; None lets all in."""
 
     certificate: Path
     key: Path
+    clients: Path | None = None
 
 
 def listener(host: str = LOOPBACK, port: int = 0) -> socket.socket:
@@ -90,6 +92,8 @@ async def start(app: ASGIApp, at: socket.socket, *, tls: Tls | None = None, spee
         timeout_graceful_shutdown=0,
         ssl_certfile=str(tls.certificate) if tls else None,
         ssl_keyfile=str(tls.key) if tls else None,
+        ssl_ca_certs=str(tls.clients) if tls and tls.clients else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.clients else ssl.CERT_NONE,
     )
     running = _Uvicorn(config)
     task = asyncio.get_running_loop().create_task(running.serve([at]))
