@@ -105,7 +105,8 @@ def test_the_image_of_this_machine_is_called_a_stand_in(flatyard, monkeypatch):
         (("--cloud", "sim", "--as", "aws", "--region", "eu-cental-1"), "did you mean 'eu-central-1'?"),
         (("--cloud", "sim", "--as", "asw"), "'asw' is not one of"),
         (("--cloud", "sim", "--as", "local"), "'local' is not one of"),
-        (("--cloud", "digitalocean"), "'digitalocean' is not one of"),
+        (("--cloud", "digitalocean"), "flatyard does not run Flatcar on DigitalOcean: the cloud offers no"),
+        (("--cloud", "asw"), "'asw' is not one of"),
         (("--cloud", "vsphere"), "vSphere"),
     ],
 )

@@ -24,6 +24,18 @@ SHOWN = 5
 _NONE = "-"
 
 
+class CloudName(click.Choice[str]):
+    """A cloud; one that flatyard does not run on is refused with the reason."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        from flatyard.model.unsupported import why_not
+
+        reason = why_not(str(value))
+        if reason:
+            self.fail(f"{reason}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _account(command: F) -> F:
     """The options that say whose images are meant; the command gets one Account."""
     from functools import wraps
@@ -43,7 +55,7 @@ def _account(command: F) -> F:
         click.option("--project", metavar="ID", envvar="GOOGLE_CLOUD_PROJECT", help="gcp: the project."),
         click.option("--region", metavar="NAME", help="Region or location."),
         click.option("--as", "as_", type=click.Choice(TWINS), help="sim: whose twin."),
-        click.option("--cloud", required=True, type=click.Choice(CLOUDS), help="Where to look."),
+        click.option("--cloud", required=True, type=CloudName(CLOUDS), help="Where to look."),
     ):
         made = option(made)
     result: F = made

@@ -23,6 +23,7 @@ from flatyard.model.machines import (
 from flatyard.model.machines.checks import check_machine, check_size
 from flatyard.model.meant import is_placeholder, spellings
 from flatyard.model.meta import DNS_LABEL
+from flatyard.model.unsupported import why_not
 from flatyard.model.versions import PATTERN, Version, skew_problem
 
 SSH_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?")
@@ -202,7 +203,9 @@ def check_deployment(deployment: MachineDeployment, at: At) -> Iterator[Problem]
 def _check_provider(provider: ProviderSpec, at: At) -> Iterator[Problem]:
     if provider.cloud_provider not in CLOUD_OF_PROVIDER:
         hint = PROVIDER_OF_CLOUD.get(provider.cloud_provider, "")
-        what = f"flatyard does not run Flatcar on {provider.cloud_provider}"
+        what = (
+            why_not(provider.cloud_provider) or f"flatyard does not run Flatcar on {provider.cloud_provider}"
+        )
         yield at("cloudProvider").error(what, ", ".join(CLOUD_OF_PROVIDER), hint)
     if provider.operating_system != "flatcar":
         what = f"{provider.operating_system} is not supported; every node runs Flatcar"

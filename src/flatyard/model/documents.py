@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -19,11 +19,13 @@ from flatyard.model.checks import check_cluster, check_deployment, check_kubelet
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.meant import is_placeholder
+from flatyard.model.unsupported import why_not
 
 T = TypeVar("T", Cluster, MachineDeployment)
 
 KINDS = {"Cluster": clusters.API_VERSION, "MachineDeployment": machines.API_VERSION}
 _KINDS = ", ".join(f"{version} {kind}" for kind, version in KINDS.items())
+_CLOUD = "spec.cloud."
 _PROVIDER_KEYS = (
     "cloudProviderSpec",
     "operatingSystemSpec",
@@ -110,8 +112,15 @@ def _read_document(at: At, node: Node, found: _Found) -> None:
 
 def _decode(cls: type[T], node: Node, at: At, found: _Found) -> T | None:
     decoded = decode(cls, node, at.file or "")
-    found.problems += decoded.problems
+    found.problems += map(_with_reason, decoded.problems)
     return decoded.value
+
+
+def _with_reason(problem: Problem) -> Problem:
+    """An unknown cloud that others know is refused with the reason, not as a misspelling."""
+    name = problem.path.removeprefix(_CLOUD)
+    reason = why_not(name) if name != problem.path else ""
+    return replace(problem, what=reason, suggestion="") if reason else problem
 
 
 def _text(node: Node, key: str) -> str:
