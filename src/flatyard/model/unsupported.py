@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_NO_IMAGE = "the cloud offers no Flatcar image, machine-controller does not support it there, and flatyard has no adapter"
+_NO_IMAGE = (
+    "the cloud offers no Flatcar image, machine-controller does not support it there, "
+    "and flatyard has no adapter"
+)
 _NO_ADAPTER = "flatyard has no adapter for it"
 _OTHERS = "its machines are made by somebody else, and flatyard's nodes are machines that it makes"
 
