@@ -168,6 +168,9 @@ _REFUSALS = (
     ),
 )
 
+ETCD_DEVICE = "/dev/xvdb"
+"""The etcd disk's name in a create call; Nitro shows it to the machine as FACTS.etcd_device."""
+
 FACTS = CloudFacts(
     name="aws",
     title="Amazon Web Services",

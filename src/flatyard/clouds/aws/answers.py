@@ -1,0 +1,206 @@
+"""What AWS answers, in the engine's words.
+
+Codes: the error tables of the EC2, Elastic Load Balancing, IAM and S3 API references. What is missing is told by one
+exact code each; a denied permission by its name and the resource, as the message or the call has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    SSOError,
+)
+from botocore.parsers import ResponseParserError
+
+from flatyard.clouds.aws.credentials import FIND
+from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+
+ASKED = "Asked"
+"""Key of a ClientError's response under which the client keeps service and resource of the call."""
+RATE = frozenset(
+    (
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    )
+)
+QUOTA = frozenset(
+    (
+        "InsufficientFreeAddressesInSubnet",
+        "LimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "PendingVpcPeeringConnectionLimitExceeded",
+        "TooManyBuckets",
+        "TooManyListeners",
+        "TooManyLoadBalancers",
+        "TooManyRegistrationsForTargetId",
+        "TooManyTargetGroups",
+        "TooManyTargets",
+    )
+)
+"""Besides those that end in `LimitExceeded`."""
+CAPACITY = frozenset(
+    (
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientCapacity",
+        "InsufficientAddressCapacity",
+    )
+)
+DENIED = frozenset(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"))
+CREDENTIALS = frozenset(
+    (
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "OptInRequired",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    )
+)
+IN_USE = frozenset(
+    (
+        "BucketNotEmpty",
+        "DeleteConflict",
+        "DependencyViolation",
+        "InvalidGroup.InUse",
+        "InvalidNetworkInterface.InUse",
+        "InvalidParameterValue.InUse",
+        "InvalidTarget",
+        "IncorrectInstanceState",
+        "IncorrectState",
+        "OperationAborted",
+        "OperationNotPermitted",
+        "ResourceInUse",
+        "VolumeInUse",
+    )
+)
+MISSING = frozenset(
+    (
+        "Gateway.NotAttached",
+        "InvalidAllocationID.NotFound",
+        "InvalidAssociationID.NotFound",
+        "InvalidGroup.NotFound",
+        "InvalidInstanceID.NotFound",
+        "InvalidInternetGatewayID.NotFound",
+        "InvalidKeyPair.NotFound",
+        "InvalidNetworkInterfaceID.NotFound",
+        "InvalidRouteTableID.NotFound",
+        "InvalidSnapshot.NotFound",
+        "InvalidSpotInstanceRequestID.NotFound",
+        "InvalidSubnetID.NotFound",
+        "InvalidVolume.NotFound",
+        "InvalidVpcID.NotFound",
+        "ListenerNotFound",
+        "LoadBalancerNotFound",
+        "NatGatewayNotFound",
+        "NoSuchBucket",
+        "NoSuchEntity",
+        "NoSuchKey",
+        "NoSuchTagSet",
+        "TargetGroupNotFound",
+    )
+)
+MISMATCH = "IdempotentParameterMismatch"
+_NEW_PROFILE = "Invalid IAM Instance Profile"
+_PERFORM = re.compile(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?")
+_SERVER = 500
+
+
+def translate(what: str, problem: Exception) -> CloudError | None:
+    """The CloudError for one of boto3's exceptions; None for what is none of AWS's answers."""
+    if isinstance(problem, ClientError):
+        return _answered(what, problem)
+    if isinstance(
+        problem, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError | SSOError
+    ):
+        return Rejected(
+            f"{what}: no AWS credentials", code=type(problem).__name__, why=str(problem), next=FIND
+        )
+    if isinstance(problem, HTTPClientError | ResponseParserError):
+        return Transient(
+            f"{what}: the connection to AWS broke", code=type(problem).__name__, why=str(problem)
+        )
+    if isinstance(problem, ParamValidationError | BotoCoreError):
+        return Rejected(f"{what}: {problem}", code=type(problem).__name__)
+    return None
+
+
+@contextmanager
+def missing_is_fine() -> Iterator[None]:
+    """Deleting what is not there is done."""
+    try:
+        yield
+    except Rejected as no:
+        if no.code not in MISSING:
+            raise
+
+
+def denied(what: str, code: str, message: str, asked: dict[str, Any], request_id: str = "") -> Rejected:
+    """The refusal of a permission: which, and on what."""
+    found = _PERFORM.search(message)
+    permission = found[1] if found else f"{asked.get('service', 'aws')}:{asked.get('operation', '?')}"
+    resource = (found[2] if found else "") or asked.get("resource", "") or "*"
+    return Rejected(
+        f"{what}: the credentials lack the permission {permission} on {resource.rstrip('.')} ({code})",
+        code=code,
+        request_id=request_id,
+        why=message.partition(" Encoded authorization failure message")[0],
+        next=f"allow {permission}; docs/aws.md has the least policy that flatyard needs",
+    )
+
+
+def _answered(what: str, problem: ClientError) -> CloudError:
+    error = problem.response.get("Error", {})
+    meta = problem.response.get("ResponseMetadata", {})
+    code, message = str(error.get("Code", "")), str(error.get("Message", ""))
+    request_id, status = str(meta.get("RequestId", "")), int(meta.get("HTTPStatusCode", 0))
+    words = f"{what}: {message} ({code})"
+    if code in RATE:
+        after = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
+        return RateLimited(words, retry_after=float(after) if after.isdigit() else 0.0, code=code)
+    if code in DENIED:
+        return denied(what, code, message, problem.response.get(ASKED, {}), request_id)
+    if code in CREDENTIALS:
+        return Rejected(words, code=code, request_id=request_id, next=FIND)
+    if code in QUOTA or code.endswith("LimitExceeded"):
+        return QuotaExceeded(
+            words,
+            code=code,
+            request_id=request_id,
+            next="free some, or ask for more under Service Quotas in the AWS console",
+        )
+    if _may_pass(code, message, status):
+        return Transient(words, code=code, request_id=request_id)
+    return Rejected(words, code=code, request_id=request_id, next=_next(code))
+
+
+def _may_pass(code: str, message: str, status: int) -> bool:
+    """What a later try may not see: too little capacity, what is still in use, what IAM has not told EC2 yet."""
+    return code in CAPACITY or code in IN_USE or status >= _SERVER or _NEW_PROFILE in message
+
+
+def _next(code: str) -> str:
+    if code.startswith("InvalidAMIID"):
+        return "flatyard images list --cloud aws shows the images that the region has"
+    return "" if code in MISSING else "flatyard plan says what is wrong before anything is made"

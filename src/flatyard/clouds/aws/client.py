@@ -1,0 +1,144 @@
+"""One AWS account and region through boto3, with its own retries off: every call is an act in words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from flatyard.base.world import RealWorld, World
+from flatyard.clouds.aws.answers import ASKED, translate
+from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.calls import THREADS, Calls
+
+Answer: TypeAlias = dict[str, Any]
+"""A parsed answer, as boto3's reference describes it for each operation."""
+_CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    connect_timeout=10,
+    read_timeout=60,
+    max_pool_connections=THREADS,
+    user_agent_extra="flatyard",
+)
+_S3 = Config(signature_version="s3v4")
+_PAGES = {
+    "ec2": ("NextToken", "NextToken"),
+    "elbv2": ("Marker", "NextMarker"),
+    "iam": ("Marker", "Marker"),
+    "s3": ("ContinuationToken", "NextContinuationToken"),
+}
+"""By service: the parameter for the next page, and where an answer has it."""
+_ENCODED = "Encoded authorization failure message: "
+
+
+class Account:
+    """The services of one account in one region. Each client is made with its first call, in the pool."""
+
+    def __init__(
+        self, session: boto3.Session, region: str, *, world: World | None = None, per_second: float = 0
+    ) -> None:
+        behaviour = FACTS.behaviour
+        self.region = region
+        self.session = session
+        self.world = world or RealWorld()
+        self.calls = Calls(
+            translate, per_second=per_second or behaviour.calls_per_second, burst=behaviour.burst
+        )
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    async def read(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
+        """A call that may be repeated; raises CloudError."""
+        return await self.calls.read(what, self._call(service, operation, parameters))
+
+    async def write(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
+        """A call that is repeated only when nothing was done; raises CloudError."""
+        return await self.calls.write(what, self._call(service, operation, parameters))
+
+    async def pages(
+        self, what: str, service: str, operation: str, key: str, **parameters: object
+    ) -> list[Answer]:
+        """The rows under `key` of every page."""
+        asked, told = _PAGES[service]
+        rows: list[Answer] = []
+        more: dict[str, object] = {}
+        while True:
+            page = await self.read(what, service, operation, **parameters, **more)
+            rows.extend(page.get(key, ()))
+            if not page.get(told):
+                return rows
+            more = {asked: page[told]}
+
+    async def sign(self, bucket: str, key: str, seconds: float) -> str:
+        """A pre-signed URL of an object; nothing is asked of AWS."""
+
+        def signed() -> str:
+            made = self._client("s3").generate_presigned_url(
+                "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=int(seconds)
+            )
+            return str(made)
+
+        return await asyncio.to_thread(signed)
+
+    def regions(self) -> tuple[str, ...]:
+        """Every region that this release of the SDK knows, without asking anybody."""
+        return tuple(self.session.get_available_regions("ec2"))
+
+    async def close(self) -> None:
+        await self.calls.close()
+
+    def _client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its clients from data
+        with self._lock:
+            if service not in self._clients:
+                config = _CONFIG.merge(_S3) if service == "s3" else _CONFIG
+                self._clients[service] = self.session.client(service, self.region, config=config)
+            return self._clients[service]
+
+    def _call(self, service: str, operation: str, parameters: dict[str, object]) -> Callable[[], Answer]:
+        def call() -> Answer:
+            try:
+                answer: Answer = getattr(self._client(service), operation)(**parameters)
+            except ClientError as problem:
+                problem.response[ASKED] = {
+                    "service": "elasticloadbalancing" if service == "elbv2" else service,
+                    "operation": problem.operation_name,
+                    "resource": _resource(service, parameters),
+                }
+                self._decode(problem)
+                raise
+            return answer
+
+        return call
+
+    def _decode(self, problem: ClientError) -> None:
+        """EC2 may tell the denied permission in a message that only STS can read; being denied that is fine."""
+        error = problem.response["Error"]
+        before, _, encoded = str(error.get("Message", "")).partition(_ENCODED)
+        if not encoded or "not authorized to perform:" in before:
+            return
+        try:
+            text = self._client("sts").decode_authorization_message(EncodedMessage=encoded)["DecodedMessage"]
+        except (BotoCoreError, ClientError):
+            return
+        error["Message"] = f"{before}{_told(text)}"
+
+
+def _told(decoded: str) -> str:
+    context = json.loads(decoded).get("context", {})
+    return f"not authorized to perform: {context.get('action')} on resource: {context.get('resource')}"
+
+
+def _resource(service: str, parameters: dict[str, object]) -> str:
+    """What a call was about, for messages: its first id or name."""
+    for name, value in parameters.items():
+        if name == "Bucket":
+            return f"arn:aws:s3:::{value}"
+        if name.endswith(("Id", "Arn", "Name")) and isinstance(value, str):
+            return value
+    return ""

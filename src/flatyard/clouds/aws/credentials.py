@@ -1,0 +1,65 @@
+"""Credentials for AWS, found as the `aws` command finds them: environment, profile, SSO, web identity, the instance's
+role; or as a machine spec names them. They are never printed.
+"""
+
+from __future__ import annotations
+
+import boto3
+import botocore.credentials
+import botocore.session
+from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+from flatyard.base.errors import Refused
+from flatyard.clouds.aws.settings import AwsSettings
+
+FIND = (
+    "set AWS_PROFILE, run aws sso login or aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
+
+
+def session(settings: AwsSettings) -> boto3.Session:
+    """A session with credentials. Raises Refused when there are none, or no profile of that name."""
+    core = botocore.session.Session(profile=settings.profile or None)
+    try:
+        if settings.access_key_id:
+            core.set_credentials(settings.access_key_id, settings.secret_access_key)
+        found = core.get_credentials()
+    except ProfileNotFound as no:
+        names = ", ".join(core.available_profiles) or "none"
+        raise Refused(
+            f"there is no AWS profile {settings.profile!r}" if settings.profile else str(no),
+            why=f"the shared configuration has: {names}",
+            next=f"aws configure --profile {settings.profile or 'NAME'}",
+        ) from None
+    except BotoCoreError as no:
+        raise Refused("the AWS credentials cannot be read", why=str(no), next=FIND) from None
+    if found is None:
+        raise Refused(
+            "there are no AWS credentials", why="neither the file nor the environment has any", next=FIND
+        )
+    if settings.role:
+        _assume(core, settings)
+    return boto3.Session(botocore_session=core, region_name=settings.region)
+
+
+def temporary(made: boto3.Session) -> bool:
+    """Whether the credentials end by themselves: a URL signed with them ends then too."""
+    found = made.get_credentials()
+    return isinstance(found, botocore.credentials.RefreshableCredentials) or bool(found and found.token)
+
+
+def profiles() -> tuple[str, ...]:
+    """The profiles of the shared configuration."""
+    return tuple(botocore.session.Session().available_profiles)
+
+
+def _assume(core: botocore.session.Session, settings: AwsSettings) -> None:
+    """The role's credentials, fetched with the first call and again before they end."""
+    source = core.get_credentials()
+    extra = {"ExternalId": settings.external_id} if settings.external_id else {}
+    fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
+        core.create_client, source, settings.role, extra_args={"RoleSessionName": "flatyard", **extra}
+    )
+    core._credentials = botocore.credentials.DeferredRefreshableCredentials(
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )

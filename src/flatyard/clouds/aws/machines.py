@@ -1,0 +1,274 @@
+"""Instances: created once by their client token, found by tag, ended and restarted."""
+
+from __future__ import annotations
+
+from flatyard.base.world import rfc3339
+from flatyard.clouds import tags
+from flatyard.clouds.aws import profiles
+from flatyard.clouds.aws.answers import MISMATCH, missing_is_fine
+from flatyard.clouds.aws.client import Account, Answer
+from flatyard.clouds.aws.facts import ETCD_DEVICE, FACTS
+from flatyard.clouds.aws.images import image
+from flatyard.clouds.aws.naming import ccm_tag, ours, pairs, profile_name, tags_of
+from flatyard.clouds.cloud import (
+    TAG_ATTEMPT,
+    TAG_MACHINE,
+    TAG_ROLE,
+    ClusterRef,
+    CreateRequest,
+    Instance,
+    InstanceState,
+    Rejected,
+    Role,
+    Transient,
+)
+from flatyard.model.machines import AwsMachine
+
+HOP_LIMIT = 1
+"""Hops that an answer of the metadata service lives: one ends at the machine, so that pods get none."""
+HOP_FIELD = "metadataHopLimit"
+DEFAULT_DISK_GIB, ETCD_GIB = 40, 20
+_STATES = {
+    "pending": InstanceState.PENDING,
+    "running": InstanceState.RUNNING,
+    "stopping": InstanceState.STOPPED,
+    "stopped": InstanceState.STOPPED,
+    "shutting-down": InstanceState.DELETING,
+    "terminated": InstanceState.TERMINATED,
+}
+_IOPS = ("io1", "io2", "gp3")
+_NO_PROFILE = "InvalidParameterValue"
+_CLOUDS_OWN = ("Server.", "Client.InternalError", "Client.VolumeLimitExceeded", "Client.InvalidSnapshot")
+"""Beginnings of the reasons for an end that nobody asked for (EC2 user guide, "Troubleshoot instance launch")."""
+Roots = dict[str, str]
+"""Root device by image."""
+
+
+async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
+    """Every instance with the cluster's tags."""
+    rows = await account.pages(
+        f"listing the machines of {ref.name}",
+        "ec2",
+        "describe_instances",
+        "Reservations",
+        Filters=ours(ref),
+        MaxResults=FACTS.behaviour.page,
+    )
+    return tuple(instance(row, account.region) for reservation in rows for row in reservation["Instances"])
+
+
+async def create(account: Account, request: CreateRequest, roots: Roots) -> Instance:
+    """Create it, or return what an earlier call with the same token made."""
+    order = await _order(account, request, roots)
+    what = f"creating {request.name}"
+    try:
+        answer = await account.write(what, "ec2", "run_instances", **order)
+    except Rejected as no:
+        if no.code == MISMATCH:
+            return await _made_before(account, request, no)
+        raise
+    except Transient as no:
+        if no.code == _NO_PROFILE and not _spec(request).instance_profile.value:
+            await profiles.ensure(account, request.cluster, request.role)
+        raise
+    return instance(answer["Instances"][0], account.region)
+
+
+async def delete(account: Account, instance: Instance) -> None:
+    """A persistent spot request goes first: it would start another instance."""
+    what = f"deleting {instance.name}"
+    filters = [
+        {"Name": "instance-id", "Values": [instance.id]},
+        {"Name": "state", "Values": ["open", "active"]},
+    ]
+    rows = await account.pages(
+        what, "ec2", "describe_spot_instance_requests", "SpotInstanceRequests", Filters=filters
+    )
+    for row in rows:
+        await cancel_spot(account, row["SpotInstanceRequestId"])
+    await terminate(account, instance.id, what)
+
+
+async def terminate(account: Account, key: str, what: str) -> None:
+    with missing_is_fine():
+        await account.write(what, "ec2", "terminate_instances", InstanceIds=[key])
+
+
+async def cancel_spot(account: Account, key: str) -> None:
+    with missing_is_fine():
+        await account.write(
+            f"cancelling {key}", "ec2", "cancel_spot_instance_requests", SpotInstanceRequestIds=[key]
+        )
+
+
+async def restart(account: Account, instance: Instance) -> None:
+    what = f"restarting {instance.name}"
+    await account.write(what, "ec2", "reboot_instances", InstanceIds=[instance.id])
+
+
+def instance(row: Answer, region: str) -> Instance:
+    """A row of EC2's as the engine knows it."""
+    own = tags_of(row)
+    zone = row.get("Placement", {}).get("AvailabilityZone", "")
+    state, error = _state(row)
+    launched = row.get("LaunchTime")
+    return Instance(
+        id=row["InstanceId"],
+        machine_id=tags.machine_id(own, FACTS.tags),
+        attempt=int(own.get(TAG_ATTEMPT, "0")),
+        name=own.get("Name", ""),
+        role=Role(own.get(TAG_ROLE, Role.WORKER.value)),
+        state=state,
+        provider_id=FACTS.provider_id.format(zone=zone, id=row["InstanceId"]),
+        node_name=row.get("PrivateDnsName", ""),
+        zone=zone,
+        addresses=_addresses(row),
+        image=row.get("ImageId", ""),
+        error=error,
+        created=rfc3339(launched) if launched else "",
+    )
+
+
+def _addresses(row: Answer) -> tuple[tuple[str, str], ...]:
+    found = (
+        ("InternalIP", row.get("PrivateIpAddress")),
+        ("ExternalIP", row.get("PublicIpAddress")),
+        ("InternalDNS", row.get("PrivateDnsName")),
+        ("Hostname", row.get("PrivateDnsName")),
+        ("ExternalDNS", row.get("PublicDnsName")),
+    )
+    return tuple((kind, value) for kind, value in found if value)
+
+
+def _state(row: Answer) -> tuple[InstanceState, str]:
+    """The state, and why the cloud ended or stopped it when nobody asked for that: a stopped one is in ERROR then."""
+    state = _STATES.get(row["State"]["Name"], InstanceState.PENDING)
+    reason = row.get("StateReason", {})
+    blamed = state in (InstanceState.TERMINATED, InstanceState.STOPPED, InstanceState.DELETING)
+    if not blamed or not str(reason.get("Code", "")).startswith(_CLOUDS_OWN):
+        return state, ""
+    words = str(reason.get("Message") or reason["Code"])
+    return (InstanceState.ERROR if state is InstanceState.STOPPED else state), words
+
+
+async def _made_before(account: Account, request: CreateRequest, no: Rejected) -> Instance:
+    """What the token made with other parameters: the machine of that id and attempt is this one."""
+    filters = [
+        *ours(request.cluster),
+        {"Name": f"tag:{TAG_MACHINE}", "Values": [request.machine_id]},
+        {"Name": f"tag:{TAG_ATTEMPT}", "Values": [str(request.attempt)]},
+    ]
+    what = f"looking for {request.name}"
+    rows = await account.pages(what, "ec2", "describe_instances", "Reservations", Filters=filters)
+    for reservation in rows:
+        for row in reservation["Instances"]:
+            return instance(row, account.region)
+    raise no
+
+
+# ---- what is asked of EC2
+
+
+def _spec(request: CreateRequest) -> AwsMachine:
+    assert isinstance(request.machine, AwsMachine)
+    return request.machine
+
+
+async def _order(account: Account, request: CreateRequest, roots: Roots) -> dict[str, object]:
+    machine = _spec(request)
+    if request.image not in roots:
+        row = await image(account, request.image)
+        roots[request.image] = str((row or {}).get("RootDeviceName") or FACTS.root_device)
+    profile = machine.instance_profile.value or profile_name(request.cluster, request.role.value)
+    order: dict[str, object] = {
+        "ClientToken": request.token,
+        "ImageId": request.image,
+        "InstanceType": machine.size,
+        "MinCount": 1,
+        "MaxCount": 1,
+        "UserData": request.user_data,
+        "IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile},
+        "NetworkInterfaces": [_interface(request, machine)],
+        "BlockDeviceMappings": _disks(request, machine, roots[request.image]),
+        "MetadataOptions": {
+            "HttpTokens": "required",
+            "HttpEndpoint": "enabled",
+            "HttpPutResponseHopLimit": hop_limit(machine),
+        },
+        "PrivateDnsNameOptions": {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": False},
+        "TagSpecifications": _tags(request, machine),
+    }
+    if machine.is_spot_instance:
+        order["InstanceMarketOptions"] = _spot(machine)
+    return order
+
+
+def hop_limit(machine: AwsMachine) -> int:
+    """Hops of the metadata service's answers: one, unless the spec has `metadataHopLimit`."""
+    wanted = machine.extra.get(HOP_FIELD)
+    return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else HOP_LIMIT
+
+
+def _interface(request: CreateRequest, machine: AwsMachine) -> dict[str, object]:
+    own = [group.value for group in machine.security_group_ids if group.value]
+    return {
+        "DeviceIndex": 0,
+        "SubnetId": machine.subnet_id.value or _subnet(request, machine),
+        "Groups": own or [request.network.security_groups[request.role.value]],
+        "AssociatePublicIpAddress": machine.assign_public_ip is not False,
+        "DeleteOnTermination": True,
+    }
+
+
+def _subnet(request: CreateRequest, machine: AwsMachine) -> str:
+    """The subnet of the wanted zone; without a wish, one by the machine's id, so that machines spread."""
+    network = request.network
+    zone = request.zone or machine.zone
+    if not zone:
+        return network.subnets[sum(request.machine_id.encode()) % len(network.subnets)]
+    if zone not in network.zones:
+        raise Rejected(
+            f"creating {request.name}: the network has no subnet in zone {zone}",
+            code="InvalidSubnetID.NotFound",
+            next=f"it has zones {', '.join(network.zones)}; name the zone under cloud.aws.availabilityZones",
+        )
+    return network.subnets[network.zones.index(zone)]
+
+
+def _disks(request: CreateRequest, machine: AwsMachine, root: str) -> list[dict[str, object]]:
+    disks = [_disk(root, machine.disk_size or DEFAULT_DISK_GIB, machine)]
+    if request.role is Role.CONTROL_PLANE:
+        disks.append(_disk(ETCD_DEVICE, ETCD_GIB, machine))
+    return disks
+
+
+def _disk(device: str, gib: int, machine: AwsMachine) -> dict[str, object]:
+    kind = machine.disk_type.value or "standard"
+    ebs: dict[str, object] = {"VolumeSize": gib, "VolumeType": kind, "DeleteOnTermination": True}
+    if machine.disk_iops and kind in _IOPS:
+        ebs["Iops"] = machine.disk_iops
+    if machine.ebs_volume_encrypted.value:
+        ebs["Encrypted"] = True
+    return {"DeviceName": device, "Ebs": ebs}
+
+
+def _tags(request: CreateRequest, machine: AwsMachine) -> list[dict[str, object]]:
+    own = {**machine.tags, **tags.machine_tags(request, FACTS.tags), "Name": request.name}
+    own[ccm_tag(request.cluster)] = "owned"
+    kinds = ["instance", "volume", "network-interface"]
+    if machine.is_spot_instance:
+        kinds.append("spot-instances-request")
+    return [{"ResourceType": kind, "Tags": pairs(own)} for kind in kinds]
+
+
+def _spot(machine: AwsMachine) -> dict[str, object]:
+    wanted = machine.spot_instance_config
+    options: dict[str, object] = {"SpotInstanceType": "one-time"}
+    if wanted:
+        if wanted.persistent_request:
+            options["SpotInstanceType"] = "persistent"
+        if wanted.max_price:
+            options["MaxPrice"] = wanted.max_price
+        if wanted.interruption_behavior:
+            options["InstanceInterruptionBehavior"] = wanted.interruption_behavior
+    return {"MarketType": "spot", "SpotOptions": options}
