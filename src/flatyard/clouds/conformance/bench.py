@@ -157,6 +157,19 @@ async def living(
     return tuple(instance for instance in listed if instance.state not in LEAVING)
 
 
+async def the_only(bench: Bench, cloud: Cloud | None = None, ref: ClusterRef | None = None) -> Instance:
+    """The one instance that lives."""
+    found = await living(bench, cloud, ref)
+    assert len(found) == 1, f"there should be one machine, and there are {[one.id for one in found]}"
+    return found[0]
+
+
+async def only_these(bench: Bench, *made: Instance) -> None:
+    """No other instances live than these."""
+    found, wanted = sorted(i.id for i in await living(bench)), sorted(i.id for i in made)
+    assert found == wanted, f"there should be {', '.join(wanted)}, and there is {', '.join(found) or 'none'}"
+
+
 async def shown(bench: Bench, made: Instance) -> Instance:
     """The instance as the list shows it by now."""
     await caught_up(bench)

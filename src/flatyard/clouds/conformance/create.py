@@ -15,9 +15,11 @@ from flatyard.clouds.conformance.bench import (
     Check,
     emptied,
     living,
+    only_these,
     persistently,
     request,
     shown,
+    the_only,
 )
 
 
@@ -26,9 +28,9 @@ async def create_makes_what_was_asked_for(bench: Bench) -> None:
     made = await bench.cloud.create(wanted)
     assert (made.machine_id, made.attempt) == (wanted.machine_id, 1), "the reply does not name the machine"
     await bench.wait(300)
-    (found,) = await living(bench)
+    found = await the_only(bench)
     assert found.state is InstanceState.RUNNING, f"after five minutes it is {found.state}"
-    assert found.role is Role.WORKER and found.name == wanted.name
+    assert (found.role, found.name) == (Role.WORKER, wanted.name), f"it is shown as {found.role} {found.name}"
     assert found.provider_id and found.node_name, "provider id and node name are known by now"
     assert any(kind == "InternalIP" for kind, _ in found.addresses), "it has no address"
     await emptied(bench)
@@ -37,7 +39,7 @@ async def create_makes_what_was_asked_for(bench: Bench) -> None:
 async def the_role_is_shown(bench: Bench) -> None:
     wanted = replace(await request(bench), role=Role.CONTROL_PLANE, name="prod-control-plane-0001", pool="")
     await bench.cloud.create(wanted)
-    (found,) = await living(bench, bench.restarted())
+    found = await the_only(bench, bench.restarted())
     assert found.role is Role.CONTROL_PLANE, f"a control plane is shown as {found.role}"
     await emptied(bench)
 
@@ -57,7 +59,7 @@ async def create_twice_makes_one(bench: Bench) -> None:
     first = await bench.cloud.create(wanted)
     again = await bench.cloud.create(wanted)
     assert first.id == again.id, f"the same request made {first.id} and {again.id}"
-    assert len(await living(bench)) == 1
+    await only_these(bench, first)
     await emptied(bench)
 
 
@@ -71,7 +73,7 @@ async def concurrent_creates_make_one(bench: Bench) -> None:
     made = await persistently(bench, lambda: bench.cloud.create(wanted))
     ids = {answer.id for answer in answers if isinstance(answer, Instance)} | {made.id}
     assert ids == {made.id}, f"creates at once made {sorted(ids)}"
-    assert [instance.id for instance in await living(bench)] == [made.id]
+    await only_these(bench, made)
     await emptied(bench)
 
 
@@ -85,7 +87,7 @@ async def a_lost_reply_makes_one(bench: Bench) -> None:
     else:
         raise AssertionError("a lost reply must be told as Transient")
     made = await bench.restarted().create(wanted)
-    (found,) = await living(bench)
+    found = await the_only(bench)
     assert found.id == made.id, "the retry returned another instance than the one that exists"
     await emptied(bench)
 
@@ -95,7 +97,7 @@ async def lost_replies_in_a_row_make_one(bench: Bench) -> None:
     bench.lose_replies(3)
     made = await persistently(bench, lambda: bench.restarted().create(wanted))
     bench.lose_replies(0)
-    assert [instance.id for instance in await living(bench)] == [made.id]
+    await only_these(bench, made)
     await emptied(bench)
 
 
@@ -110,14 +112,14 @@ async def a_crash_in_the_midst_makes_one(bench: Bench) -> None:
         with suppress(asyncio.CancelledError):
             await dying
         made.append(await persistently(bench, partial(bench.restarted().create, wanted)))
-    assert sorted(i.id for i in await living(bench)) == sorted(i.id for i in made)
+    await only_these(bench, *made)
     await emptied(bench)
 
 
 async def a_new_process_adopts_by_tag(bench: Bench) -> None:
     wanted = await request(bench)
     made = await bench.cloud.create(wanted)
-    (found,) = await living(bench, bench.restarted())
+    found = await the_only(bench, bench.restarted())
     assert (found.id, found.machine_id, found.attempt) == (made.id, wanted.machine_id, 1)
     await emptied(bench)
 
@@ -128,7 +130,7 @@ async def a_new_process_creates_nothing_twice(bench: Bench) -> None:
     await bench.wait(300)
     again = await bench.restarted().create(wanted)
     assert again.id == made.id, f"after the machine was up, a new process made {again.id} beside {made.id}"
-    assert len(await living(bench)) == 1
+    await only_these(bench, made)
     await emptied(bench)
 
 
@@ -138,9 +140,9 @@ async def the_next_attempt_is_another_instance(bench: Bench) -> None:
     await bench.cloud.delete(bench.ref, first)
     await bench.wait(600)
     second = await bench.cloud.create(await request(bench, attempt=2, network=network))
-    assert second.attempt == 2 and second.state not in LEAVING
-    (found,) = await living(bench)
-    assert found.id == second.id
+    assert second.attempt == 2 and second.state not in LEAVING, f"the second attempt is {second}"
+    found = await the_only(bench)
+    assert found.id == second.id, f"{second.id} is the second attempt, and {found.id} lives"
     await emptied(bench)
 
 
@@ -156,7 +158,7 @@ async def a_token_means_one_request(bench: Bench) -> None:
     else:
         assert again.id == made.id, f"the same token made {made.id} and {again.id}"
     assert given == USER_DATA, "the first request's user data is not what the machine gets"
-    assert [instance.id for instance in await living(bench)] == [made.id]
+    await only_these(bench, made)
     await emptied(bench)
 
 

@@ -46,7 +46,8 @@ async def images_are_of_the_architecture(bench: Bench) -> None:
 
 async def a_new_process_finds_the_same_images(bench: Bench) -> None:
     query = ImageQuery("stable", None, machine=bench.machine)
-    assert await _stable(bench) == await bench.restarted().images(query)
+    found = await bench.restarted().images(query)
+    assert await _stable(bench) == found, f"a new process finds {found}"
 
 
 CHECKS: tuple[Check, ...] = (

@@ -13,7 +13,17 @@ from flatyard.clouds.cloud import (
     InstanceState,
     Rejected,
 )
-from flatyard.clouds.conformance.bench import GONE, Bench, Check, emptied, living, owned, request, shown
+from flatyard.clouds.conformance.bench import (
+    GONE,
+    Bench,
+    Check,
+    emptied,
+    only_these,
+    owned,
+    request,
+    shown,
+    the_only,
+)
 
 ROOM_FOR_OURS = 10
 """Tags that an adapter may set itself: the five of the protocol, a name, and what its cloud wants."""
@@ -39,7 +49,7 @@ async def a_failed_boot_leaves_evidence(bench: Bench) -> None:
     bench.break_down(made)
     found = await bench.cloud.evidence(bench.ref, made)
     assert found is not None and found.unit == "kubelet.service", f"the evidence is {found}"
-    assert any("no such file" in line for line in found.lines)
+    assert any("no such file" in line for line in found.lines), f"its lines are {found.lines}"
     await emptied(bench)
     await bench.wait(7200)
     assert await bench.cloud.evidence(bench.ref, made) is None, "an instance that is gone has no evidence"
@@ -57,7 +67,8 @@ async def delete_twice_is_fine(bench: Bench) -> None:
     await bench.cloud.delete(bench.ref, made)
     await bench.wait(7200)
     await bench.cloud.delete(bench.ref, made)
-    assert all(instance.state in GONE for instance in await bench.cloud.machines(bench.ref))
+    left = [one for one in await bench.cloud.machines(bench.ref) if one.state not in GONE]
+    assert not left, f"two hours after it was deleted there is {left}"
     await emptied(bench)
 
 
@@ -78,8 +89,8 @@ async def delete_leaves_the_others(bench: Bench) -> None:
     await bench.wait(300)
     await bench.restarted().delete(bench.ref, first)
     await bench.wait(600)
-    (found,) = await living(bench)
-    assert found.id == second.id and found.state is InstanceState.RUNNING
+    found = await the_only(bench)
+    assert (found.id, found.state) == (second.id, InstanceState.RUNNING), f"the other one is now {found}"
     await emptied(bench)
 
 
@@ -127,7 +138,7 @@ async def user_tags_in_any_script_are_taken_or_rejected_whole(bench: Bench) -> N
         assert "team" in str(no), f"the refusal does not name the tag: {no}"
         assert await owned(bench) == before, "something was made before the refusal"
     else:
-        assert [instance.id for instance in await living(bench)] == [made.id]
+        await only_these(bench, made)
     await emptied(bench)
 
 
@@ -135,10 +146,11 @@ async def user_tags_do_not_replace_ours(bench: Bench) -> None:
     false = dict.fromkeys((TAG_CLUSTER, TAG_OWNED, TAG_MACHINE, TAG_ROLE, TAG_ATTEMPT), "7")
     wanted = replace(await request(bench), tags=false)
     made = await bench.cloud.create(wanted)
-    (found,) = await living(bench, bench.restarted())
+    found = await the_only(bench, bench.restarted())
     assert (found.id, found.machine_id, found.attempt) == (made.id, wanted.machine_id, 1)
     await emptied(bench)
-    assert not await bench.cloud.sweep(bench.ref)
+    left = await bench.cloud.sweep(bench.ref)
+    assert not left, f"left over: {left}"
 
 
 CHECKS: tuple[Check, ...] = (

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from flatyard.clouds.cloud import CloudError
-from flatyard.clouds.conformance.bench import LEAVING, Bench, Check, emptied, living, owned, request
+from flatyard.clouds.conformance.bench import (
+    LEAVING,
+    Bench,
+    Check,
+    emptied,
+    living,
+    only_these,
+    owned,
+    request,
+)
 
 
 async def the_network_is_made_once(bench: Bench) -> None:
@@ -34,7 +43,7 @@ async def a_half_made_network_is_completed(bench: Bench) -> None:
     found = Counter(thing.kind for thing in await owned(bench))
     assert found == kinds, f"of {dict(kinds)} there is {dict(found)} after it was completed"
     made = await bench.cloud.create(await request(bench, network=network))
-    assert [instance.id for instance in await living(bench)] == [made.id]
+    await only_these(bench, made)
     await emptied(bench)
 
 
@@ -49,7 +58,8 @@ async def the_network_stays_while_it_has_machines(bench: Bench) -> None:
     assert found == [made.id], "deleting the network took a machine"
     await bench.cloud.ensure_network(bench.ref, bench.cluster)
     await emptied(bench)
-    assert not await owned(bench)
+    left = await owned(bench)
+    assert not left, f"left over: {left}"
 
 
 async def two_clusters_share_nothing(bench: Bench) -> None:
@@ -73,10 +83,11 @@ async def the_endpoint_has_exactly_these_backends(bench: Bench) -> None:
     first = await ensure(bench.ref, bench.cluster, network, (one.id,))
     both = await ensure(bench.ref, bench.cluster, network, (one.id, two.id))
     assert (both.host, both.port) == (first.host, first.port), "the endpoint's name must never change"
-    assert set(both.backends) == {one.id, two.id}
+    assert set(both.backends) == {one.id, two.id}, f"its backends are {both.backends}"
     found = await bench.cloud.sweep(bench.ref)
     less = await bench.restarted().ensure_endpoint(bench.ref, bench.cluster, network, (two.id,))
-    assert less.backends == (two.id,) and less.host == first.host
+    assert less.backends == (two.id,), f"its backends are {less.backends}"
+    assert less.host == first.host, f"the endpoint's name was {first.host} and is {less.host}"
     assert found == await bench.cloud.sweep(bench.ref), "changing backends must not make resources"
     await emptied(bench)
 
@@ -122,7 +133,8 @@ async def deleting_what_never_was_is_fine(bench: Bench) -> None:
     await bench.cloud.delete_network(bench.ref)
     listed = await bench.cloud.machines(bench.ref)
     assert all(instance.state in LEAVING for instance in listed), f"a cluster that never was has {listed}"
-    assert not await bench.cloud.sweep(bench.ref)
+    left = await bench.cloud.sweep(bench.ref)
+    assert not left, f"a cluster that never was owns {left}"
 
 
 CHECKS: tuple[Check, ...] = (

@@ -32,7 +32,8 @@ async def a_stash_ends(bench: Bench) -> None:
         return
     kept = await bench.cloud.stash(bench.ref, "machine-1", SECRET, 900)
     short = await bench.cloud.stash(bench.ref, "machine-2", SECRET, 60)
-    assert await bench.get(kept.url) == 200 and await bench.get(short.url) == 200
+    for stashed in (kept, short):
+        assert await bench.get(stashed.url) == 200, f"{stashed.key} cannot be fetched"
     await bench.wait(120)
     assert await bench.get(short.url) == 403, "the URL works after its time"
     assert await bench.get(kept.url) == 200, "the other URL ended with it"
@@ -68,7 +69,7 @@ async def stashing_again_replaces(bench: Bench) -> None:
     await bench.cloud.stash(bench.ref, "machine-1", SECRET, 900)
     before = await owned(bench)
     again = await bench.restarted().stash(bench.ref, "machine-1", SECRET * 2, 900)
-    assert await bench.get(again.url) == 200
+    assert await bench.get(again.url) == 200, "what was stashed again cannot be fetched"
     assert len(await owned(bench)) == len(before), "stashing again made something besides"
     await emptied(bench)
 

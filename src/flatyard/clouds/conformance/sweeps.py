@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from flatyard.clouds.cloud import CloudError
-from flatyard.clouds.conformance.bench import Bench, Check, emptied, living, owned, request
+from flatyard.clouds.conformance.bench import (
+    Bench,
+    Check,
+    emptied,
+    only_these,
+    owned,
+    request,
+    the_only,
+)
 
 ROUNDS = 10
 
@@ -54,12 +62,13 @@ async def sweep_and_list_show_nothing_of_others(bench: Bench) -> None:
     mine = await bench.cloud.create(await request(bench))
     theirs = await bench.cloud.create(await request(bench, 2, ref=bench.other))
     bench.foreign("general-0001")
-    assert [instance.id for instance in await living(bench)] == [mine.id]
-    assert theirs.id not in {thing.id for thing in await bench.cloud.sweep(bench.ref)}
+    await only_these(bench, mine)
+    swept = {thing.id for thing in await bench.cloud.sweep(bench.ref)}
+    assert theirs.id not in swept, "sweep shows a machine of another cluster"
     machines = {thing.machine_id for thing in await bench.cloud.sweep(bench.ref)} - {""}
     assert machines == {mine.machine_id}, f"sweep shows machines {machines}"
     await emptied(bench)
-    (left,) = await living(bench, ref=bench.other)
+    left = await the_only(bench, ref=bench.other)
     assert left.id == theirs.id, "emptying one cluster took a machine of another"
     await emptied(bench, bench.other)
 
@@ -72,8 +81,8 @@ async def sweep_alone_spares_what_others_own(bench: Bench) -> None:
     before = await owned(bench, bench.other)
     await _swept(bench)
     assert await owned(bench, bench.other) == before, "sweeping one cluster changed another"
-    (left,) = await living(bench, ref=bench.other)
-    assert left.id == theirs.id
+    left = await the_only(bench, ref=bench.other)
+    assert left.id == theirs.id, "sweeping one cluster took a machine of another"
     await emptied(bench, bench.other)
 
 
@@ -90,8 +99,9 @@ async def sweep_tells_when_a_machine_was_made(bench: Bench) -> None:
 async def sweep_names_the_machine_of_each_thing(bench: Bench) -> None:
     wanted = await request(bench)
     made = await bench.cloud.create(wanted)
-    (found,) = [thing for thing in await owned(bench) if thing.id == made.id]
-    assert found.kind == "instance" and found.machine_id == wanted.machine_id and found.name == wanted.name
+    found = [thing for thing in await owned(bench) if thing.id == made.id]
+    told = [(thing.kind, thing.machine_id, thing.name) for thing in found]
+    assert told == [("instance", wanted.machine_id, wanted.name)], f"sweep shows {wanted.name} as {found}"
     await emptied(bench)
 
 
