@@ -7,6 +7,7 @@ what a file sets up is made once.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import runpy
@@ -34,6 +35,8 @@ settings.register_profile("search", deadline=None)
 settings.load_profile("flatyard")
 
 ROOT = Path(__file__).resolve().parent.parent
+KUBERNETES = "v1.34.3"
+"""The version of the example files."""
 
 
 def can_always() -> str | None:
@@ -363,3 +366,24 @@ def mksquashfs() -> str:
     found = shutil.which("mksquashfs")
     assert found
     return found
+
+
+@pytest.fixture(scope="session")
+def kubernetes_built() -> None:
+    """What every cluster on this machine is made of. Minutes where nothing has been compiled yet, and every process
+    of the run waits for them here rather than in a test whose subject is how soon something is told.
+    """
+    from flatyard.clouds.local.cloud import LocalCloud
+    from flatyard.clouds.local.images import STAND_IN
+    from flatyard.clouds.local.settings import architecture, settings
+    from flatyard.controller.supplies import Supplies
+
+    async def build() -> None:
+        made = await LocalCloud(place).provisions(STAND_IN)
+        await Supplies(place.cache / "local").ensure(KUBERNETES, architecture(), made.tree, print)
+
+    place = settings()
+    place.cache.mkdir(parents=True, exist_ok=True)
+    with (place.cache / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asyncio.run(build())

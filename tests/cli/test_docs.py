@@ -82,6 +82,7 @@ def test_the_commands_of_the_page_about_images_do_what_it_says(mksquashfs, shop,
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("kubernetes_built")
 def test_the_commands_of_the_page_about_this_machine_do_what_it_says(kubectl_path, shop, tmp_path):
     path = f"{Path(kubectl_path).parent}{os.pathsep}{shop['PATH']}"
     own = {

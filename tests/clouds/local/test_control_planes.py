@@ -30,7 +30,7 @@ from flatyard.engine import record, secrets
 from flatyard.kube.etcd import EtcdError, Member
 from flatyard.store import open_store
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("kubernetes_built")]
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "real-ha"
 PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]

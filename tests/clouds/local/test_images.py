@@ -573,6 +573,7 @@ spec:
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("kubernetes_built")
 def test_a_node_of_a_disk_image_in_flatcar_s_layout_says_that_image_s_release(
     place: LocalSettings, tmp_path: Path, kubectl_path: Path
 ) -> None:
