@@ -129,7 +129,7 @@ def paste() -> Callable[[str, str], str]:
     return text
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def document() -> Callable[[str], str]:
     """A file below this folder, as it is."""
     return lambda path: (HERE / path).read_text()
@@ -155,7 +155,7 @@ def reads() -> Callable[[str], list[str]]:
     return said
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def twin() -> Callable[[str], Brought]:
     """Plans, passes preflight, and brings the documents up on the twin of their cloud until every node is Ready."""
 
