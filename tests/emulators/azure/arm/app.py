@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from . import actions, compute, lists, models, network, services, tokens
 from .access import Access
+from .blobs import Accounts
 from .errors import ArmError, invalid, not_found
 from .faults import Faults
 from .groups import Groups
@@ -26,37 +27,15 @@ VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
 _ = (actions, lists)
 
 
-class Accounts(dict[str, str]):
-    """Storage accounts and their keys; the blob server reads them from a file."""
-
-    file: pathlib.Path | None = None
-
-    def __setitem__(self, name: str, key: str) -> None:
-        super().__setitem__(name, key)
-        self.save()
-
-    def save(self) -> None:
-        if self.file is not None:
-            made = self.file.with_suffix(".new")
-            made.write_text(json.dumps(self))
-            made.replace(self.file)
-
-
 class Arm:
     """The emulator's whole state, and its answers."""
 
-    def __init__(self) -> None:
-        self.accounts = Accounts()
+    def __init__(self, folder: pathlib.Path | None = None) -> None:
+        self.accounts = Accounts(folder)
         self.reset()
-
-    def folder(self, folder: pathlib.Path) -> None:
-        """Where the blob server looks for the accounts that there are."""
-        self.accounts.file = folder / "accounts.json"
-        self.accounts.save()
 
     def reset(self) -> None:
         self.accounts.clear()
-        self.accounts.save()
         self.world = World()
         self.world.accounts = self.accounts
         self.clients: dict[str, Body] = {
@@ -238,7 +217,9 @@ class Arm:
         self.match(request, old)
         if kind.tracked:
             self.groups.tracked(path, body, old)
-        elif len(path.names) > 1 and self.world.find(path.parent) is None:
+        elif (
+            len(path.names) > 1 and self.world.find(path.parent.removesuffix("/blobServices/default")) is None
+        ):
             raise ArmError(
                 404,
                 "ParentResourceNotFound",

@@ -27,8 +27,7 @@ class Server:
     """One ASGI application for both ports."""
 
     def __init__(self, folder: Path) -> None:
-        self.arm = app.Arm()
-        self.arm.folder(folder)
+        self.arm = app.Arm(folder)
         self.servers: list[uvicorn.Server] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

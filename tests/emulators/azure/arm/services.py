@@ -110,12 +110,28 @@ def view_account(world: World, resource: Resource, body: Body) -> None:
 
 
 def account_there(world: World, resource: Resource) -> None:
-    world.accounts[resource.name] = resource.hidden["key"]
+    world.accounts.add(resource.name, resource.hidden["key"])
 
 
 def account_gone(world: World, resource: Resource) -> None:
-    world.accounts.pop(resource.name, None)
-    world.accounts.save()
+    world.accounts.remove(resource.name)
+
+
+def check_container(world: World, new: Resource, old: Resource | None) -> None:
+    if not re.fullmatch(r"[a-z0-9](-?[a-z0-9]){2,62}", new.name):
+        raise invalid("InvalidResourceName", f"{new.name} is not a container's name: 3 to 63 of a-z, 0-9, -.")
+
+
+def container_there(world: World, resource: Resource) -> None:
+    world.accounts.make(account_of(resource), resource.name)
+
+
+def container_gone(world: World, resource: Resource) -> None:
+    world.accounts.drop(account_of(resource), resource.name)
+
+
+def account_of(container: Resource) -> str:
+    return container.id.split("/")[8]
 
 
 # ---- identities and roles
@@ -236,6 +252,9 @@ register(
         tracked=False,
         takes="",
         delete_takes="",
+        check=check_container,
+        done=container_there,
+        gone=container_gone,
     ),
     Kind(
         "Microsoft.ManagedIdentity/userAssignedIdentities",

@@ -84,7 +84,7 @@ class World:
         self.retry_after = 1
         self.lag = 0.0
         self.market: Any = None
-        self.accounts: Any = {}
+        self.accounts: Any = None
         self.blobs = "https://127.0.0.1:10100"
         self.fails_next: ArmError | None = None
         """With this the operation that the request at hand starts will end."""
