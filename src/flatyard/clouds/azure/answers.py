@@ -44,6 +44,7 @@ _PASSING = (
 )
 """Codes that a later try may not see."""
 _IN_USE = re.compile(r"InUse|CannotBeDeleted|NicReservedForAnotherVm|ResourceStillInUse")
+_LINKED = re.compile(r"action\(s\) '(?P<action>[^']+)' on the linked scope\(s\) '(?P<scope>[^']+)'")
 _DENIED = re.compile(r"perform action '(?P<action>[^']+)'.*?scope '(?P<scope>[^']+)'", re.DOTALL)
 _AAD = re.compile(r"AADSTS\d+")
 LONGEST = 400
@@ -116,7 +117,8 @@ def _is_quota(code: str, said: str) -> bool:
 
 def _denied(what: str, problem: HttpResponseError, code: str, request: str) -> Rejected:
     """Names the permission and the resource."""
-    found = _DENIED.search(_said(problem, longest=4000))
+    said = _said(problem, longest=4000)
+    found = _LINKED.search(said) or _DENIED.search(said)
     if not found:
         return Rejected(f"{what}: {_said(problem)} ({code})", code=code, request_id=request)
     action, scope = found["action"], found["scope"]

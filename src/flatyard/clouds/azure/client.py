@@ -36,9 +36,6 @@ class Options(TypedDict):
     retry_total: int
     logging_enable: bool
     polling_interval: float
-    connection_timeout: float
-    read_timeout: float
-    connection_verify: bool | str
     user_agent: str
 
 
@@ -59,17 +56,24 @@ class AzureClients:
     def verify(self) -> bool | str:
         return self.place.ca or True
 
+    def transport(self) -> RequestsTransport:
+        """All clients share connections."""
+        return RequestsTransport(
+            session=self.session,
+            session_owner=False,
+            connection_verify=self.verify,
+            connection_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+        )
+
     def options(self) -> Options:
         return {
             "base_url": self.place.manager,
             "credential_scopes": [f"{self.place.manager}/.default"],
-            "transport": RequestsTransport(session=self.session, session_owner=False),
+            "transport": self.transport(),
             "retry_total": 0,
             "logging_enable": False,
             "polling_interval": POLL_SECONDS,
-            "connection_timeout": CONNECT_SECONDS,
-            "read_timeout": READ_SECONDS,
-            "connection_verify": self.verify,
             "user_agent": "flatyard",
         }
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 
 from flatyard.base.errors import Problem
 from flatyard.base.world import World
@@ -39,16 +38,17 @@ from flatyard.model.traits import Limits, NodeTraits
 def connect(cluster: Cluster, world: World, environment: Mapping[str, str] = os.environ) -> Adapter:
     """The subscription that a Cluster names. Raises Refused when none is named."""
     place = settings(cluster, environment)
-    return AzureCloud(place, AzureClients(place, credential(place, environment)), world)
+    return AzureCloud(place, world, environment)
 
 
 class AzureCloud:
     """One subscription and location as the engine sees it."""
 
-    def __init__(self, place: AzureSettings, clients: AzureClients, world: World) -> None:
-        self.account = Account(place, clients, world)
+    def __init__(self, place: AzureSettings, world: World, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.account = Account(place, AzureClients(place, credential(place, environment)), world)
         self._traits = traits(FACTS, external=place.external)
-        self._limits = replace(limits(FACTS))
+        self._limits = limits(FACTS)
 
     @property
     def name(self) -> str:
@@ -67,7 +67,15 @@ class AzureCloud:
     async def preflight(
         self, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
     ) -> tuple[Problem, ...]:
-        return await preflight.problems(self.account, cluster, deployments)
+        """Of the Cluster that is given, which may name another account or place than the one that we act in."""
+        place = settings(cluster, self._environment)
+        if place == self.account.place:
+            return await preflight.problems(self.account, cluster, deployments)
+        other = AzureCloud(place, self.account.world, self._environment)
+        try:
+            return await preflight.problems(other.account, cluster, deployments)
+        finally:
+            await other.close()
 
     async def images(self, query: ImageQuery) -> tuple[Image, ...]:
         return await images.images(self.account, query)

@@ -274,13 +274,13 @@ API_VERSIONS = {
 """By which each type is deleted; others are asked of their provider."""
 KINDS = {
     "microsoft.compute/virtualmachines": "instance",
-    "microsoft.compute/disks": "volume",
     "microsoft.network/loadbalancers": "load-balancer",
     "microsoft.network/networkinterfaces": "port",
+    "microsoft.compute/disks": "volume",
+    "microsoft.network/virtualnetworks": "network",
     "microsoft.network/natgateways": "nat-gateway",
     "microsoft.network/publicipaddresses": "address",
     "microsoft.network/networksecuritygroups": "security-group",
-    "microsoft.network/virtualnetworks": "network",
     "microsoft.managedidentity/userassignedidentities": "identity",
     "microsoft.storage/storageaccounts": "bucket",
     "microsoft.resources/resourcegroups": "resource-group",

@@ -12,7 +12,7 @@ from azure.core.exceptions import HttpResponseError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from flatyard.clouds.azure import orders
+from flatyard.clouds.azure import orders, terms
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import exists_already, or_none
 from flatyard.clouds.azure.facts import FACTS
@@ -77,6 +77,9 @@ async def create(account: Account, request: CreateRequest) -> Instance:
     Raises Rejected where the name is another machine's, Transient while an earlier one of that name is going.
     """
     orders.check(request)
+    plan = terms.plan_of(orders.azure_machine(request), request.image)
+    if plan:
+        await terms.ensure(account, plan)
     group, name = account.place.group_for(request.cluster), orders.interface_name(request)
     nic = account.place.id(group, orders.INTERFACES, name)
     body = orders.machine(account, request, nic, _login_key(account))

@@ -11,8 +11,9 @@ from azure.mgmt.compute import models as vm
 from azure.mgmt.network import models as net
 
 from flatyard.clouds.azure.account import Account
-from flatyard.clouds.azure.facts import FACTS, OFFERS_WITH_PLAN
+from flatyard.clouds.azure.facts import FACTS
 from flatyard.clouds.azure.settings import IDENTITY
+from flatyard.clouds.azure.terms import plan_of
 from flatyard.clouds.cloud import CreateRequest, Rejected, Role
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.naming import token_of
@@ -241,11 +242,6 @@ def image_reference(reference: str) -> vm.ImageReference:
 
 
 def _plan(request: CreateRequest) -> vm.Plan | None:
-    """The purchase plan: the one that the spec names, or the one that the offer is known to have."""
-    given = azure_machine(request).image_plan
-    if given is not None and given.name:
-        return vm.Plan(name=given.name, publisher=given.publisher, product=given.product)
-    parts = request.image.split(":")
-    if len(parts) == _URN_PARTS and parts[1] in OFFERS_WITH_PLAN:
-        return vm.Plan(name=parts[2], publisher=parts[0], product=parts[1])
-    return None
+    """The purchase plan, where the image's offer has one."""
+    plan = plan_of(azure_machine(request), request.image)
+    return vm.Plan(publisher=plan[0], product=plan[1], name=plan[2]) if plan else None

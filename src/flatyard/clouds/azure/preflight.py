@@ -1,14 +1,243 @@
-"""What Azure would refuse, found before anything is created."""
+"""What Azure would refuse, found before anything is created, with what it would take instead."""
 
 from __future__ import annotations
 
-from flatyard.base.errors import Problem
+import asyncio
+import difflib
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.azure import images, locations, permissions, quotas, references, sizes, terms
 from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.locations import Location
+from flatyard.clouds.azure.pools import CONTROL_PLANE, Pool, pools
+from flatyard.clouds.azure.settings import ACCEPT_TERMS
+from flatyard.clouds.azure.sizes import SizeHere
+from flatyard.clouds.cloud import CloudError, Image, ImageQuery, Rejected
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
+
+LOCATION = "spec.cloud.azure.location"
+LEAST_VCPUS, LEAST_MIB = 2, 1700
+Sizes = Mapping[str, SizeHere]
 
 
 async def problems(
     account: Account, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Problem, ...]:
-    return ()
+    """Everything that is wrong at once, errors and warnings. Raises CloudError when Azure cannot be asked."""
+    try:
+        known = await locations.locations(account)
+    except Rejected as no:
+        return (_refused("spec.cloud.azure", no),)
+    groups = pools(cluster, deployments)
+    found = [*_names(cluster, groups), *_endpoint(cluster), *_tags(groups)]
+    if account.place.location not in known:
+        return (*found, _location(account.place.location, known))
+    here = await sizes.sizes(account)
+    found += await _machines(account, known, groups, here)
+    checks = (
+        _images(account, cluster, groups, here),
+        quotas.problems(account, groups, here),
+        references.problems(account, groups),
+        permissions.problems(account),
+    )
+    for more in await asyncio.gather(*map(_told, checks)):
+        found += more
+    return tuple(found)
+
+
+async def _told(asking: Awaitable[list[Problem]]) -> list[Problem]:
+    """What one check finds; that it may not ask is a problem of its own."""
+    try:
+        return await asking
+    except Rejected as no:
+        return [_refused("spec.cloud.azure", no)]
+
+
+def _refused(path: str, no: CloudError) -> Problem:
+    words = f"{no.what}: {no.why}" if no.why else no.what
+    return _error(path, words, no.next)
+
+
+# ---- names, tags, kinds
+
+
+def _names(cluster: Cluster, groups: Iterable[Pool]) -> Iterator[Problem]:
+    rule = FACTS.instance_name
+    named = [("metadata.name", cluster.name)]
+    named += [(f"{pool.path}.name", pool.name) for pool in groups if pool.path != CONTROL_PLANE]
+    for path, name in named:
+        if not rule.fits(f"{name}-xxxxx-xxxxx"):
+            yield _error(path, f"machines named after {name!r} cannot be called so here", rule.allowed)
+
+
+def _endpoint(cluster: Cluster) -> Iterator[Problem]:
+    kind = cluster.spec.endpoint.kind
+    if kind not in (None, "lb"):
+        yield _error("spec.endpoint.kind", f"{kind!r} is not for {FACTS.title}", "lb", "lb")
+
+
+def _tags(groups: Iterable[Pool]) -> Iterator[Problem]:
+    for pool in groups:
+        for name, value in pool.machine.tags.items():
+            if not FACTS.tags.fits(name, value):
+                yield _error(pool.at(f"tags[{name}]"), f"{name}={value} is not allowed", FACTS.tags.allowed)
+
+
+# ---- the location
+
+
+def _location(name: str, known: Mapping[str, Location]) -> Problem:
+    close = difflib.get_close_matches(name, list(known), 1, 0.5)
+    alternatives = (
+        [known[close[0]], *locations.near(dict(known), close[0])] if close else list(known.values())
+    )
+    allowed = ", ".join(locations.told(there, False) for there in alternatives[:6])
+    what = f"{FACTS.title} has no location {name!r} for this subscription"
+    return _error(LOCATION, what, allowed, close[0] if close else "")
+
+
+# ---- sizes and zones
+
+
+async def _machines(
+    account: Account, known: Mapping[str, Location], groups: Iterable[Pool], here: Sizes
+) -> list[Problem]:
+    found: list[Problem] = []
+    for pool in groups:
+        size = here.get(pool.machine.size.lower())
+        if size is None or size.refused:
+            found.append(await _no_size(account, known, pool, size, here))
+            continue
+        found += _small(pool, size, here)
+        found += _zones(account, known[account.place.location], pool, size)
+        found += _abilities(pool, size)
+    return found
+
+
+async def _no_size(
+    account: Account, known: Mapping[str, Location], pool: Pool, size: SizeHere | None, here: Sizes
+) -> Problem:
+    """With the sizes nearest to it that are here, and the nearest locations that have it."""
+    wanted, where = pool.machine.size, account.place.location
+    there = [*_alike(wanted, here), *await _elsewhere(account, known, wanted)]
+    why = f": {size.refused}" if size is not None else ""
+    near = difflib.get_close_matches(wanted, [s.name for s in here.values()], 1, 0.5)
+    what = f"{where} has no size {wanted!r} for this subscription{why}"
+    return _error(pool.at("vmSize"), what, ", ".join(there), near[0] if near and size is None else "")
+
+
+def _alike(wanted: str, here: Sizes) -> list[str]:
+    usable = [size.name for size in here.values() if not size.refused]
+    return difflib.get_close_matches(wanted, usable, 4, 0.3) or usable[:4]
+
+
+async def _elsewhere(account: Account, known: Mapping[str, Location], wanted: str) -> list[str]:
+    near = locations.near(dict(known), account.place.location)
+    paired = known[account.place.location].paired
+    listed = await asyncio.gather(*(sizes.sizes(account, location.name) for location in near))
+    return [
+        f"the same in {locations.told(location, location.name in paired)}"
+        for location, there in zip(near, listed, strict=True)
+        if wanted.lower() in there and not there[wanted.lower()].refused
+    ]
+
+
+def _small(pool: Pool, size: SizeHere, here: Sizes) -> Iterator[Problem]:
+    if pool.path == CONTROL_PLANE and (size.vcpus < LEAST_VCPUS or size.memory_mib < LEAST_MIB):
+        roomy = [
+            other.name
+            for other in here.values()
+            if other.vcpus == LEAST_VCPUS and other.memory_mib >= LEAST_MIB and other.arch == size.arch
+        ]
+        what = f"{size.name} has {size.vcpus} vCPU and {size.memory_mib} MiB; kubeadm wants 2 and 1700 MiB"
+        yield _error(pool.at("vmSize"), what, ", ".join(roomy[:6]))
+
+
+def _zones(account: Account, location: Location, pool: Pool, size: SizeHere) -> Iterator[Problem]:
+    asked = [(pool.at("zones"), zone) for zone in pool.machine.zones]
+    if not asked:
+        asked = [("spec.cloud.azure.zones", zone) for zone in account.place.zones]
+    for path, zone in asked:
+        if zone not in location.zones:
+            allowed = ", ".join(location.zones) or "none: leave zones out"
+            yield _error(path, f"{location.name} has no zone {zone!r}", allowed)
+        elif zone not in size.zones:
+            what = f"{size.name} is not offered in zone {zone} of {location.name} (SkuNotAvailable)"
+            yield _error(path, what, ", ".join(size.zones) or "another size")
+
+
+def _abilities(pool: Pool, size: SizeHere) -> Iterator[Problem]:
+    machine = pool.machine
+    if machine.enable_accelerated_networking and not size.accelerated:
+        what = f"{size.name} has no accelerated networking"
+        yield _error(pool.at("enableAcceleratedNetworking"), what, "false")
+    wanted = machine.security_profile
+    if wanted is not None and wanted.security_type == "TrustedLaunch" and "gen2" not in size.generations:
+        yield _error(pool.at("securityProfile"), f"{size.name} is Gen1 and boots no trusted launch")
+
+
+# ---- images and their terms
+
+
+async def _images(account: Account, cluster: Cluster, groups: tuple[Pool, ...], here: Sizes) -> list[Problem]:
+    """Pools that are alike are looked up once."""
+    flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
+    baked = kubernetes.version if kubernetes.flavor == "image" else None
+    found: list[Problem] = []
+    seen: dict[tuple[str, str], bool] = {}
+    for pool in groups:
+        key = (pool.machine.size, pool.machine.image)
+        size = here.get(pool.machine.size.lower())
+        if key in seen or size is None:
+            continue
+        seen[key] = True
+        query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
+        there = await images.images(account, query)
+        if there:
+            found += await _fits(account, pool, size, there[0])
+        else:
+            found.append(await _no_image(account, pool, size, query))
+    return found
+
+
+async def _fits(account: Account, pool: Pool, size: SizeHere, image: Image) -> list[Problem]:
+    field = pool.at("imageID" if pool.machine.image_id.value else "imageReference")
+    found = []
+    if image.generation and image.generation not in size.generations:
+        what = f"{image.name} is {image.generation}, and {size.name} boots {' and '.join(size.generations)}"
+        found.append(_error(field, what, _sku_of(pool, size)))
+    plan = terms.plan_of(pool.machine, image.reference)
+    link = await terms.missing(account, plan) if plan else ""
+    if plan and link and not terms.is_accepted(account, plan):
+        what = f"nobody has accepted the terms of {':'.join(plan)}, which are at {link}"
+        consent = f"{terms.command(plan)}, or annotate the Cluster with {ACCEPT_TERMS}: {':'.join(plan)}"
+        found.append(_error(field, what, f"an offer without a plan, or consent: {consent}"))
+    return found
+
+
+def _sku_of(pool: Pool, size: SizeHere) -> str:
+    named = pool.machine.image_reference
+    base = (named.sku if named else "stable").removesuffix("-gen2")
+    return f"{base}-gen2" if "gen2" in size.generations else base
+
+
+async def _no_image(account: Account, pool: Pool, size: SizeHere, query: ImageQuery) -> Problem:
+    wanted = query.version or f"channel {query.channel}"
+    baked = f" with Kubernetes {query.kubernetes}" if query.kubernetes else ""
+    what = f"{account.place.location} has no Flatcar image for {wanted}{baked} that {size.name} boots"
+    if pool.machine.image:
+        what = f"{account.place.location} has no image {pool.machine.image}"
+    plain = replace(pool.machine, image_reference=None, image_id=type(pool.machine.image_id)())
+    there = await images.images(account, replace(query, channel="", version=None, machine=plain))
+    allowed = ", ".join(dict.fromkeys(image.version for image in there)) or "another location"
+    field = "imageID" if pool.machine.image_id.value else "imageReference"
+    path = pool.at(field) if pool.machine.image else "spec.flatcar"
+    return _error(path, what, allowed)
+
+
+def _error(path: str, what: str, allowed: str = "", suggestion: str = "") -> Problem:
+    return Problem(Severity.ERROR, None, path, what, allowed, suggestion)

@@ -6,6 +6,8 @@ volumes that are kept, keep it.
 
 from __future__ import annotations
 
+import asyncio
+
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.facts import API_VERSIONS, FACTS, KINDS
@@ -14,36 +16,67 @@ from flatyard.clouds.cloud import TAG_CLUSTER, TAG_OWNED, ClusterRef, Owned, Tra
 from flatyard.clouds.tags import OWNED, machine_id
 
 GROUP = "Microsoft.Resources/resourceGroups"
+_EXPAND = "createdTime,provisioningState"
 _ORDER = {kind: place for place, kind in enumerate(KINDS)}
 _NETWORK = ("port", "network", "nat-gateway", "security-group", "address", "identity", "bucket")
 
 
 async def sweep(account: Account, ref: ClusterRef) -> tuple[Owned, ...]:
     """Everything tagged as this cluster's and owned, and its group if that is."""
-    rows = await tagged(account, ref)
-    group = await _group(account, ref)
+    rows, group = await asyncio.gather(tagged(account, ref), _group(account, ref))
     found = [_owned(row) for row in (*rows, *([group] if group else []))]
     return tuple(sorted(found, key=_place))
 
 
 async def tagged(account: Account, ref: ClusterRef) -> list[Shown]:
-    """One paged call over the subscription: what was moved to another group is found, too."""
+    """What has our tags: in the cluster's group, and anywhere else in the subscription.
+
+    A list by tag does not show tags, so what it finds outside the group is read one by one.
+    """
+    rows = {text(row, "id").lower(): row for row in await _in_group(account, ref)}
     wanted = f"tagName eq '{TAG_CLUSTER}' and tagValue eq '{ref.id}'"
     api = account.clients.resource.resources
-    rows = await account.read(
+    found = await account.read(
         f"looking for what {ref.name} owns",
-        lambda: list(api.list(filter=wanted, expand="createdTime,provisioningState")),
+        lambda: list(api.list(filter=wanted, expand=_EXPAND)),
     )
-    return [row for row in rows if tags(row).get(TAG_OWNED) == OWNED and not _is_going(row)]
+    outside = [row for row in found if text(row, "id").lower() not in rows]
+    rows |= {
+        text(row, "id").lower(): row for row in await asyncio.gather(*(_whole(account, r) for r in outside))
+    }
+    return [row for row in rows.values() if _is_ours(ref, row) and not _is_going(row)]
+
+
+async def _in_group(account: Account, ref: ClusterRef) -> list[Shown]:
+    group, api = account.place.group_for(ref), account.clients.resource.resources
+    rows = await account.read(
+        f"looking into resource group {group}",
+        lambda: or_none(lambda: list(api.list_by_resource_group(group, expand=_EXPAND))),
+    )
+    return list(rows or ())
+
+
+async def _whole(account: Account, row: Shown) -> Shown:
+    """The row with its tags; as it is where it has gone meanwhile."""
+    resource_id, api = text(row, "id"), account.clients.resource.resources
+    version = await _api_version(account, resource_id)
+    shown = await account.read(
+        f"reading {last(resource_id)}",
+        lambda: or_none(lambda: api.get_by_id(resource_id, api_version=version)),
+    )
+    return {**row, "tags": tags(shown)}
+
+
+def _is_ours(ref: ClusterRef, row: Shown) -> bool:
+    own = tags(row)
+    return own.get(TAG_CLUSTER) == ref.id and own.get(TAG_OWNED) == OWNED
 
 
 async def _group(account: Account, ref: ClusterRef) -> Shown | None:
     """The group, if it is ours and not already going."""
     name, api = account.place.group_for(ref), account.clients.resource.resource_groups
     shown = await account.read(f"looking for resource group {name}", lambda: or_none(lambda: api.get(name)))
-    own = tags(shown)
-    ours = own.get(TAG_CLUSTER) == ref.id and own.get(TAG_OWNED) == OWNED
-    return shown if shown is not None and ours and not _is_going(shown) else None
+    return shown if shown is not None and _is_ours(ref, shown) and not _is_going(shown) else None
 
 
 def _is_going(row: Shown) -> bool:
@@ -54,13 +87,13 @@ def _is_going(row: Shown) -> bool:
 def _owned(row: Shown) -> Owned:
     resource_id = text(row, "id")
     kind = kind_of(resource_id)
-    created = part(row, "createdTime")
+    created, machine = part(row, "createdTime"), machine_id(tags(row), FACTS.tags)
     return Owned(
         kind=KINDS.get(kind.lower(), kind),
         id=resource_id,
         name=last(resource_id),
-        machine_id=machine_id(tags(row), FACTS.tags),
-        kept=kind.lower() == "microsoft.compute/disks",
+        machine_id=machine,
+        kept=kind.lower() == "microsoft.compute/disks" and not machine,
         created=str(created) if created else "",
     )
 

@@ -1,0 +1,118 @@
+"""What the Cluster names that must be there already: network, subnet, security group, availability set, identity."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Iterable
+
+from azure.core.exceptions import HttpResponseError
+
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.answers import or_none
+from flatyard.clouds.azure.pools import Pool
+from flatyard.clouds.azure.reading import items, last, segment, text
+from flatyard.clouds.azure.settings import IDENTITY
+from flatyard.model.meant import is_placeholder
+
+_CLOUD = "spec.cloud.azure"
+
+
+async def problems(account: Account, groups: tuple[Pool, ...]) -> list[Problem]:
+    """One problem for each thing that is not there, with what is."""
+    asked = [_network(account), _identity(account)]
+    asked += [_security_group(account, pool) for pool in groups]
+    asked += [_availability_set(account, pool) for pool in groups]
+    return [problem for found in await asyncio.gather(*asked) for problem in found]
+
+
+async def _network(account: Account) -> list[Problem]:
+    place, api = account.place, account.clients.network.virtual_networks
+    if not place.vnet:
+        if place.subnet:
+            return [_error(f"{_CLOUD}.subnetName", f"subnet {place.subnet} is of no network", "vnetName too")]
+        return []
+    group = place.vnet_group
+    if not group:
+        return [
+            _error(f"{_CLOUD}.resourceGroup", f"network {place.vnet} is in no resource group that is named")
+        ]
+    found = await account.read(
+        f"looking for network {place.vnet}", lambda: or_none(lambda: api.get(group, place.vnet))
+    )
+    if found is None:
+        rows = await account.read(
+            f"listing networks in {group}", lambda: or_none(lambda: list(api.list(group)))
+        )
+        there = [text(row, "name") for row in rows or ()]
+        what = f"resource group {group} has no network {place.vnet!r}"
+        return [_error(f"{_CLOUD}.vnetName", what, ", ".join(there) or "none", _near(place.vnet, there))]
+    if text(found, "location") != place.location:
+        what = f"network {place.vnet} is in {text(found, 'location')}, the cluster in {place.location}"
+        return [_error(f"{_CLOUD}.vnetName", what)]
+    there = [text(subnet, "name") for subnet in items(found, "properties", "subnets")]
+    if place.subnet and place.subnet not in there:
+        what = f"network {place.vnet} has no subnet {place.subnet!r}"
+        return [_error(f"{_CLOUD}.subnetName", what, ", ".join(there) or "none", _near(place.subnet, there))]
+    return []
+
+
+async def _identity(account: Account) -> list[Problem]:
+    wanted = account.place.identity
+    if not wanted:
+        return []
+    group, api = segment(wanted, "resourceGroups"), account.clients.identity.user_assigned_identities
+
+    def look() -> bool:
+        try:
+            return or_none(lambda: api.get(group, last(wanted))) is not None
+        except HttpResponseError as problem:
+            if problem.status_code == 404:
+                return False
+            raise
+
+    there = bool(group) and await account.read(f"looking for identity {last(wanted)}", look)
+    if there:
+        return []
+    return [_error(f"metadata.annotations[{IDENTITY}]", f"there is no identity {wanted}")]
+
+
+async def _security_group(account: Account, pool: Pool) -> list[Problem]:
+    name = pool.machine.security_group_name.value
+    group = pool.machine.vnet_resource_group.value or account.place.group
+    if not name or is_placeholder(name) or not group:
+        return []
+    api = account.clients.network.network_security_groups
+    rows = await account.read(
+        f"listing security groups in {group}", lambda: or_none(lambda: list(api.list(group)))
+    )
+    there = [text(row, "name") for row in rows or ()]
+    if name.lower() in (one.lower() for one in there):
+        return []
+    what = f"resource group {group} has no security group {name!r}"
+    return [_error(pool.at("securityGroupName"), what, ", ".join(there) or "none", _near(name, there))]
+
+
+async def _availability_set(account: Account, pool: Pool) -> list[Problem]:
+    name, group = pool.machine.availability_set.value, account.place.group
+    if not name or is_placeholder(name) or not group:
+        return []
+    api = account.clients.compute.availability_sets
+    rows = await account.read(
+        f"listing availability sets in {group}", lambda: or_none(lambda: list(api.list(group)))
+    )
+    there = [text(row, "name") for row in rows or ()]
+    if name.lower() in (one.lower() for one in there):
+        return []
+    what = f"resource group {group} has no availability set {name!r}"
+    return [_error(pool.at("availabilitySet"), what, ", ".join(there) or "none", _near(name, there))]
+
+
+def _near(name: str, there: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(there), 1)
+    return close[0] if close else ""
+
+
+def _error(path: str, what: str, allowed: str = "", suggestion: str = "") -> Problem:
+    return Problem(Severity.ERROR, None, path, what, allowed, suggestion)
