@@ -33,6 +33,15 @@ RULES: list[tuple[str, dict[str, JSON], list[str]]] = [
         {"spotInstanceConfig": {"maxPrice": "0.1"}},
         ["warning: spotInstanceConfig: spotInstanceConfig has no effect without isSpotInstance: true"],
     ),
+    ("aws", {"metadataHopLimit": 1}, []),
+    (
+        "aws",
+        {"metadataHopLimit": 2},
+        [
+            "warning: metadataHopLimit: with more than one hop pods reach the metadata service and the instance's "
+            "role; allowed: 1"
+        ],
+    ),
     (
         "azure",
         {"availabilitySet": "s", "zones": ["1"], "dataDiskSKU": "UltraSSD_LRS", "dataDiskSize": 9},

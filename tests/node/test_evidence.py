@@ -10,6 +10,7 @@ from flatyard.node.evidence import (
     MOST_LINES,
     Report,
     format_report,
+    is_passing,
     parse_console,
     remedy,
     told,
@@ -100,3 +101,16 @@ def test_a_full_disk_is_told_before_what_followed_from_it() -> None:
     assert said.startswith("images.service: ctr: failed to extract layer")
     assert remedy(said).startswith("its disk is full: make room")
     assert remedy("kubelet.service: cp: error writing 'x': No space left on device") == remedy(said)
+
+
+def test_a_token_whose_rights_are_younger_than_itself_is_not_the_end() -> None:
+    """The unit's next attempt finds them; what kubeadm refuses for good is another matter."""
+    refused = (
+        "[preflight] Running pre-flight checks",
+        "error: error execution phase preflight: unable to fetch the kubeadm-config ConfigMap: failed to get config "
+        'map: configmaps "kubeadm-config" is forbidden: User "system:bootstrap:7ohzt0" cannot get resource',
+    )
+    assert is_passing(told("flatyard-join.service", refused))
+    assert not is_passing(
+        told("flatyard-join.service", ("[ERROR FileAvailable--etc-kubernetes-kubelet.conf]",))
+    )

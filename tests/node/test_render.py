@@ -19,6 +19,8 @@ import yaml
 
 from flatyard.base.errors import InvalidInput, Refused
 from flatyard.base.world import SIMULATED_EPOCH, SeededWorld
+from flatyard.clouds.facts import traits
+from flatyard.clouds.table import facts
 from flatyard.decode import Raw
 from flatyard.decode.types import JSON
 from flatyard.ignition import Config, Resource, config, encode, file, unit, user
@@ -600,3 +602,34 @@ def test_equal_inputs_give_equal_bytes_and_a_template_the_same_as_a_single_rende
     one = template.render(machine_of("worker"), bootstrap_of("worker"))
     assert encode(one) == encode(rendered("gcp", "worker"))
     assert ClusterSecrets.decode(SECRETS.encode()) == SECRETS
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_golden_files_are_of_the_traits_that_the_clouds_declare(cloud: str) -> None:
+    """Node-name rule, providerID, hairpin, metadata, devices: what a machine boots with is what its cloud is."""
+    declared = traits(facts(cloud), external=TRAITS[cloud].external_cloud_provider)
+    names = ("node_name", "provider_id", "provider_id_format", "hairpin", "metadata_block", "etcd_device")
+    here = {name: getattr(TRAITS[cloud], name) for name in names}
+    assert here == {name: getattr(declared, name) for name in names}
+
+
+def test_nodes_are_named_as_each_clouds_controller_looks_for_them() -> None:
+    """AWS by private DNS name (CAPA: COREOS_EC2_HOSTNAME), Azure by the VM's name (CAPZ: IMDS compute.name),
+    OpenStack by the server's (CAPO: COREOS_OPENSTACK_HOSTNAME), Google Cloud and vSphere by the machine's."""
+    rules = {cloud: traits(facts(cloud)).node_name for cloud in CLOUDS}
+    assert rules == {
+        cloud: NodeNameRule.PRIVATE_DNS if cloud == "aws" else NodeNameRule.MACHINE_NAME for cloud in CLOUDS
+    }
+    script = text_of(rendered("aws", "worker"), layout.IDENTITY_SCRIPT)
+    assert "n=$(m local-hostname)" in script and "X-aws-ec2-metadata-token" in script
+
+
+def test_a_kubelet_tells_its_provider_id_where_no_controller_does() -> None:
+    forms = {cloud: (TRAITS[cloud].provider_id.value, TRAITS[cloud].provider_id_format) for cloud in CLOUDS}
+    assert forms["aws"] == ("metadata", "aws:///{zone}/{id}")
+    assert forms["openstack"] == ("metadata", "openstack:///{id}")
+    assert {cloud: source for cloud, (source, _) in forms.items() if source == "ccm"}.keys() == {
+        "azure",
+        "gcp",
+        "vsphere",
+    }

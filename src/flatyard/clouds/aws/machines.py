@@ -26,7 +26,6 @@ from flatyard.model.machines import AwsMachine
 
 HOP_LIMIT = 1
 """Hops that an answer of the metadata service lives: one ends at the machine, so that pods get none."""
-HOP_FIELD = "metadataHopLimit"
 DEFAULT_DISK_GIB, ETCD_GIB = 40, 20
 _STATES = {
     "pending": InstanceState.PENDING,
@@ -205,8 +204,7 @@ async def _order(account: Account, request: CreateRequest, roots: Roots) -> dict
 
 def hop_limit(machine: AwsMachine) -> int:
     """Hops of the metadata service's answers: one, unless the spec has `metadataHopLimit`."""
-    wanted = machine.extra.get(HOP_FIELD)
-    return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else HOP_LIMIT
+    return machine.metadata_hop_limit or HOP_LIMIT
 
 
 def _interface(request: CreateRequest, machine: AwsMachine) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flatyard.decode.shape import REST, at_least, meta, one_of, shape
+from flatyard.decode.shape import REST, at_least, between, meta, one_of, shape
 from flatyard.decode.types import JSON, ConfigVar, ConfigVarBool
 
 DEFAULT_SIZE = "t3.medium"
@@ -52,6 +52,13 @@ class AwsMachine:
     tags: Mapping[str, str] = field(default_factory=dict)
     assign_public_ip: bool | None = field(
         default=None, metadata=meta("assignPublicIP", doc="Absent means true.")
+    )
+    metadata_hop_limit: int | None = field(
+        default=None,
+        metadata=meta(
+            rule=between(1, 64),
+            doc="Not upstream's: hops of the metadata service's answers; absent means 1, which no pod reaches.",
+        ),
     )
     is_spot_instance: bool | None = None
     spot_instance_config: SpotInstanceConfig | None = None

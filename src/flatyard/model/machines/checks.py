@@ -69,6 +69,10 @@ def _check_aws(machine: AwsMachine, at: At) -> Iterator[Problem]:
         )
     if iops is None and machine.disk_type.value in ("io1", "io2"):
         yield at("diskIops").error(f"{machine.disk_type.value} needs diskIops", "100 to 64000")
+    if (machine.metadata_hop_limit or 1) > 1:
+        yield at("metadataHopLimit").warning(
+            "with more than one hop pods reach the metadata service and the instance's role", "1"
+        )
     if machine.spot_instance_config is not None and not machine.is_spot_instance:
         yield at("spotInstanceConfig").warning(
             "spotInstanceConfig has no effect without isSpotInstance: true"
