@@ -97,7 +97,7 @@ def outcome(case: ElementTree.Element) -> str:
 
 
 def folded(outcomes: Iterable[str]) -> str:
-    """One outcome for several twins: a failure anywhere is one; a check that passed on some of them says on which not."""
+    """One outcome for several twins: a failure anywhere is one; where some could not show it, the reason stays."""
     seen = list(outcomes)
     reasons = [one for one in seen if one not in (PASSED, FAILED)]
     if FAILED in seen:

@@ -60,7 +60,7 @@ def test_reasons_stand_below_the_table_once() -> None:
         f"| `{second}` | – (1) | not run | not run | not run | not run |",
         f"| `{third}` | passed (3) | not run | not run | not run | not run |",
     ]
-    assert lines[-3:] == ["", "1. no zones", "2. no root"]
+    assert lines[-4:] == ["", "1. no zones", "2. no root", f"3. {some}"]
     assert (
         lines[-4]
         == "| **together** | 1 passed, 2 left out | 0 passed, 1 left out | not run | not run | not run |"
