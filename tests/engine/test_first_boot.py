@@ -11,7 +11,13 @@ import json
 import pytest
 
 from flatyard.engine.commands import bring_up
-from flatyard.kube.resources import MACHINES, NODES
+from flatyard.kube.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    MACHINES,
+    NODES,
+    ROLE_BINDINGS,
+)
 from flatyard.node import layout
 
 DEADLINE = 3600.0
@@ -47,6 +53,26 @@ def spoil(change):
         return json.dumps(config).encode()
 
     return tamper
+
+
+def test_joining_machines_have_their_rights_before_anything_else_is_made(simulate, example):
+    """On a busy machine they came seconds after the tokens, and kubeadm was refused what it asked for."""
+
+    async def main(life):
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        api = life.region.kubernetes.client()
+        bindings = [
+            o for o in (await api.list(CLUSTER_ROLE_BINDINGS)).items if o.name.startswith("flatyard:")
+        ]
+        bindings += [o for o in (await api.list(ROLE_BINDINGS)).items if o.name.startswith("flatyard:")]
+        ours = (await api.list(CUSTOM_RESOURCE_DEFINITIONS)).items
+        assert len(bindings) >= 4
+        assert max(map(made, bindings)) < min(map(made, ours))
+
+    def made(item):
+        return int(item.raw["metadata"]["resourceVersion"])
+
+    simulate(main, example("quickstart.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,7 @@ STEPS: tuple[Step, ...] = (
     control_plane.ensure_first_machine,
     _endpoint,
     _answers,
+    manifests.apply_rights,
     _move_in,
     manifests.apply_base,
     control_plane.ensure_size,

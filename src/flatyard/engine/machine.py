@@ -25,7 +25,7 @@ from flatyard.kube.api import Object
 from flatyard.kube.resources import MACHINES
 from flatyard.model.annotations import INITIALIZERS
 from flatyard.model.machine import Machine
-from flatyard.node.evidence import remedy, told
+from flatyard.node.evidence import is_passing, remedy, told
 
 POLL = 15.0
 JUST_LISTED = 1.0
@@ -275,7 +275,8 @@ def _not_joined(ctx: Context, machine: Object, again: float) -> Waiting:
 
 
 def _first_boot_failed(ctx: Context, reason: str, again: float) -> Waiting:
-    return Waiting(f"first boot failed, {reason}", again=again, final=True, next=_next(ctx, reason))
+    final = not is_passing(reason)
+    return Waiting(f"first boot failed, {reason}", again=again, final=final, next=_next(ctx, reason))
 
 
 def _next(ctx: Context, reason: str) -> str:

@@ -47,6 +47,19 @@ async def apply_definitions(api: Api) -> None:
         await apply_object(api, definition)
 
 
+async def apply_rights(ctx: Context) -> Waiting | None:
+    """Give joining machines their rights as soon as the API answers, before anything that may have to wait.
+
+    The first workers' tokens are there from kubeadm's hand: who joins before the bindings are is refused.
+    """
+    assert ctx.api is not None
+    if not ctx.ensured_ever("rights"):
+        for manifest in node_rights():
+            await apply_object(ctx.api, manifest)
+        ctx.note_ensured("rights")
+    return None
+
+
 async def apply_base(ctx: Context) -> Waiting | None:
     """Create or mend the base manifests."""
     assert ctx.api is not None

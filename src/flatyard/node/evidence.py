@@ -76,6 +76,15 @@ _REMEDIES = (
 """What is found in the last words of first boots that failed, and what to do then."""
 
 
+_PASSING = ('is forbidden: User "system:bootstrap:',)
+"""What ends an attempt to join and not the next one: the rights of a token may be younger than the token."""
+
+
+def is_passing(said: str) -> bool:
+    """Whether what `told` says of a first boot may be gone by the unit's next attempt."""
+    return any(words in said for words in _PASSING)
+
+
 def told(unit: str, lines: tuple[str, ...]) -> str:
     """The unit and the line that says most, then its last different lines, one each."""
     own = [line for line in dict.fromkeys(map(str.strip, lines)) if line and not _CHATTER.search(line)]
