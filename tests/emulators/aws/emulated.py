@@ -103,7 +103,39 @@ class AwsBench:
 
     @property
     def planted(self) -> tuple[Planted, ...]:
-        return ()
+        """One wrong thing each, in an account with room for few machines."""
+        wrong = {
+            "size": (AwsMachine(instance_type=ConfigVar("t3.medum")), "did you mean 't3.medium'"),
+            "image": (AwsMachine(ami=ConfigVar("ami-0123456789abcdef0")), "no image ami-0123456789abcdef0"),
+            "zone": (
+                AwsMachine(availability_zone=ConfigVar(f"{REGION}x")),
+                f"{REGION}a, {REGION}b, {REGION}c",
+            ),
+            "subnet": (
+                AwsMachine(subnet_id=ConfigVar("subnet-0123456789abcdef0")),
+                "no subnet subnet-0123456789abcdef0",
+            ),
+            "quota": (AwsMachine(instance_type=ConfigVar("m5.24xlarge")), "the account may use 640"),
+            "credential": (
+                AwsMachine(access_key_id=ConfigVar("AKIANOBODY"), secret_access_key=ConfigVar("wrong")),
+                "The security token included in the request is invalid",
+            ),
+        }
+        plants = [Planted(name, cluster_of(machine), words) for name, (machine, words) in wrong.items()]
+        elsewhere = model.CloudChoice(aws=model.AwsCloud(region="eu-centrall-1"))
+        nobody = model.CloudChoice(aws=model.AwsCloud(region=REGION, profile="nowhere"))
+        many = (model.WorkerPool(name="general", replicas=7, machine=wrong["quota"][0]),)
+        return (
+            *[plant for plant in plants if plant.name != "quota"],
+            Planted("quota", cluster_of(wrong["quota"][0], workers=many), wrong["quota"][1]),
+            Planted("region", cluster_of(self.machine, cloud=elsewhere), "did you mean 'eu-central-1'"),
+            Planted("credential", cluster_of(self.machine, cloud=nobody), "no AWS profile 'nowhere'"),
+            Planted(
+                "name",
+                replace(self.cluster, metadata=ObjectMeta(name="prod" * 16)),
+                "cannot be called so here",
+            ),
+        )
 
     def machine_id(self, number: int) -> str:
         return f"01JGFJJZ00CCCCCCCCCCCCCC{CROCKFORD[number // 32]}{CROCKFORD[number % 32]}"

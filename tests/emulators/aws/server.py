@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
+from xml.etree import ElementTree
 
 ACCOUNT = "123456789012"
 KEYS = {"AKIAEMULATOR": "emulated-secret"}
@@ -262,6 +263,26 @@ class Emulator:
             reservations.clear()
             reservations.update({r: everything[r] for r in order})
 
+    def on_DescribeTags(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        """Without those of what was deleted, which moto keeps."""
+        there, tags = existing(region), backend(region).tags
+        for key in [key for key in tags if key.split("-")[0] in there]:
+            if key not in there[key.split("-")[0]]:
+                del tags[key]
+        return self.ask(environ)
+
+    def on_ListInstanceProfiles(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        """Below the path prefix alone, which moto does not ask for."""
+        reply = self.ask(environ)
+        space = "{https://iam.amazonaws.com/doc/2010-05-08/}"
+        root = ElementTree.fromstring(reply.body)
+        for rows in root.iter(f"{space}InstanceProfiles"):
+            for row in list(rows):
+                if not (row.findtext(f"{space}Path") or "/").startswith(form.get("PathPrefix", "/")):
+                    rows.remove(row)
+        body = ElementTree.tostring(root)
+        return Reply(reply.status, sized(reply.headers, body), body)
+
     def on_RebootInstances(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         reply = self.ask(environ)
         for name, value in form.items():
@@ -468,6 +489,22 @@ def forget(region: str, key: str) -> None:
 
 def set_state(instance: Any, code: int, name: str) -> None:
     instance._state.code, instance._state.name = code, name
+
+
+def existing(region: str) -> dict[str, set[str]]:
+    """By the prefix of their ids, the resources that there are."""
+    rows = backend(region)
+    return {
+        "vpc": set(rows.vpcs),
+        "subnet": {key for zone in rows.subnets.values() for key in zone},
+        "sg": {group.id for groups in list(rows.groups.values()) for group in groups.values()},
+        "rtb": set(rows.route_tables),
+        "igw": set(rows.internet_gateways),
+        "vol": set(rows.volumes),
+        "eni": set(rows.enis),
+        "i": {one.id for row in rows.reservations.values() for one in row.instances},
+        "sir": set(rows.spot_instance_requests),
+    }
 
 
 def references(region: str) -> list[tuple[str, set[str]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flatyard.base.errors import Problem
+from flatyard.base.errors import Problem, Refused, Severity
 from flatyard.base.world import World
 from flatyard.clouds.aws import (
     credentials,
@@ -22,6 +22,7 @@ from flatyard.clouds.aws import (
 )
 from flatyard.clouds.aws.client import Account
 from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.aws.permissions import path_of
 from flatyard.clouds.aws.settings import AwsSettings, settings_of
 from flatyard.clouds.cloud import (
     Adapter,
@@ -73,7 +74,20 @@ class AwsCloud:
     async def preflight(
         self, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
     ) -> tuple[Problem, ...]:
-        return await preflight.problems(self.account, cluster, deployments)
+        """A cluster whose file names another account or region than this one is checked there."""
+        wanted = settings_of(cluster)
+        if wanted == self.settings:
+            return await preflight.problems(self.account, wanted, cluster, deployments)
+        try:
+            session = credentials.session(wanted)
+        except Refused as no:
+            words = "; ".join(filter(None, (no.what, no.why, no.next)))
+            return (Problem(Severity.ERROR, None, path_of(wanted), words),)
+        other = Account(session, wanted.region, world=self.account.world)
+        try:
+            return await preflight.problems(other, wanted, cluster, deployments)
+        finally:
+            await other.close()
 
     async def images(self, query: ImageQuery) -> tuple[Image, ...]:
         return await images.images(self.account, query)

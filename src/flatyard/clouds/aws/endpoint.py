@@ -6,18 +6,22 @@ guide, "client IP preservation"). Health is the API server's own /readyz.
 
 from __future__ import annotations
 
+import asyncio
+
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import balancer_name, ccm_tag, pairs, tags_of
-from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Endpoint, Network
+from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Endpoint, Network, Transient
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import AwsMachine
 
 PAGE = 20
 """Load balancers whose tags one call tells."""
-_LEAVING = ("draining", "unused-draining")
+_LEAVING = "draining"
+_STARTING = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0)
+"""Pauses, in seconds, in which an instance as a rule has begun to run."""
 
 
 async def ensure(
@@ -166,12 +170,25 @@ async def _register(account: Account, ref: ClusterRef, group: str, backends: tup
     there = [
         row["Target"]["Id"]
         for row in answer["TargetHealthDescriptions"]
-        if row.get("TargetHealth", {}).get("State") not in _LEAVING
+        if row.get("TargetHealth", {}).get("State") != _LEAVING
     ]
-    for operation, ids in (
-        ("register_targets", [key for key in backends if key not in there]),
-        ("deregister_targets", [key for key in there if key not in backends]),
-    ):
-        if ids:
-            targets = [{"Id": key} for key in ids]
-            await account.write(what, "elbv2", operation, TargetGroupArn=group, Targets=targets)
+    out = [{"Id": key} for key in there if key not in backends]
+    if out:
+        await account.write(what, "elbv2", "deregister_targets", TargetGroupArn=group, Targets=out)
+    new = [{"Id": key} for key in backends if key not in there]
+    if new:
+        await _add(account, what, group, new)
+
+
+async def _add(account: Account, what: str, group: str, targets: list[dict[str, str]]) -> None:
+    """Register instances. Those that are not running yet are refused, and waited for a while."""
+    for pause in _STARTING:
+        try:
+            await account.write(what, "elbv2", "register_targets", TargetGroupArn=group, Targets=targets)
+        except Transient as no:
+            if no.code != "InvalidTarget":
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
+    await account.write(what, "elbv2", "register_targets", TargetGroupArn=group, Targets=targets)

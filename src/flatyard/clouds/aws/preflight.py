@@ -1,14 +1,234 @@
-"""What AWS would refuse, found before anything is created."""
+"""What AWS would refuse, found before anything is created, with what it would take instead."""
 
 from __future__ import annotations
 
-from flatyard.base.errors import Problem
-from flatyard.clouds.aws.client import Account
+import asyncio
+import difflib
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.aws import permissions, quotas, references
+from flatyard.clouds.aws.client import Account, Answer
+from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.aws.images import images, size_of
+from flatyard.clouds.aws.networks import given_vpc, offered_zones
+from flatyard.clouds.aws.pools import Pool, pools
+from flatyard.clouds.aws.settings import AwsSettings
+from flatyard.clouds.cloud import Image, ImageQuery
+from flatyard.clouds.facts import limits
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
+from flatyard.model.meant import is_placeholder
+
+LEAST_VCPUS, LEAST_MIB = 2, 1700
+IOPS = {"io1": (100, 64_000), "io2": (100, 256_000), "gp3": (3_000, 16_000)}
+NEED_IOPS = ("io1", "io2")
+DISKS = ("standard", "gp2", "gp3", "io1", "io2", "sc1", "st1")
+Sizes = Mapping[str, Answer | None]
+"""Instance types that the cluster names, as the region has them."""
 
 
 async def problems(
-    account: Account, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+    account: Account, settings: AwsSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Problem, ...]:
-    return ()
+    """Everything that is wrong at once, errors and warnings. Raises CloudError when AWS cannot be asked."""
+    groups = pools(cluster, deployments)
+    found = [*_endpoint(cluster), *_names(cluster, groups), *_disks(groups), *_tags(groups)]
+    if settings.region not in account.regions():
+        return (*found, _region(settings.region, account.regions()))
+    wrong = await permissions.credentials(account, settings)
+    if wrong:
+        return (*found, wrong)
+    sizes = {size: await size_of(account, size) for size in sorted({pool.machine.size for pool in groups})}
+    there = await _available(account, cluster, groups)
+    for more in await asyncio.gather(*map(permissions.told, _checks(account, cluster, groups, sizes, there))):
+        found += more
+    return tuple(found)
+
+
+def _checks(
+    account: Account,
+    cluster: Cluster,
+    groups: tuple[Pool, ...],
+    sizes: Sizes,
+    there: Mapping[str, Image | None],
+) -> tuple[Awaitable[list[Problem]], ...]:
+    vcpus = {size: int(row["VCpuInfo"]["DefaultVCpus"]) for size, row in sizes.items() if row}
+    makes = not given_vpc(cluster)
+    start = next(((image.reference, size) for size, image in there.items() if image), ("", ""))
+    return (
+        _sizes(account, groups, sizes),
+        _zones(account, groups, sizes),
+        _images(account, cluster, groups, sizes),
+        references.network(account, cluster, groups),
+        references.machines(account, cluster, groups),
+        quotas.problems(account, cluster.name, groups, vcpus, network=makes),
+        permissions.problems(account, *start, network=makes),
+    )
+
+
+# ---- what needs no asking
+
+
+def _endpoint(cluster: Cluster) -> Iterator[Problem]:
+    kind = cluster.spec.endpoint.kind
+    if kind not in (None, "lb"):
+        what = (
+            f"on {FACTS.title} the endpoint is a load balancer; a name of yours goes into spec.endpoint.host"
+        )
+        yield _error("spec.endpoint.kind", f"{kind}: {what}", "lb", "lb")
+
+
+def _names(cluster: Cluster, groups: tuple[Pool, ...]) -> Iterator[Problem]:
+    longest = limits(FACTS).machine_name_length
+    named = [("metadata.name", f"{cluster.name}-control-plane")]
+    named += [(pool.path.removesuffix(".machine"), pool.name) for pool in groups if not pool.control_plane]
+    for path, name in named:
+        full = f"{name}-xxxxx-xxxxx"
+        if not FACTS.instance_name.fits(full) or len(full) > longest:
+            what = f"machines named after {name!r} cannot be called so here"
+            yield _error(
+                path, what, f"{FACTS.instance_name.allowed}; at most {longest} characters with what is added"
+            )
+
+
+def _disks(groups: tuple[Pool, ...]) -> Iterator[Problem]:
+    for pool in groups:
+        kind, iops = pool.machine.disk_type.value, pool.machine.disk_iops
+        if kind not in DISKS:
+            near = difflib.get_close_matches(kind, DISKS, 1)
+            what = f"EBS has no volume type {kind!r}"
+            yield _error(f"{pool.path}.diskType", what, ", ".join(DISKS), near[0] if near else "")
+        elif kind in NEED_IOPS and iops is None:
+            yield _error(f"{pool.path}.diskIops", f"{kind} wants its IOPS", "{} to {}".format(*IOPS[kind]))
+        elif iops is not None and kind not in IOPS:
+            yield _error(f"{pool.path}.diskIops", f"{kind} takes no IOPS", f"diskType: {', '.join(IOPS)}")
+        elif iops is not None and not IOPS[kind][0] <= iops <= IOPS[kind][1]:
+            yield _error(
+                f"{pool.path}.diskIops", f"{kind} cannot have {iops} IOPS", "{} to {}".format(*IOPS[kind])
+            )
+
+
+def _tags(groups: tuple[Pool, ...]) -> Iterator[Problem]:
+    for pool in groups:
+        for key, value in pool.machine.tags.items():
+            if not FACTS.tags.fits(key, value):
+                yield _error(f"{pool.path}.tags[{key}]", f"{key}={value} is not allowed", FACTS.tags.allowed)
+
+
+def _region(name: str, known: tuple[str, ...]) -> Problem:
+    near = difflib.get_close_matches(name, known, 3, 0.5)
+    what = f"{FACTS.title} has no region {name!r}"
+    return _error("spec.cloud.aws.region", what, ", ".join(near or known), near[0] if near else "")
+
+
+# ---- what the region has
+
+
+async def _sizes(account: Account, groups: tuple[Pool, ...], sizes: Sizes) -> list[Problem]:
+    found = []
+    for pool in groups:
+        row, size = sizes[pool.machine.size], pool.machine.size
+        path = f"{pool.path}.instanceType"
+        if row is None:
+            found.append(_no_size(path, account.region, size, await _type_names(account)))
+        elif pool.control_plane and _small(row):
+            what = (
+                f"{size} has {row['VCpuInfo']['DefaultVCpus']} vCPU and {row['MemoryInfo']['SizeInMiB']} MiB; "
+                f"kubeadm wants {LEAST_VCPUS} and {LEAST_MIB} MiB"
+            )
+            found.append(_error(path, what, "t3.small, t3.medium, m6i.large and larger"))
+    return found
+
+
+def _small(row: Answer) -> bool:
+    return bool(row["VCpuInfo"]["DefaultVCpus"] < LEAST_VCPUS or row["MemoryInfo"]["SizeInMiB"] < LEAST_MIB)
+
+
+def _no_size(path: str, region: str, size: str, names: list[str]) -> Problem:
+    near = difflib.get_close_matches(size, names, 6, 0.5)
+    what = f"{region} has no instance type {size!r}"
+    return _error(path, what, ", ".join(near) or ", ".join(names[:12]), near[0] if near else "")
+
+
+async def _type_names(account: Account) -> list[str]:
+    rows = await account.pages(
+        "listing the instance types of the region",
+        "ec2",
+        "describe_instance_type_offerings",
+        "InstanceTypeOfferings",
+        LocationType="region",
+    )
+    return sorted(row["InstanceType"] for row in rows)
+
+
+async def _zones(account: Account, groups: tuple[Pool, ...], sizes: Sizes) -> list[Problem]:
+    answer = await account.read(
+        f"listing the zones of {account.region}", "ec2", "describe_availability_zones"
+    )
+    known = sorted(row["ZoneName"] for row in answer["AvailabilityZones"])
+    found = []
+    for pool in groups:
+        zone, path = pool.machine.zone, f"{pool.path}.availabilityZone"
+        if not zone or is_placeholder(zone):
+            continue
+        if zone not in known:
+            near = difflib.get_close_matches(zone, known, 1)
+            what = f"{account.region} has no zone {zone!r}"
+            found.append(_error(path, what, ", ".join(known), near[0] if near else ""))
+        elif sizes[pool.machine.size]:
+            offered = await offered_zones(account, [pool.machine.size])
+            if zone not in offered:
+                what = f"zone {zone} does not offer {pool.machine.size}"
+                found.append(_error(path, what, ", ".join(offered)))
+    return found
+
+
+async def _available(account: Account, cluster: Cluster, groups: Iterable[Pool]) -> dict[str, Image | None]:
+    """By instance type, the image that its machines would start."""
+    found: dict[str, Image | None] = {}
+    for pool in groups:
+        if pool.machine.size not in found:
+            rows = await images(account, _query(cluster, pool))
+            found[pool.machine.size] = rows[0] if rows else None
+    return found
+
+
+def _query(cluster: Cluster, pool: Pool) -> ImageQuery:
+    flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
+    baked = kubernetes.version if kubernetes.flavor == "image" else None
+    return ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
+
+
+async def _images(
+    account: Account, cluster: Cluster, groups: tuple[Pool, ...], sizes: Sizes
+) -> list[Problem]:
+    found: list[Problem] = []
+    asked: dict[tuple[str, str], tuple[Image, ...]] = {}
+    for pool in groups:
+        machine = pool.machine
+        if sizes[machine.size] is None:
+            continue
+        key = (machine.size, machine.image)
+        if key not in asked:
+            asked[key] = await images(account, _query(cluster, pool))
+        if not asked[key]:
+            found.append(await _no_image(account, cluster, pool))
+    return found
+
+
+async def _no_image(account: Account, cluster: Cluster, pool: Pool) -> Problem:
+    flatcar, machine = cluster.spec.flatcar, pool.machine
+    path = f"{pool.path}.ami"
+    if machine.image and not is_placeholder(machine.image):
+        what = f"{account.region} has no image {machine.image} that {machine.size} boots"
+        return _error(path, what, "an AMI of this region and architecture, or none: the channel's newest")
+    bare = ImageQuery(flatcar.channel, None, machine=machine)
+    there = ", ".join(image.version for image in (await images(account, bare))[:8])
+    wanted = f"version {flatcar.version}" if flatcar.version else f"channel {flatcar.channel}"
+    what = f"{account.region} has no Flatcar image of {wanted} that {machine.size} boots"
+    return _error("spec.flatcar", what, f"{flatcar.channel}: {there or 'none'}")
+
+
+def _error(path: str, what: str, allowed: str = "", suggestion: str = "") -> Problem:
+    return Problem(Severity.ERROR, None, path, what, allowed, suggestion)
