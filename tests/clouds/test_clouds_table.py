@@ -62,6 +62,6 @@ def test_reasons_stand_below_the_table_once() -> None:
     ]
     assert lines[-4:] == ["", "1. no zones", "2. no root", f"3. {some}"]
     assert (
-        lines[-4]
+        lines[-5]
         == "| **together** | 1 passed, 2 left out | 0 passed, 1 left out | not run | not run | not run |"
     )
