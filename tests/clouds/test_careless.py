@@ -361,6 +361,105 @@ class DeletesWhatIsListed(SimCloud):
         await super().delete(ref, instance)
 
 
+class ChangesItsMind(SimCloud):
+    """Each process finds other images."""
+
+    async def images(self, query: ImageQuery) -> tuple[Image, ...]:
+        found = await super().images(query)
+        ChangesItsMind.turn = not ChangesItsMind.turn
+        return found[1:] if ChangesItsMind.turn else found
+
+    turn = False
+
+
+class MissingNetworkIsAnError(SimCloud):
+    async def delete_network(self, ref: ClusterRef) -> None:
+        if not await self.sweep(ref):
+            raise Rejected("there is no network")
+        await super().delete_network(ref)
+
+
+class MissingMachineIsAnError(SimCloud):
+    async def delete(self, ref: ClusterRef, instance: Instance) -> None:
+        if (await self.provider.get_instance(instance.id)).state is InstanceState.DELETING:
+            raise Rejected("it is being deleted")
+        await super().delete(ref, instance)
+
+
+class HidesAddresses(SimCloud):
+    async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
+        return tuple(replace(one, addresses=()) for one in await super().machines(ref))
+
+
+class RepliesInPart(SimCloud):
+    """The reply has not what the request had."""
+
+    async def create(self, request: CreateRequest) -> Instance:
+        return replace(await super().create(request), zone="")
+
+
+class ListsTwice(SimCloud):
+    async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
+        return (await super().machines(ref)) * 2
+
+
+class KeepsRoom(SimCloud):
+    """Cuts off what it takes for too much."""
+
+    async def create(self, request: CreateRequest) -> Instance:
+        fits = request.user_data[: self.limits.user_data_bytes - 1]
+        return await super().create(replace(request, user_data=fits))
+
+
+class MendsNames(SimCloud):
+    async def create(self, request: CreateRequest) -> Instance:
+        return await super().create(replace(request, name=request.name.replace("_/ ", "-")))
+
+
+class TagsALot(SimCloud):
+    async def create(self, request: CreateRequest) -> Instance:
+        more = {f"ours-{number}": "x" for number in range(20)}
+        return await super().create(replace(request, tags={**more, **request.tags}))
+
+
+class AddressFirst(SimCloud):
+    """Makes what a machine needs before it knows whether there will be one."""
+
+    async def create(self, request: CreateRequest) -> Instance:
+        own = cluster_tags(request.cluster, self.provider.persona.facts.tags)
+        await self.provider.create_address(request.name, "", "", own)
+        return await super().create(request)
+
+
+class PublicBucket(SimCloud):
+    async def stash(self, ref: ClusterRef, key: str, blob: bytes, ttl_seconds: float) -> Stashed:
+        self.provider.objects._signed = lambda url, plain: True  # type: ignore[method-assign]
+        return await super().stash(ref, key, blob, ttl_seconds)
+
+
+class BucketAnew(SimCloud):
+    """Each stash makes a bucket."""
+
+    calls = 0
+
+    async def stash(self, ref: ClusterRef, key: str, blob: bytes, ttl_seconds: float) -> Stashed:
+        BucketAnew.calls += 1
+        own = cluster_tags(ref, self.provider.persona.facts.tags)
+        await self.provider.create_bucket(f"{bucket_of(ref)}-{BucketAnew.calls}", own)
+        return await super().stash(ref, key, blob, ttl_seconds)
+
+
+class CannotDeleteSubnets(SimCloud):
+    async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
+        if owned.kind != "subnet":
+            await super().delete_owned(ref, owned)
+
+
+class SweepsWithoutMachines(SimCloud):
+    async def sweep(self, ref: ClusterRef) -> tuple[Owned, ...]:
+        return tuple(replace(thing, machine_id="") for thing in await super().sweep(ref))
+
+
 CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (Tokenless, "create_twice_makes_one", "aws", "same request made"),
     (Tokenless, "create_twice_makes_one", "openstack", "same request made"),
@@ -429,6 +528,22 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (UnstashesAll, "an_unstashed_secret_is_gone", "gcp", "took another machine's secret"),
     (StashesForEver, "a_stash_ends", "azure", "works after its time"),
     (KeepsBuckets, "a_forgotten_secret_goes_with_its_cluster", "aws", "its secret can be fetched"),
+    (PublicBucket, "a_changed_url_fetches_nothing", "aws", "a changed signature must not work"),
+    (BucketAnew, "stashing_again_replaces", "azure", "made something besides"),
+    (ChangesItsMind, "a_new_process_finds_the_same_images", "aws", "a new process finds"),
+    (MissingNetworkIsAnError, "deleting_what_never_was_is_fine", "aws", "there is no network"),
+    (MissingMachineIsAnError, "delete_twice_is_fine", "aws", "it is being deleted"),
+    (HidesAddresses, "create_makes_what_was_asked_for", "aws", "it has no address"),
+    (Tokenless, "a_token_means_one_request", "aws", "the same token made"),
+    (RepliesInPart, "the_reply_is_what_the_list_shows", "aws", "the reply says"),
+    (ForgetsAttempts, "after_an_error_the_next_attempt_works", "aws", "the second attempt is"),
+    (ListsTwice, "lists_may_lag_and_agree_at_last", "local", "the list shows something else"),
+    (KeepsRoom, "user_data_at_the_limit_arrives", "aws", "the machine finds"),
+    (MendsNames, "an_odd_name_is_taken_or_rejected_whole", "aws", "became general-1"),
+    (TagsALot, "user_tags_at_their_limits_are_taken", "aws", "InvalidParameterValue|tag"),
+    (AddressFirst, "user_tags_in_any_script_are_taken_or_rejected_whole", "gcp", "made before the refusal"),
+    (CannotDeleteSubnets, "sweep_alone_can_empty_the_account", "aws", "left over"),
+    (SweepsWithoutMachines, "sweep_names_the_machine_of_each_thing", "aws", "sweep shows general-0001 as"),
     (KeysAreSecrets, "a_secret_is_told_to_nobody", "aws", "the secret shows"),
 )
 
@@ -440,3 +555,8 @@ def test_a_careless_adapter_fails_the_suite(made: type[SimCloud], name: str, twi
     named = next(one for one in conformance.CHECKS if one.__name__ == name)
     with pytest.raises((AssertionError, Rejected), match=said):
         check(twin, named, made)
+
+
+def test_every_check_can_fail() -> None:
+    shown = {name for _, name, _, _ in CARELESS}
+    assert [name for name in conformance.NAMES if name not in shown] == ["preflight_finds_a_wrong_credential"]

@@ -166,7 +166,8 @@ async def the_reply_is_what_the_list_shows(bench: Bench) -> None:
     made = await bench.cloud.create(await request(bench))
     listed = await shown(bench, made)
     told = (made.name, made.machine_id, made.attempt, made.role, made.zone)
-    assert told == (listed.name, listed.machine_id, listed.attempt, listed.role, listed.zone)
+    found = (listed.name, listed.machine_id, listed.attempt, listed.role, listed.zone)
+    assert told == found, f"the reply says {told}, and the list {found}"
     await emptied(bench)
 
 

@@ -113,7 +113,8 @@ async def an_odd_name_is_taken_or_rejected_whole(bench: Bench) -> None:
         assert "general_/ 1" in str(no), f"the refusal does not tell the name: {no}"
         assert await owned(bench) == before, "something was made before the refusal"
     else:
-        assert (await shown(bench, made)).name == wanted.name
+        found = await shown(bench, made)
+        assert found.name == wanted.name, f"{wanted.name} became {found.name}"
     await emptied(bench)
 
 

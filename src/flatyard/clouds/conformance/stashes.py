@@ -45,8 +45,9 @@ async def a_changed_url_fetches_nothing(bench: Bench) -> None:
     if await _has_none(bench):
         return
     kept = await bench.cloud.stash(bench.ref, "machine-1", SECRET, 900)
-    last = "0" if kept.url[-1] != "0" else "1"
-    assert await bench.get(kept.url[:-1] + last) == 403, "a changed signature must not work"
+    if bench.cloud.traits.stash is StashScheme.HTTPS:  # others ask for the machine's own credentials
+        last = "0" if kept.url[-1] != "0" else "1"
+        assert await bench.get(kept.url[:-1] + last) == 403, "a changed signature must not work"
     assert await bench.get(kept.url.partition("?")[0]) in (401, 403, 404, 409), "it works without a signature"
     await emptied(bench)
 
@@ -91,8 +92,9 @@ async def a_secret_is_told_to_nobody(bench: Bench) -> None:
     told = [kept.key, kept.url, repr(await owned(bench)), repr(await bench.cloud.machines(bench.ref))]
     assert not any(SECRET.decode() in text for text in told), "the secret shows in a name, a URL or a list"
     query = kept.url.partition("?")[2]
-    assert query, f"{kept.key} can be fetched without a signature"
-    assert not any(query in text for text in told[2:]), "a list shows the signed URL"
+    signed = bench.cloud.traits.stash is StashScheme.HTTPS
+    assert query or not signed, f"{kept.key} can be fetched without a signature"
+    assert not (query and any(query in text for text in told[2:])), "a list shows the signed URL"
     await emptied(bench)
 
 
