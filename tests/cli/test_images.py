@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 
 from flatyard.cli.images_lookup import Row, not_there_yet
+from flatyard.clouds import table
 from flatyard.clouds.cloud import Image
 from flatyard.model.machines import BY_CLOUD
 
@@ -171,3 +174,85 @@ def test_what_a_cluster_is_pinned_to_and_what_is_newer(flatyard, tmp_path):
     )
     found = json.loads(flatyard("images", "show", "pinned", "-o", "json").stdout)
     assert (found["flatcar"], found["newer"], found["simulated"]) == ("4593.2.2", "4593.2.5", True)
+
+
+# ---- import
+
+
+@pytest.fixture
+def glance(monkeypatch):
+    """OpenStack's end of an import: what it was asked for; the answer is one image."""
+    asked = []
+
+    class Source:
+        def __init__(self, **fields):
+            self.fields = fields
+
+    async def import_image(client, source, tell):
+        tell("uploading: 450 of 450 MiB")
+        asked.append((client, source.fields))
+        version, arch = source.fields["version"], source.fields["arch"]
+        return Image("11111111-2222", f"flatcar-stable-{version}-{arch}", version, arch)
+
+    class Adapter:
+        client = "the account's client"
+
+        async def close(self):
+            asked.append("closed")
+
+    work = ModuleType("flatyard.clouds.openstack.image_import")
+    work.Source, work.import_image = Source, import_image
+    monkeypatch.setitem(sys.modules, work.__name__, work)
+    monkeypatch.setattr(table, "connect", lambda cluster, world: Adapter())
+    return asked
+
+
+def test_import_brings_the_newest_known_release_and_names_it(flatyard, glance):
+    result = flatyard("images", "import", "--cloud", "openstack", "--os-cloud", "jetstream2")
+    assert (result.exit_code, result.stdout) == (0, "11111111-2222\n")
+    assert glance == [
+        ("the account's client", {"channel": "stable", "version": "4593.2.5", "arch": "amd64"}),
+        "closed",
+    ]
+    assert "uploading: 450 of 450 MiB" in result.stderr
+
+
+def test_import_of_a_version_is_of_its_own_channel(flatyard, glance, tmp_path):
+    key = tmp_path / "key.asc"
+    key.write_text("armoured")
+    args = (
+        "--version",
+        "4081.3.10",
+        "--arch",
+        "arm64",
+        "--url",
+        "https://mirror.example/i.gz",
+        "--key",
+        str(key),
+    )
+    result = flatyard("images", "import", "--cloud", "openstack", "-o", "json", *args)
+    assert json.loads(result.stdout)["version"] == "4081.3.10"
+    assert glance[0][1] == {
+        "channel": "lts",
+        "version": "4081.3.10",
+        "arch": "arm64",
+        "url": "https://mirror.example/i.gz",
+        "key": "armoured",
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--cloud", "aws", "--region", "eu-central-1"), "Amazon Web Services has Flatcar's images already"),
+        (("--cloud", "azure"), "Microsoft Azure has Flatcar's images already"),
+        (("--cloud", "sim", "--as", "openstack"), "a simulated twin has all its images already"),
+        (("--cloud", "local"), "machines on this one boot a disk image where it lies"),
+        (("--cloud", "vsphere"), "vSphere"),
+        (("--cloud", "openstack", "--version", "4593"), "is not a Flatcar version"),
+    ],
+)
+def test_there_is_nothing_to_import_elsewhere(flatyard, args, said):
+    result = flatyard("images", "import", *args)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr and result.stdout == ""

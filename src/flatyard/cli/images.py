@@ -206,3 +206,37 @@ def _row_json(row: Row) -> dict[str, object]:
         "name": image.name,
         **(contents_json(known) if known else {"released": None}),
     }
+
+
+# ---- import
+
+
+@command.command("import")
+@_account
+@click.option("--channel", type=click.Choice(CHANNELS), default="stable", show_default=True)
+@click.option("--version", default="", metavar="VERSION", help="Default: the channel's newest known one.")
+@click.option("--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True)
+@click.option(
+    "--url", default="", metavar="URL", help="A mirror's image; URL.sig beside it is its signature."
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The public key that signed it, armoured; default: Flatcar's.",
+)
+@output("text", "json")
+@common
+def import_command(
+    account: Account, channel: str, version: str, arch: str, url: str, key: str | None, output: str
+) -> int:
+    """Bring a release's image to OpenStack, which offers none: download, check its signature, upload.
+
+    What is there already stays and is named; a download that was interrupted goes on where it stopped.
+
+    \b
+    flatyard images import --cloud openstack --os-cloud jetstream2
+    """
+    from flatyard.cli.images_import import bring
+
+    return bring(account, channel=channel, version=version, arch=arch, url=url, key=key, output=output)
