@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from emulators.azure.clients import Azure
 from emulators.azure.place import Arm, start
 from emulators.stage import Stage
 
@@ -18,3 +19,9 @@ def arm(new_stage: Callable[[str], Stage]) -> Iterator[Arm]:
         yield start(stage)
     finally:
         stage.close()
+
+
+@pytest.fixture(scope="module")
+def azure(arm: Arm) -> Azure:
+    """The SDK's clients for it."""
+    return Azure(arm)

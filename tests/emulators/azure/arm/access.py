@@ -28,8 +28,9 @@ JOINS = {
 
 
 class Access:
-    def __init__(self) -> None:
-        self.tokens: dict[str, str] = {}
+    def __init__(self, tokens: dict[str, str]) -> None:
+        self.tokens = tokens
+        """Token to client; what was issued stays good when everything else is forgotten."""
         self.roles: dict[str, dict[str, Any]] = {}
         self.denied: list[tuple[str, str]] = []
 

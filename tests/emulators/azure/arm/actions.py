@@ -30,6 +30,8 @@ CHANGES = {
 
 def found(arm: Arm, raw: str, kind: str) -> Resource:
     resource = arm.world.find(raw)
+    if resource is not None and resource.kind == compute.VM and resource.state == "Deleting":
+        raise compute.marked(resource, raw.rsplit("/", 1)[-1])
     if resource is None or resource.state == "Deleting":
         path = parse(raw)
         arm.groups.exists(path)

@@ -32,6 +32,7 @@ class Arm:
 
     def __init__(self, folder: pathlib.Path | None = None) -> None:
         self.accounts = Accounts(folder)
+        self.access = Access({})
         self.reset()
 
     def reset(self) -> None:
@@ -44,7 +45,7 @@ class Arm:
         }
         self.market = Market()
         self.world.market = self.market
-        self.access = Access()
+        self.access = Access(self.access.tokens)
         self.faults = Faults()
         self.groups = Groups(self.world)
         self.page = 250
@@ -236,7 +237,7 @@ class Arm:
     def _again(self, request: Request, kind: Kind, old: Resource, body: Body) -> Answer:
         """A PUT while another operation is under way (rules: another-operation)."""
         if old.state == "Deleting":
-            raise ArmError(409, "Conflict", f"The resource {old.id} is being deleted.")
+            raise going(old)
         if kind.name == compute.VM and json.dumps(body, sort_keys=True) == old.hidden["wrote"]:
             assert old.operation is not None
             return Answer(200, self.view(old), async_headers(self.world, request, old.operation))
@@ -308,7 +309,7 @@ class Arm:
         old = self.find(path)
         self.match(request, old)
         if old.busy:
-            raise busy(old)
+            raise going(old) if old.state == "Deleting" else busy(old)
         services.check_tags(change.get("tags") or {})
         body = merged(old.body, {k: v for k, v in change.items() if k != "tags"})
         if "tags" in change:
@@ -423,6 +424,12 @@ def busy(resource: Resource) -> ArmError:
         "Another operation on this or dependent resource is in progress. To retrieve status of the operation use "
         f"uri: /{where(resource.id, resource.location)}/operations/{number}.",
     )
+
+
+def going(resource: Resource) -> ArmError:
+    if resource.kind == compute.VM:
+        return compute.marked(resource, "PutVM")
+    return ArmError(409, "Conflict", f"The resource {resource.id} is being deleted.")
 
 
 def merged(old: Body, new: Body) -> Body:

@@ -75,11 +75,9 @@ def keep(new: Resource, old: Resource) -> None:
     for path in FIXED:
         wanted = at(new.properties, path)
         if wanted is not None and wanted != at(was, path):
+            name = path.partition(".")[2]
             raise ArmError(
-                409,
-                "PropertyChangeNotAllowed",
-                f"Changing property '{path}' is not allowed.",
-                target=path,
+                409, "PropertyChangeNotAllowed", f"Changing property '{name}' is not allowed.", target=name
             )
     if new.body.get("zones") not in (None, old.body.get("zones")):
         raise ArmError(
@@ -447,6 +445,15 @@ def nic_gone(world: World, nic: Resource) -> None:
         found = world.find(address.get("id", ""))
         if found is not None and str(option).lower() == "delete":
             world.remove(found)
+
+
+def marked(vm: Resource, operation: str) -> ArmError:
+    return ArmError(
+        409,
+        "OperationNotAllowed",
+        f"Operation '{operation}' is not allowed on VM '{vm.name}' since the VM is marked for deletion. You can only "
+        "retry the Delete operation (or wait for an ongoing one to complete).",
+    )
 
 
 def disk_may_go(world: World, disk: Resource) -> None:

@@ -39,14 +39,24 @@ def exist(world: World, new: Resource) -> None:
                 f"Resource {target} referenced by resource {source} is in {found.location}, not in {new.location}.",
             )
         if found.state == "Creating" and found.busy:
-            raise ArmError(
-                429,
-                "ReferencedResourceNotProvisioned",
-                f"Cannot proceed with operation because resource {target} used by resource {source} is not in "
-                "Succeeded state. Resource is in Updating state and the last operation that updated/is updating "
+            raise not_provisioned(world, source, target)
+
+
+def not_provisioned(world: World, source: str, target: str) -> ArmError:
+    return ArmError(
+        429,
+        "RetryableError",
+        "A retryable error occurred.",
+        details=[
+            {
+                "code": "ReferencedResourceNotProvisioned",
+                "message": f"Cannot proceed with operation because resource {target} used by resource {source} is not "
+                "in Succeeded state. Resource is in Updating state and the last operation that updated/is updating "
                 "the resource is PutResource.",
-                headers={"Retry-After": str(world.retry_after)},
-            )
+            }
+        ],
+        headers={"Retry-After": str(world.retry_after)},
+    )
 
 
 def owner_of(world: World, raw: str) -> Resource | None:

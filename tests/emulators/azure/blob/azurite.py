@@ -16,13 +16,13 @@ PORT = 10100
 
 
 def start_azurite(stage: Stage) -> None:
-    """Serve blobs on https://127.0.0.1:10100/ACCOUNT, with the stage's certificate, for the accounts in accounts.json."""
+    """Serve blobs on https://127.0.0.1:10100/ACCOUNT with the stage's certificate; accounts.json has the accounts."""
     accounts = stage.folder / "accounts.json"
     if not accounts.exists():
         accounts.write_text("{}")
     words = (
-        f"--inMemoryPersistence --silent --disableTelemetry --skipApiVersionCheck --blobHost 127.0.0.1 --blobPort {PORT} "
-        f"--cert {stage.folder}/cert.pem --key {stage.folder}/key.pem"
+        f"--inMemoryPersistence --silent --disableTelemetry --skipApiVersionCheck --blobHost 127.0.0.1 "
+        f"--blobPort {PORT} --cert {stage.folder}/cert.pem --key {stage.folder}/key.pem"
     )
     program = installed()
     stage.start(
