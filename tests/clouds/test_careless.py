@@ -512,7 +512,7 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (EndpointAnew, "the_endpoint_has_exactly_these_backends", "aws", "name must never change"),
     (NeedsBackends, "the_endpoint_is_there_before_its_backends", "aws", "the endpoint is"),
     (LeavesAddresses, "the_endpoint_goes_and_comes", "azure", "something of the endpoint is left"),
-    (OldestFirst, "images_come_newest_first", "aws", "the versions come as"),
+    (OldestFirst, "images_come_newest_first", "aws", "the versions of stable come as"),
     (AnyVersion, "an_image_is_found_by_its_version", "aws", "brings"),
     (AnyVersion, "a_version_that_is_not_there_has_no_image", "aws", "version 1000.0.0 brings"),
     (AnyArchitecture, "images_are_of_the_architecture", "aws", "asked for arm64, got"),

@@ -82,7 +82,6 @@ NO_LIMIT = "nobody counts the calls to this machine"
 CANNOT = {
     "preflight_finds_a_wrong_region": "there is one region, and the file cannot name another",
     "preflight_finds_a_wrong_zone": "there are no zones",
-    "preflight_finds_a_wrong_subnet": "a range that is in use shows when the network is made",
     "preflight_finds_a_wrong_credential": "there are no credentials; the suite runs as root, as it must",
     "no_capacity_is_told": "there is no capacity but this machine's own, which shows as a quota",
     "throttling_is_waited_out": NO_LIMIT,
@@ -109,6 +108,9 @@ class LocalBench:
         self.planted = (
             Planted("size", cluster(LocalMachine(memory_mb=10_000_000)), "MB together, and this machine has"),
             Planted("image", cluster(self.machine, image="/nowhere/flatcar.bin"), "cannot be read"),
+            Planted(
+                "subnet", cluster(self.machine, nodes="127.0.4.0/24"), "the range 127.0.4.0/24 is in use"
+            ),
             Planted("quota", cluster(self.machine, workers=100_000), "100001 machines take about"),
             Planted(
                 "name", cluster(self.machine, name="Prod"), "named after 'Prod' cannot be called so here"
@@ -184,7 +186,14 @@ class LocalBench:
         raise AssertionError(f"the local cloud stashes nothing, so nobody asks for {url}")
 
 
-def cluster(machine: MachineSpec, *, workers: int = 2, name: str = "prod", image: str = "") -> model.Cluster:
+def cluster(
+    machine: MachineSpec,
+    *,
+    workers: int = 2,
+    name: str = "prod",
+    image: str = "",
+    nodes: str = model.Network().nodes,
+) -> model.Cluster:
     pool = model.WorkerPool(name="general", replicas=workers, machine=machine)
     return model.Cluster(
         metadata=ObjectMeta(name=name),
@@ -192,6 +201,7 @@ def cluster(machine: MachineSpec, *, workers: int = 2, name: str = "prod", image
             cloud=model.CloudChoice(local=model.LocalCloud(image=image)),
             control_plane=model.ControlPlane(replicas=1, machine=machine),
             workers=(pool,),
+            network=model.Network(nodes=nodes),
         ),
     )
 

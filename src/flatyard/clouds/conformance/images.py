@@ -5,6 +5,8 @@ from __future__ import annotations
 from flatyard.clouds.cloud import Image, ImageQuery
 from flatyard.clouds.conformance.bench import Bench, Check
 
+CHANNELS = ("stable", "beta", "alpha", "lts")
+
 
 async def _stable(bench: Bench) -> tuple[Image, ...]:
     found = await bench.cloud.images(ImageQuery("stable", None, machine=bench.machine))
@@ -17,10 +19,12 @@ def _version(image: Image) -> tuple[int, ...]:
 
 
 async def images_come_newest_first(bench: Bench) -> None:
-    found = await _stable(bench)
-    versions = [_version(image) for image in found]
-    assert versions == sorted(versions, reverse=True), f"the versions come as {versions}"
-    assert all(image.reference and image.name for image in found), "an image has no reference or name"
+    await _stable(bench)
+    for channel in CHANNELS:
+        found = await bench.cloud.images(ImageQuery(channel, None, machine=bench.machine))
+        versions = [_version(image) for image in found]
+        assert versions == sorted(versions, reverse=True), f"the versions of {channel} come as {versions}"
+        assert all(image.reference and image.name for image in found), "an image has no reference or name"
 
 
 async def an_image_is_found_by_its_version(bench: Bench) -> None:

@@ -121,6 +121,18 @@ def _owner(wanted: object, taken: tuple[Taken, ...]) -> str:
     return next((f"{t.range}, {t.owner}" for t in taken if t.range.overlaps(wanted)), "")
 
 
+async def refused_range(settings: LocalSettings, cluster: Cluster) -> Rejected | None:
+    """Why a cluster that has no network yet would get none; asked before anything is made."""
+    known = (other.network() for other in clusters(settings.home))
+    if any(network and network.cluster_name == cluster.name for network in known):
+        return None
+    try:
+        choose(settings.pool, cluster.spec.network, await _taken(settings, ClusterRef("", ""), cluster))
+    except Rejected as no:
+        return no
+    return None
+
+
 async def _taken(settings: LocalSettings, ref: ClusterRef, cluster: Cluster) -> tuple[Taken, ...]:
     found = [
         Taken(IPv4Network(cluster.spec.network.pods), "this cluster's pods"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import ImageQuery
-from flatyard.clouds.local import disk_image, ignition_build, rootfs, stand_in
+from flatyard.clouds.local import disk_image, ignition_build, networks, rootfs, stand_in
 from flatyard.clouds.local.commands import is_root
 from flatyard.clouds.local.facts import FACTS
 from flatyard.clouds.local.folders import clusters
@@ -51,12 +51,12 @@ _ANOTHER = "download it again, or name another"
 async def all_problems(
     settings: LocalSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
 ) -> tuple[Problem, ...]:
-    """Everything that is missing at once, and what is wrong inside of a disk image once nothing is missing."""
+    """Everything that is missing at once; once nothing is, ranges in use and what is wrong inside of a disk image."""
     place = for_cluster(settings, cluster)
     found = problems(place, cluster, deployments)
     if any(problem.severity is Severity.ERROR for problem in found):
         return found
-    return (*found, *await opened_image(place, cluster))
+    return (*found, *await _range(place, cluster), *await opened_image(place, cluster))
 
 
 def problems(
@@ -73,6 +73,11 @@ def problems(
         *_names(cluster),
         *_endpoint(cluster),
     )
+
+
+async def _range(settings: LocalSettings, cluster: Cluster) -> tuple[Problem, ...]:
+    no = await networks.refused_range(settings, cluster)
+    return (Problem(Severity.ERROR, None, "spec.network.nodes", no.what, no.next),) if no else ()
 
 
 def _root() -> Iterator[Problem]:
