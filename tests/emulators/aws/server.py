@@ -39,8 +39,8 @@ ACCOUNT = "123456789012"
 KEYS = {"AKIAEMULATOR": "emulated-secret"}
 """Access keys that work, besides those that the emulated IAM makes."""
 USER_DATA_LIMIT = 16_384
-PENDING, ENDING, PROVISIONING = 1.0, 1.0, 1.0
-"""Seconds on the emulator's clock until an instance runs, is terminated, and a load balancer is active."""
+TAKES = 1.0
+"""Seconds on the emulator's clock until an instance runs or is terminated, and a load balancer is active."""
 SHOWN = 3600.0
 """Seconds for which a terminated instance is listed."""
 VCPUS = 640
@@ -90,6 +90,7 @@ class Account:
     ahead: float = 0.0
     lag: float = 0.0
     vcpus: int = VCPUS
+    takes: float = TAKES
     troubles: dict[str, Trouble] = field(default_factory=dict)
     lost: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
@@ -174,7 +175,7 @@ class Emulator:
             elif instance._state.name == "pending" and now >= launch.runs_at:
                 set_state(instance, 16, "running")
         for balancer in balancers():
-            since = self.account.active_at.setdefault(balancer.arn, now + PROVISIONING)
+            since = self.account.active_at.setdefault(balancer.arn, now + self.account.takes)
             balancer.activate = lambda: None
             balancer.state = "active" if now >= since else "provisioning"
 
@@ -208,7 +209,7 @@ class Emulator:
             instance.subnet_id or "",
             instance.vpc_id or "",
             user_data,
-            now + PENDING,
+            now + self.account.takes,
             now + self.account.lag,
         )
 
@@ -240,7 +241,7 @@ class Emulator:
     def end(self, key: str) -> None:
         launch = self.account.launches.get(key)
         if launch and not launch.ends_at:
-            launch.ends_at = self.account.now() + ENDING
+            launch.ends_at = self.account.now() + self.account.takes
             set_state(find(launch.region, key), 32, "shutting-down")
 
     def on_DescribeInstances(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
@@ -314,7 +315,7 @@ class Emulator:
     def on_DeleteSubnet(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         subnet = form.get("SubnetId", "")
         user = next((key for key, launch in self.living() if launch.subnet == subnet), "")
-        user = user or next((b.arn for b in balancers(region) if subnet in b.subnets), "")
+        user = user or next((b.arn for b in balancers(region) if subnet in subnets_of(b)), "")
         if user and form.get("DryRun") != "true":
             what = f"The subnet '{subnet}' has dependencies and cannot be deleted ({user})"
             return error("ec2", 400, "DependencyViolation", what)
@@ -331,12 +332,13 @@ class Emulator:
 
     def on_CreateLoadBalancer(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         there = next((b for b in balancers(region) if b.name == form.get("Name")), None)
-        wanted = {value for name, value in form.items() if name.startswith("Subnets.member.")}
-        alike = (
-            there and there.scheme == form.get("Scheme", "internet-facing") and set(there.subnets) == wanted
-        )
-        if not alike:
+        if there is None:
             return self.ask(environ)
+        wanted = {value for name, value in form.items() if name.startswith("Subnets.member.")}
+        alike = there.scheme == form.get("Scheme", "internet-facing") and subnets_of(there) == wanted
+        if not alike:
+            what = "A load balancer with the same name and different settings exists"
+            return error("elbv2", 400, "DuplicateLoadBalancerName", what)
         names = {
             "Action": "DescribeLoadBalancers",
             "Version": form["Version"],
@@ -393,11 +395,15 @@ class Emulator:
 
     def control_settle(self) -> None:
         """As far ahead as anything that is under way takes."""
-        self.account.ahead += max(PENDING, ENDING, PROVISIONING, self.account.lag)
+        self.account.ahead += max(self.account.takes, self.account.lag)
         self.settle()
 
     def control_lag(self, seconds: float) -> None:
         self.account.lag = seconds
+
+    def control_takes(self, seconds: float) -> None:
+        """How long from now on an instance starts and ends, and a load balancer is being made."""
+        self.account.takes = seconds
 
     def control_vcpus(self, count: int) -> None:
         self.account.vcpus = count
@@ -472,6 +478,10 @@ def balancers(region: str = "") -> list[Any]:
     return [
         b for name in list(regions) if region in ("", name) for b in regions[name].load_balancers.values()
     ]
+
+
+def subnets_of(balancer: Any) -> set[str]:
+    return {subnet.id for subnet in balancer.subnets}
 
 
 def find(region: str, key: str) -> Any:
