@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from flatyard.cli.images_lookup import Row, not_there_yet
+from flatyard.cli.images_lookup import Account, Row, cluster_of, doubtful_region, not_there_yet
 from flatyard.clouds import table
 from flatyard.clouds.cloud import Image
 from flatyard.model.machines import BY_CLOUD
@@ -256,3 +256,16 @@ def test_there_is_nothing_to_import_elsewhere(flatyard, args, said):
     result = flatyard("images", "import", *args)
     assert result.exit_code == 2, result.output
     assert said in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "said"),
+    [("eu-cental-1", "did you mean eu-central-1?"), ("eu-central-1", "")],
+)
+def test_a_region_that_looks_misspelt_is_asked_about_before_the_cloud_is(region, said):
+    cluster = cluster_of(Account("aws", region=region))
+    assert doubtful_region(cluster).endswith(said) and bool(doubtful_region(cluster)) == bool(said)
+
+
+def test_the_region_that_a_twin_stands_in_is_told(flatyard):
+    assert listed(flatyard, "--as", "aws")["region"] == "us-east-1"

@@ -15,6 +15,7 @@ from flatyard.cli.options import common, output, talk_of
 if TYPE_CHECKING:
     from flatyard.cli.images_lookup import Account, Row
     from flatyard.flatcar import Contents
+    from flatyard.model.cluster import CloudChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 CLOUDS = ("azure", "aws", "gcp", "openstack", "vsphere", "local", "sim")
@@ -101,6 +102,9 @@ def list_command(account: Account, channel: str, arch: str | None, everything: b
     from flatyard.cli import images_lookup
 
     cluster = images_lookup.cluster_of(account)
+    doubt = images_lookup.doubtful_region(cluster)
+    if doubt:
+        talk_of().say(doubt)
     channels = CHANNELS if channel == "all" else (channel,)
     arches = (arch,) if arch else images_lookup.ARCHES
     rows = images_lookup.listing(cluster, channels, arches)
@@ -108,7 +112,7 @@ def list_command(account: Account, channel: str, arch: str | None, everything: b
     late = images_lookup.not_there_yet(rows, channels)
     talk = talk_of()
     if output == "json":
-        talk.data(json.dumps(_listing(account, rows, late), indent=2))
+        talk.data(json.dumps(_listing(cluster.spec.cloud, rows, late), indent=2))
         return Exit.DONE
     shown = rows if everything else _worth_showing(rows)
     if shown:
@@ -184,11 +188,11 @@ def _cells(row: Row) -> list[str]:
     return [row.channel, image.version, star, image.arch, image.generation or _NONE, *told, image.reference]
 
 
-def _listing(account: Account, rows: Sequence[Row], late: Sequence[Contents]) -> dict[str, object]:
+def _listing(cloud: CloudChoice, rows: Sequence[Row], late: Sequence[Contents]) -> dict[str, object]:
     return {
-        "cloud": account.as_ if account.cloud == "sim" else account.cloud,
-        "region": account.region,
-        "simulated": account.cloud == "sim",
+        "cloud": cloud.twin,
+        "region": cloud.region,
+        "simulated": cloud.simulated,
         "images": [_row_json(row) for row in rows],
         "notThereYet": [known.version for known in late],
     }

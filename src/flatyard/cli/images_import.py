@@ -82,11 +82,8 @@ async def _import(account: Account, fields: dict[str, str]) -> Image:
     adapter = table.connect(cluster, RealWorld())
     try:
         work = importlib.import_module(f"flatyard.clouds.{account.cloud}.image_import")
-        image: Image = await work.import_image(
-            getattr(adapter, "client"),
-            work.Source(**fields),
-            talk_of().say,  # noqa: B009
-        )
+        client = adapter.client  # type: ignore[attr-defined]  # OpenStack's adapter has it
+        image: Image = await work.import_image(client, work.Source(**fields), talk_of().say)
         return image
     finally:
         await adapter.close()

@@ -102,6 +102,15 @@ def _no_region(cloud: str, region: str) -> Problem:
     return Problem(Severity.ERROR, None, "--region", what, ", ".join(names), near[0] if near else "")
 
 
+def doubtful_region(cluster: Cluster) -> str:
+    """What to say of a region that looks misspelt; empty for a known one. Clouds open regions that we do not know."""
+    choice = cluster.spec.cloud
+    if choice.simulated or not choice.region or table.facts(choice.name).region(choice.region):
+        return ""
+    near = _no_region(choice.name, choice.region).suggestion
+    return f"{choice.name} region {choice.region} is not known here; did you mean {near}?" if near else ""
+
+
 def place(cluster: Cluster) -> str:
     """Where that is, in words; a simulated one is called so."""
     choice = cluster.spec.cloud
