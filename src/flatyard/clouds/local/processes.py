@@ -66,6 +66,7 @@ def leader(nspawn: int) -> int:
 
 
 def end(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
+    assert pid > 0, "0, as `leader` tells of none, would be this process' whole group"
     with suppress(ProcessLookupError):
         os.kill(pid, how)
 
