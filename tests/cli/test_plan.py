@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,16 @@ Signs: + create
 Machines: 4 to add, 0 to replace, 0 to destroy
 Plan: 5 to add, 0 to change, 0 to destroy
 """
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's credentials are found, wherever this runs."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "AZURE_", "ARM_", "OS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 def test_a_new_cluster(flatyard):
@@ -97,14 +108,25 @@ def test_each_example_plans(flatyard, name):
     assert found["simulated"] == (name == "quickstart")
 
 
-def test_a_real_cloud_is_planned_and_can_be_rehearsed_but_not_made(flatyard):
-    assert flatyard("plan", "examples/aws.yaml").stderr.endswith(
-        "  flatyard rehearse examples/aws.yaml  # run it against the simulated twin of its cloud first\n"
+def test_a_cloud_without_an_adapter_is_planned_and_can_be_rehearsed_but_not_made(flatyard):
+    assert flatyard("plan", "examples/gcp.yaml").stderr.endswith(
+        "  flatyard rehearse examples/gcp.yaml  # run it against the simulated twin of its cloud first\n"
     )
-    result = flatyard("up", "examples/aws.yaml")
+    result = flatyard("up", "examples/gcp.yaml")
     assert result.exit_code == 2
-    assert "this release only simulates Amazon Web Services" in result.stderr
-    assert result.stderr.endswith("  next: flatyard rehearse examples/aws.yaml\n")
+    assert "this release only simulates Google Cloud" in result.stderr
+    assert result.stderr.endswith("  next: flatyard rehearse examples/gcp.yaml\n")
+
+
+def test_without_an_account_a_real_cloud_is_planned_from_what_is_known_of_it_and_never_made(flatyard):
+    planned = flatyard("plan", "examples/aws.yaml")
+    assert planned.exit_code == 4
+    assert "warning: spec.cloud: the account is not asked: " in planned.stderr
+    assert "checked against what is known of aws. Next: " in planned.stderr
+    result = flatyard("up", "--yes", "examples/aws.yaml")
+    assert result.exit_code == 2
+    assert "the account is not asked" not in result.stderr
+    assert "\n  next: " in result.stderr
 
 
 def test_a_real_cluster_is_compared_with_what_the_store_knows(flatyard):

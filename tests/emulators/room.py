@@ -77,8 +77,8 @@ class Window(Protocol):
         """The load balancers' names or addresses, each with the ids of the instances behind it."""
         ...
 
-    async def console(self, instance_id: str, text: str) -> None:
-        """What the instance's console says by now."""
+    async def console(self, instance_id: str, more: str) -> None:
+        """What an instance's console says, after what it said before."""
         ...
 
     async def read(self, url: str) -> bytes:
@@ -150,8 +150,8 @@ class Room:
             await self._power(instance)
         for id, lines in self._consoles.items():
             if id in seen and self._written.get(id, 0) < len(lines):
-                self._written[id] = len(lines)
-                await self._window.console(id, "\n".join(lines) + "\n")
+                more, self._written[id] = lines[self._written.get(id, 0) :], len(lines)
+                await self._window.console(id, "\n".join(more) + "\n")
 
     async def _power(self, seen: Seen) -> None:
         machine = self.machines.get(seen.id)

@@ -74,8 +74,8 @@ class Desk:
     async def endpoints(self) -> Mapping[str, tuple[str, ...]]:
         return {} if self.backends is None else {HOST: self.backends, "10.77.0.9": self.backends}
 
-    async def console(self, instance_id: str, text: str) -> None:
-        self.consoles[instance_id] = text
+    async def console(self, instance_id: str, more: str) -> None:
+        self.consoles[instance_id] = self.consoles.get(instance_id, "") + more
 
     read = NoOther().read
 

@@ -36,7 +36,7 @@ def command(files: tuple[str, ...], output: str) -> None:
 
     talk = talk_of()
     given = reading.read(files, talk)
-    reading.check(given, talk)
+    reading.check(given, talk, act=False)
     observed, compared = asyncio.run(_observed(given))
     made = plan(given.wanted, observed)
     choice = given.wanted.cluster.spec.cloud
@@ -70,6 +70,7 @@ def place(given: Given) -> str:
 async def _observed(given: Given) -> tuple[Observed, str]:
     """What is there, and in words what that was read from."""
     from flatyard.base.world import RealWorld
+    from flatyard.controller import observing
     from flatyard.controller.launch import link_to
     from flatyard.controller.places import places_of
     from flatyard.engine import record as records
@@ -84,6 +85,9 @@ async def _observed(given: Given) -> tuple[Observed, str]:
     if record.cloud == "sim":
         async with await link_to(places_of(name)) as link:
             return await link.observed(), "the simulated cluster"
+    living = await observing.observed(name)
+    if living is not None:
+        return living, "the cluster itself"
     applied = applied_objects(record)
     planes = given.wanted.cluster.spec.control_plane.replicas
     there = Observed(True, applied, applied, record.network is not None, record.endpoint is not None, planes)

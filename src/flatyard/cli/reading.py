@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from flatyard.base.errors import InvalidInput, Position, Problem, Severity
+from flatyard.base.errors import InvalidInput, Position, Problem, Refused, Severity
 from flatyard.cli.talk import Talk
 from flatyard.clouds.table import unavailable
 from flatyard.controller.documents import Given, load
@@ -32,17 +32,39 @@ def _lines(name: str) -> list[str]:
         return []
 
 
-def check(given: Given, talk: Talk) -> None:
+def check(given: Given, talk: Talk, *, act: bool = True) -> None:
     """Refuse what the cloud would refuse, before anything is created; every problem at its place in the files.
 
-    What it would only warn of is said.
+    What it would only warn of is said. Who will not `act` may do without an account: then what is known of the
+    cloud is asked instead, and that is said too.
     """
-    wanted = given.wanted
-    found = _on_this_machine(wanted) if wanted.cluster.spec.cloud.name == "local" else preflight(wanted)
-    problems = [_placed(problem, given) for problem in found]
+    problems = [_placed(problem, given) for problem in _found(given.wanted, talk, act=act)]
     if any(problem.severity is Severity.ERROR for problem in problems):
-        raise InvalidInput(problems)
+        choice = given.wanted.cluster.spec.cloud
+        raise InvalidInput(problems, next="" if choice.simulated or choice.name == "local" else _MEND)
     talk.warn(problems)
+
+
+_MEND = "mend that in the file or in the account, then run the same command again: nothing has been made"
+
+
+def _found(wanted: Wanted, talk: Talk, *, act: bool) -> tuple[Problem, ...]:
+    choice = wanted.cluster.spec.cloud
+    if choice.name == "local":
+        return _on_this_machine(wanted)
+    if choice.simulated or unavailable(choice.name):
+        return preflight(wanted)
+    from flatyard.controller.preflight import in_the_account
+
+    try:
+        return in_the_account(wanted)
+    except Refused as no:
+        if act:
+            raise
+        why = f" ({no.why})" if no.why else ""
+        what = f"the account is not asked: {no.what}{why}; checked against what is known of {choice.name}"
+        said = Problem(Severity.WARNING, None, "spec.cloud", f"{what}. Next: {no.next}" if no.next else what)
+        return (said, *preflight(wanted))
 
 
 def _on_this_machine(wanted: Wanted) -> tuple[Problem, ...]:

@@ -37,7 +37,7 @@ def _real(name: str, title: str, *, adapter: bool = False) -> Entry:
 
 CLOUDS: tuple[Entry, ...] = (
     _real("azure", "Microsoft Azure"),
-    _real("aws", "Amazon Web Services"),
+    _real("aws", "Amazon Web Services", adapter=True),
     _real("gcp", "Google Cloud"),
     _real("openstack", "OpenStack"),
     _real("vsphere", "VMware vSphere"),

@@ -1,4 +1,4 @@
-"""What a cluster on this machine would lack, before anything is made."""
+"""What a cluster would lack where it is to be, before anything is made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flatyard.base.errors import Problem
-from flatyard.clouds.local.cloud import LocalCloud
-from flatyard.clouds.local.settings import settings
+from flatyard.base.world import RealWorld
+from flatyard.clouds import table
 from flatyard.engine.wanted import Wanted
 
 
@@ -17,5 +17,24 @@ def on_this_machine(wanted: Wanted, tell: Callable[[str], None]) -> tuple[Proble
 
     `tell` hears a line now and then while an image is unpacked, which happens once for each.
     """
+    from flatyard.clouds.local.cloud import LocalCloud
+    from flatyard.clouds.local.settings import settings
+
     cloud = LocalCloud(replace(settings(), tell=tell))
     return asyncio.run(cloud.preflight(wanted.cluster, wanted.deployments))
+
+
+def in_the_account(wanted: Wanted) -> tuple[Problem, ...]:
+    """What the account itself says: credentials, permissions, quotas, regions, sizes, images, names.
+
+    Raises Refused where it cannot be asked (no SDK, no credentials), CloudError where it does not answer.
+    """
+    return asyncio.run(_asked(wanted))
+
+
+async def _asked(wanted: Wanted) -> tuple[Problem, ...]:
+    cloud = table.connect(wanted.cluster, RealWorld())
+    try:
+        return await cloud.preflight(wanted.cluster, wanted.deployments)
+    finally:
+        await cloud.close()
