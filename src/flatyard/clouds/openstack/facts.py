@@ -28,6 +28,8 @@ from flatyard.clouds.facts import (
 from flatyard.model.traits import MetadataBlock, NodeNameRule, ProviderIdSource, StashScheme, UserDataEncoding
 
 _GIB = 1024
+ETCD_GIB = 20
+"""Size of the disk that only etcd writes to."""
 _SIZES = (
     Size("m3.tiny", 1, 3 * _GIB, disk_gib=20),
     Size("m3.small", 2, 6 * _GIB, disk_gib=20),

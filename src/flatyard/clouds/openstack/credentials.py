@@ -1,0 +1,72 @@
+"""How to log in: clouds.yaml as the openstack command finds it, the OS_* variables, application credentials.
+
+Nothing of it is ever printed; what goes wrong is told without what was sent.
+"""
+
+from __future__ import annotations
+
+from functools import partialmethod
+
+from keystoneauth1 import exceptions as auth_errors
+from keystoneauth1.session import Session
+from openstack.config import OpenStackConfig
+from openstack.config.cloud_region import CloudRegion
+from openstack.exceptions import ConfigException
+
+from flatyard.base.errors import Refused
+from flatyard.clouds.openstack.settings import OpenstackSettings
+
+NEXT = "write a clouds.yaml and name its entry in OS_CLOUD, or set the OS_* variables (docs/openstack.md)"
+
+
+class OneTry(Session):
+    """A session that asks once: who repeats, and what, is decided above it."""
+
+    request = partialmethod(Session.request, connect_retries=0, status_code_retries=0)
+
+
+def region(chosen: OpenstackSettings) -> CloudRegion:
+    """Where to ask, and as whom. Raises Refused when there are no credentials."""
+    if not chosen.says_who and not _has_file():
+        raise Refused(
+            "there are no credentials for OpenStack", why="no clouds.yaml, no OS_AUTH_URL", next=NEXT
+        )
+    config = OpenStackConfig(session_constructor=OneTry, load_envvars=False, app_name="flatyard")
+    try:
+        return config.get_one(**_words(chosen))  # type: ignore[arg-type] # the SDK names three of many
+    except (ConfigException, auth_errors.MissingRequiredOptions) as no:
+        why = str(no).splitlines()[0]
+        raise Refused("the credentials for OpenStack are not complete", why=why, next=NEXT) from None
+
+
+def _has_file() -> bool:
+    return bool(OpenStackConfig(load_envvars=False).get_cloud_names())
+
+
+def _words(chosen: OpenstackSettings) -> dict[str, object]:
+    login = {
+        "auth_url": chosen.auth_url,
+        "username": chosen.username,
+        "password": chosen.password,
+        "application_credential_id": chosen.application_credential_id,
+        "application_credential_secret": chosen.application_credential_secret,
+        "token": chosen.token,
+        "project_name": chosen.project_name,
+        "project_id": chosen.project_id,
+    }
+    if not chosen.application_credential_id:
+        login |= {"user_domain_name": chosen.domain_name, "project_domain_name": chosen.domain_name}
+        if not chosen.domain_name and not chosen.cloud:
+            login |= {"user_domain_id": "default", "project_domain_id": "default"}
+    words: dict[str, object] = {"auth": {key: value for key, value in login.items() if value}}
+    if chosen.application_credential_id:
+        words["auth_type"] = "v3applicationcredential"
+    elif chosen.token:
+        words["auth_type"] = "v3token"
+    others = {
+        "cloud": chosen.cloud,
+        "region_name": chosen.region,
+        "interface": chosen.interface,
+        "cacert": chosen.ca_file,
+    }
+    return words | {key: value for key, value in others.items() if value} | {"api_timeout": 60}

@@ -1,0 +1,38 @@
+"""Why a server is in ERROR, in words: Nova's faults are written for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_WORDS: tuple[tuple[str, str], ...] = (
+    (
+        "No valid host was found",
+        "no host has room for it: another flavor or zone, or later; openstack limits show --absolute shows the quota",
+    ),
+    (
+        "Exceeded maximum number of retries",
+        "several hosts failed to build it: again later, or another flavor",
+    ),
+    ("PortInUse", "its port belongs to another server"),
+    ("is still in use", "its port belongs to another server"),
+    (
+        "Block Device Mapping is Invalid",
+        "its volume could not be made: the quota of volumes, or the volume type",
+    ),
+    ("Build of instance", "the host could not build it: again later; the site's support knows more"),
+    ("Image", "its image cannot be used: openstack image show tells its state and least disk"),
+    ("Quota exceeded", "a quota is used up: openstack limits show --absolute"),
+    ("Volume", "its volume could not be attached: openstack volume list shows the state"),
+)
+
+
+def told(fault: object) -> str:
+    """The fault's message, and what helps where that is known."""
+    message = str(fault.get("message") or "") if isinstance(fault, Mapping) else ""
+    if not message:
+        return "Nova gives no reason"
+    first = message.strip().splitlines()[0].rstrip(". ")
+    for part, words in _WORDS:
+        if part in message:
+            return f"{first}: {words}"
+    return first

@@ -1,0 +1,278 @@
+"""What would be refused, found before anything is created, each with what there is instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from openstack.compute.v2.flavor import Flavor
+
+from flatyard.base.errors import Problem, Refused, Severity
+from flatyard.clouds.cloud import ImageQuery, Rejected
+from flatyard.clouds.openstack import images, networks, quotas
+from flatyard.clouds.openstack.client import Client, connect
+from flatyard.clouds.openstack.facts import FACTS
+from flatyard.clouds.openstack.settings import settings
+from flatyard.model.cluster import Cluster, OpenstackCloud
+from flatyard.model.machine import MachineDeployment
+from flatyard.model.machines import OpenstackMachine
+from flatyard.model.meant import is_placeholder
+
+CLOUD = "spec.cloud.openstack"
+LEAST_CORES, LEAST_MIB = 2, 1700
+"""What kubeadm wants of a control plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Machines that are alike: where they are written, how they are called, and how many."""
+
+    path: str
+    name: str
+    replicas: int
+    machine: OpenstackMachine
+    key: str = "machine"
+    control_plane: bool = False
+
+    def field(self, name: str) -> str:
+        return f"{self.path}.{self.key}.{name}"
+
+
+async def problems(
+    client: Client, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+) -> tuple[Problem, ...]:
+    """Everything at once; a wrong login and a wrong region end the asking. Nothing is made."""
+    chosen = cluster.spec.cloud.openstack or OpenstackCloud()
+    early = await _login(client, cluster)
+    if not early:
+        await client.log_in()
+        early = _region(client, chosen)
+    if early:
+        return tuple(early)
+    pools = (*_pools(cluster), *_deployed(deployments))
+    flavors = await client.read("listing flavors", lambda: list(client.sdk.compute.flavors()))
+    found = [*_names(cluster, pools), *_tags(pools), *await _zones(client, chosen, pools)]
+    for pool in pools:
+        found += _flavor(pool, flavors)
+        found += await _named_things(client, pool)
+    found += await _images(client, cluster, pools, flavors)
+    found += await _network(client, cluster, chosen)
+    found += await quotas.problems(client, cluster, chosen, pools, flavors)
+    return tuple(found)
+
+
+def _pools(cluster: Cluster) -> Iterator[Pool]:
+    spec = cluster.spec
+    plane = spec.control_plane
+    if isinstance(plane.machine, OpenstackMachine):
+        name = f"{cluster.name}-control-plane"
+        yield Pool("spec.controlPlane", name, plane.replicas, plane.machine, control_plane=True)
+    for number, pool in enumerate(spec.workers):
+        if isinstance(pool.machine, OpenstackMachine):
+            yield Pool(f"spec.workers[{number}]", pool.name, pool.replicas, pool.machine)
+
+
+def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
+    for deployment in deployments:
+        machine = deployment.spec.template.spec.provider_spec.value.cloud_provider_spec
+        name = deployment.metadata.name
+        path = f"MachineDeployment {name}: spec.template.spec.providerSpec.value"
+        if isinstance(machine, OpenstackMachine):
+            yield Pool(path, name, deployment.spec.replicas, machine, "cloudProviderSpec")
+
+
+async def _login(client: Client, cluster: Cluster) -> list[Problem]:
+    """The login that this file names, where it is not the one that the adapter was made with."""
+    login = settings(cluster)
+    if login == client.login or not login.says_who:
+        return []
+    try:
+        other = connect(login, client.world, cluster.spec.cloud.openstack or OpenstackCloud())
+    except Refused as no:
+        return [error(CLOUD, no.what, no.why)]
+    try:
+        await other.log_in()
+    except Rejected as no:
+        return [error(CLOUD, no.what, no.next)]
+    finally:
+        await other.close()
+    return []
+
+
+def _region(client: Client, chosen: OpenstackCloud) -> list[Problem]:
+    if not chosen.region or chosen.region in client.regions:
+        return []
+    return [unknown(f"{CLOUD}.region", "region", chosen.region, client.regions)]
+
+
+def _names(cluster: Cluster, pools: Iterable[Pool]) -> Iterator[Problem]:
+    named = [("metadata.name", cluster.name), *((p.path, p.name) for p in pools if not p.control_plane)]
+    for path, name in named:
+        if not FACTS.instance_name.fits(f"{name}-xxxxx-xxxxx"):
+            what = f"machines named after {name!r} cannot be called so here"
+            yield error(path, what, FACTS.instance_name.allowed)
+
+
+def _tags(pools: Iterable[Pool]) -> Iterator[Problem]:
+    for pool in pools:
+        for key, value in pool.machine.tags.items():
+            if not FACTS.tags.fits(key, value):
+                yield error(pool.field(f"tags[{key}]"), f"{key}={value} is not allowed", FACTS.tags.allowed)
+
+
+async def _zones(client: Client, chosen: OpenstackCloud, pools: Iterable[Pool]) -> list[Problem]:
+    there = await networks.zones(client, OpenstackCloud())
+    asked = [(f"{CLOUD}.availabilityZones", zone) for zone in chosen.availability_zones]
+    asked += [(p.field("availabilityZone"), p.machine.zone) for p in pools if p.machine.zone]
+    return [
+        unknown(path, "zone", zone, there)
+        for path, zone in asked
+        if zone not in there and not is_placeholder(zone)
+    ]
+
+
+def _flavor(pool: Pool, flavors: list[Flavor]) -> Iterator[Problem]:
+    name, path = pool.machine.flavor.value, pool.field("flavor")
+    found = flavor_of(pool, flavors)
+    if found is None:
+        yield unknown(path, "flavor", name, [str(flavor.name) for flavor in flavors])
+        return
+    if pool.control_plane and ((found.vcpus or 0) < LEAST_CORES or (found.ram or 0) < LEAST_MIB):
+        roomy = [str(f.name) for f in flavors if (f.vcpus or 0) >= LEAST_CORES and (f.ram or 0) >= LEAST_MIB]
+        what = f"{name} has {found.vcpus} vCPU and {found.ram} MiB; kubeadm wants 2 and 1700 MiB"
+        yield error(path, what, ", ".join(roomy[:6]))
+
+
+def flavor_of(pool: Pool, flavors: Iterable[Flavor]) -> Flavor | None:
+    """The pool's flavor by name or id."""
+    asked = pool.machine.flavor.value
+    return next((flavor for flavor in flavors if asked in (flavor.name, flavor.id)), None)
+
+
+async def _images(
+    client: Client, cluster: Cluster, pools: Iterable[Pool], flavors: list[Flavor]
+) -> list[Problem]:
+    flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
+    baked = kubernetes.version if kubernetes.flavor == "image" else None
+    found, asked = [], set()
+    for pool in pools:
+        if pool.machine.image in asked:
+            continue
+        asked.add(pool.machine.image)
+        query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
+        there = await images.images(client, query)
+        if not there:
+            found.append(await _no_image(client, pool, query))
+            continue
+        found += await _disk(client, pool, there[0].reference, flavor_of(pool, flavors))
+    return found
+
+
+async def _no_image(client: Client, pool: Pool, query: ImageQuery) -> Problem:
+    named = pool.machine.image
+    if named and not is_placeholder(named):
+        names = await client.read(
+            "listing images", lambda: [str(image.name) for image in client.sdk.image.images(status="active")]
+        )
+        return unknown(pool.field("image"), "image", named, names)
+    wanted = query.version or f"channel {query.channel}"
+    there = ", ".join(images.newest(await images.flatcar(client))[:8])
+    what = (
+        f"the project has no Flatcar image for {wanted}; flatyard images import --cloud openstack uploads it"
+    )
+    return error(pool.field("image"), what, there or "none is there")
+
+
+async def _disk(client: Client, pool: Pool, image: str, flavor: Flavor | None) -> list[Problem]:
+    """Whether the image fits on the flavor's disk, or on the volume."""
+    shown = await client.read("reading the image", lambda: client.sdk.image.get_image(image))
+    least = int(getattr(shown, "min_disk", 0) or 0)
+    given = pool.machine.root_disk_size_gb or (flavor.disk if flavor else 0) or 0
+    if not pool.machine.root_disk_size_gb and flavor is not None and not flavor.disk:
+        what = f"flavor {flavor.name} has no disk of its own"
+        return [error(pool.field("rootDiskSizeGB"), what, "a size: it boots from a volume then")]
+    if given and given < least:
+        return [error(pool.field("rootDiskSizeGB"), f"the image wants {least} GB", f"{least} or more")]
+    return []
+
+
+async def _named_things(client: Client, pool: Pool) -> list[Problem]:
+    """Networks, security groups, server group, floating IP pool that the spec names."""
+    machine, network, compute = pool.machine, client.sdk.network, client.sdk.compute
+    nets = [n.value for n in machine.networks] or [machine.network.value]
+    groups = [group.value for group in machine.security_groups]
+    asked: list[tuple[str, str, list[str], Callable[[], list[str]]]] = [
+        ("networks", "network", nets, lambda: _both(network.networks())),
+        ("subnet", "subnet", [machine.subnet.value], lambda: _both(network.subnets())),
+        ("securityGroups", "security group", groups, lambda: _both(network.security_groups())),
+        ("serverGroup", "server group", [machine.server_group.value], lambda: _both(compute.server_groups())),
+        (
+            "floatingIpPool",
+            "external network",
+            [machine.floating_ip_pool.value],
+            lambda: _both(network.networks(is_router_external=True)),
+        ),
+    ]
+    found = []
+    for field, kind, names, there in asked:
+        wanted = [name for name in names if name and not is_placeholder(name)]
+        if wanted and wanted != [networks.AUTO]:
+            known = await client.read(f"listing {kind}s", there)
+            found += [unknown(pool.field(field), kind, name, known) for name in wanted if name not in known]
+    if machine.root_disk_size_gb and not client.has("block-storage"):
+        what = "this site has no volumes to boot from"
+        found.append(error(pool.field("rootDiskSizeGB"), what, "nothing: the flavor's own disk"))
+    return found
+
+
+def _both(things: Iterable[object]) -> list[str]:
+    """Names and ids."""
+    return [
+        str(value) for thing in things for value in (getattr(thing, "name", ""), getattr(thing, "id", ""))
+    ]
+
+
+async def _network(client: Client, cluster: Cluster, chosen: OpenstackCloud) -> list[Problem]:
+    found = []
+    if cluster.spec.endpoint.kind == "lb" and not client.has("load-balancer"):
+        found.append(
+            error("spec.endpoint.kind", "this site has no load balancers (Octavia)", "vip, dns", "vip")
+        )
+    named = chosen.network if not is_placeholder(chosen.network) else ""
+    if named:
+        found += await _given(client, chosen, named)
+    if not named or chosen.external_network:
+        try:
+            await networks.external_network(client, chosen)
+        except Rejected as no:
+            found.append(error(f"{CLOUD}.externalNetwork", no.what, no.next.partition("one of ")[2]))
+    return found
+
+
+async def _given(client: Client, chosen: OpenstackCloud, named: str) -> list[Problem]:
+    if named == networks.AUTO:
+        return []
+    network = await networks.find_network(client, named)
+    if network is None:
+        there = await client.read(
+            "listing networks", lambda: [str(n.name) for n in client.sdk.network.networks()]
+        )
+        return [unknown(f"{CLOUD}.network", "network", named, there)]
+    there = [str(subnet.name) for subnet in await networks.subnets_of(client, network, "")]
+    if not await networks.subnets_of(client, network, chosen.subnet):
+        return [unknown(f"{CLOUD}.subnet", f"IPv4 subnet of {named} called", chosen.subnet, there)]
+    return []
+
+
+def unknown(path: str, kind: str, name: str, there: Iterable[str]) -> Problem:
+    """A name that the site does not know, with the nearest ones."""
+    names = list(dict.fromkeys(filter(None, there)))
+    near = difflib.get_close_matches(name, names, 6, 0.4) or names[:12]
+    close = difflib.get_close_matches(name, names, 1, 0.6)
+    what = f"there is no {kind} {name!r}" if name else f"no {kind} is given"
+    return error(path, what, ", ".join(near) or "there is none", close[0] if close else "")
+
+
+def error(path: str, what: str, allowed: str = "", suggestion: str = "") -> Problem:
+    return Problem(Severity.ERROR, None, path, what, allowed, suggestion)

@@ -1,0 +1,145 @@
+"""Whether the project's quotas have room for a cluster: what is used, what it needs, what there may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from openstack.compute.v2.flavor import Flavor
+
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.cloud import Rejected
+from flatyard.clouds.openstack.client import Client
+from flatyard.clouds.openstack.facts import ETCD_GIB, FACTS
+from flatyard.model.cluster import Cluster, OpenstackCloud
+from flatyard.model.machines import OpenstackMachine
+
+UNLIMITED = -1
+Row = tuple[str, int, int, int]
+"""A quota's name in words, what the cluster needs, what is used, the limit."""
+
+
+class Machines(Protocol):
+    """Machines that are alike."""
+
+    @property
+    def replicas(self) -> int: ...
+
+    @property
+    def machine(self) -> OpenstackMachine: ...
+
+    @property
+    def control_plane(self) -> bool: ...
+
+
+async def problems(
+    client: Client,
+    cluster: Cluster,
+    chosen: OpenstackCloud,
+    pools: Sequence[Machines],
+    flavors: Iterable[Flavor],
+) -> list[Problem]:
+    """One per quota that is too small."""
+    by_name = {key: flavor for flavor in flavors for key in (str(flavor.id), str(flavor.name))}
+    rows = [
+        *await _compute(client, pools, by_name),
+        *await _network(client, cluster, chosen, pools),
+        *await _volumes(client, pools),
+    ]
+    return [_problem(row) for row in rows if row[3] != UNLIMITED and row[1] and row[2] + row[1] > row[3]]
+
+
+def _problem(row: Row) -> Problem:
+    what, wanted, used, limit = row
+    text = f"the cluster needs {wanted} {what}; the project may use {limit} and uses {used}"
+    hint = FACTS.notes["router"] if what == "routers" else FACTS.notes["quota"]
+    path = "spec.cloud.openstack.network" if what == "routers" else "spec"
+    return Problem(Severity.ERROR, None, path, f"{text}; {hint}")
+
+
+async def _compute(client: Client, pools: Sequence[Machines], flavors: dict[str, Flavor]) -> Iterator[Row]:
+    limits = (await client.read("reading the quotas", client.sdk.compute.get_limits)).absolute
+    sizes = [(pool.replicas, flavors.get(pool.machine.flavor.value)) for pool in pools]
+    return iter(
+        [
+            (
+                "instances",
+                sum(pool.replicas for pool in pools),
+                int(limits.instances_used or 0),
+                int(limits.instances or UNLIMITED),
+            ),
+            (
+                "cores",
+                sum(count * int(flavor.vcpus or 0) for count, flavor in sizes if flavor),
+                int(limits.total_cores_used or 0),
+                int(limits.total_cores or UNLIMITED),
+            ),
+            (
+                "MiB of memory",
+                sum(count * int(flavor.ram or 0) for count, flavor in sizes if flavor),
+                int(limits.total_ram_used or 0),
+                int(limits.total_ram or UNLIMITED),
+            ),
+        ]
+    )
+
+
+async def _network(
+    client: Client, cluster: Cluster, chosen: OpenstackCloud, pools: Sequence[Machines]
+) -> list[Row]:
+    machines = sum(pool.replicas for pool in pools)
+    workers = sum(pool.replicas for pool in pools if not pool.control_plane)
+    own = 0 if chosen.network else 1
+    floating = sum(pool.replicas for pool in pools if pool.machine.floating_ip_pool.value)
+    needs = {
+        "ports": ("ports", machines + 1 + own),
+        "floating_ips": ("floating IPs", 1 + (workers if chosen.floating_ips else floating)),
+        "routers": ("routers", own),
+        "networks": ("networks", own),
+        "subnets": ("subnets", own),
+        "security_groups": ("security groups", 2),
+        "security_group_rules": ("security group rules", 11),
+    }
+    try:
+        found = await client.read(
+            "reading the network's quotas", lambda: client.sdk.network.get_quota(client.project, details=True)
+        )
+    except Rejected:
+        return []  # some sites keep them to their operators; the create itself tells then
+    rows = []
+    for key, (words, wanted) in needs.items():
+        shown = getattr(found, key, None)
+        if isinstance(shown, dict):
+            used = int(shown.get("used", 0)) + int(shown.get("reserved", 0))
+            rows.append((words, wanted, used, int(shown.get("limit", UNLIMITED))))
+    return rows
+
+
+async def _volumes(client: Client, pools: Sequence[Machines]) -> list[Row]:
+    """etcd's own disks, and the machines that boot from volumes."""
+    if not client.has("block-storage"):
+        return []
+    planes = sum(pool.replicas for pool in pools if pool.control_plane)
+    roots = [(pool.replicas, pool.machine.root_disk_size_gb or 0) for pool in pools]
+    volumes = planes + sum(count for count, gib in roots if gib)
+    size = planes * ETCD_GIB + sum(count * gib for count, gib in roots)
+    try:
+        found = await client.read(
+            "reading the quotas of volumes", lambda: client.sdk.block_storage.get_limits().absolute
+        )
+    except Rejected:
+        return []
+    return [
+        (
+            "volumes",
+            volumes,
+            int(found.total_volumes_used or 0),
+            int(found.max_total_volumes or UNLIMITED),
+        ),
+        (
+            "GiB of volumes",
+            size,
+            int(found.total_gigabytes_used or 0),
+            int(found.max_total_volume_gigabytes or UNLIMITED),
+        ),
+    ]

@@ -1,0 +1,33 @@
+"""What `down` must leave empty: everything with our marks, and what CCM and CSI made for the cluster."""
+
+from __future__ import annotations
+
+from flatyard.clouds.cloud import ClusterRef, Owned
+from flatyard.clouds.openstack import inventory, stash
+from flatyard.clouds.openstack.client import Client
+from flatyard.clouds.openstack.inventory import KINDS, id_of, machine_of, owned_things
+
+
+async def sweep(client: Client, ref: ClusterRef) -> tuple[Owned, ...]:
+    """Everything of every kind."""
+    found = [
+        Owned(
+            kind=kind.name,
+            id=id_of(thing),
+            name=getattr(thing, "name", None) or id_of(thing),
+            machine_id=machine_of(kind.name, thing),
+            kept=kind.name == "volume",
+            created=getattr(thing, "created_at", None) or "",
+        )
+        for kind in KINDS
+        for thing in await owned_things(client, ref, kind.name)
+    ]
+    return (*found, *await stash.owned(client, ref))
+
+
+async def delete_owned(client: Client, ref: ClusterRef, owned: Owned) -> None:
+    """Delete one thing that `sweep` reported; a missing one is fine."""
+    if owned.kind == stash.KIND:
+        await stash.delete(client, ref)
+        return
+    await inventory.delete(client, owned.kind, owned.id, owned.name)
