@@ -53,7 +53,7 @@ class Arm:
             "SSL_CERT_FILE": str(self.ca),
         }
 
-    def ask(self, name: str, **given: object) -> Any:
+    def ask(self, name: str, /, **given: object) -> Any:
         request = urllib.request.Request(
             f"{CONTROL}/{name}", data=json.dumps(given).encode(), headers={"Content-Type": "application/json"}
         )

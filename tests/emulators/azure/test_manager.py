@@ -82,7 +82,7 @@ def test_operation_status(azure: Azure) -> None:
     assert (status, body["properties"]["provisioningState"]) == (201, "Updating")
     asked = headers["Azure-AsyncOperation"].removeprefix("https://127.0.0.1:5443")
     assert raw(azure.arm, "GET", asked, token=token(azure))[2]["status"] == "InProgress"
-    azure.arm.speed(1000)
+    azure.arm.speed(100_000)
     assert raw(azure.arm, "GET", asked, token=token(azure))[2]["status"] == "Succeeded"
     assert azure.network.public_ip_addresses.get("rg", "ip").provisioning_state == "Succeeded"
 
@@ -97,7 +97,7 @@ def test_operation_location(azure: Azure) -> None:
     assert "Azure-AsyncOperation" not in headers
     asked = headers["Location"].removeprefix("https://127.0.0.1:5443")
     assert raw(azure.arm, "GET", asked, token=token(azure))[0] == 202
-    azure.arm.speed(1000)
+    azure.arm.speed(100_000)
     assert raw(azure.arm, "GET", asked, token=token(azure))[0] in (200, 204)
 
 
@@ -121,13 +121,13 @@ def test_etag(azure: Azure) -> None:
     path = f"{NETWORK}/networkSecurityGroups/nsg{VERSION}"
     fresh = {"If-None-Match": "*"}
     assert raw(azure.arm, "PUT", path, {"location": HERE}, token=token(azure), headers=fresh)[0] == 201
-    azure.arm.speed(1000)
+    azure.arm.speed(100_000)
     status, _, body = raw(azure.arm, "PUT", path, {"location": HERE}, token=token(azure), headers=fresh)
     assert (status, body["error"]["code"]) == (412, "PreconditionFailed")
     etag = str(nets.get("rg", "nsg").etag)
     stale = {"If-Match": etag}
     assert raw(azure.arm, "PUT", path, {"location": HERE}, token=token(azure), headers=stale)[0] == 200
-    azure.arm.speed(1000)
+    azure.arm.speed(100_000)
     assert raw(azure.arm, "PUT", path, {"location": HERE}, token=token(azure), headers=stale)[0] == 412
 
 

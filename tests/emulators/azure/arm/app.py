@@ -184,6 +184,7 @@ class Arm:
             return self.pages(request, self.view(above)["properties"].get(word) or [])
         assert kind is not None
         found = [r for r in self.world.of_kind(kind.name, path.parent) if self.listed(r)]
+        found = services.assigned(found, request.query.get("$filter", ""))
         if kind.name == compute.VM:
             return self.pages(request, found, lambda vm: self._machine(request, vm))
         return self.pages(request, found, self.view)

@@ -17,6 +17,15 @@ BUCKETS = {"reads": (250, 25.0), "writes": (200, 10.0), "deletes": (200, 10.0)}
 """Size and refill a second, of one principal in one subscription (rules: throttling)."""
 
 
+COUNTS = {
+    "QUOTA_INSTANCES": (409, "QuotaExceeded"),
+    "QUOTA_ADDRESSES": (400, "PublicIPCountLimitReached"),
+    "QUOTA_NETWORKS": (400, "SubscriptionQuotaExceeded"),
+    "QUOTA_LOAD_BALANCERS": (400, "SubscriptionQuotaExceeded"),
+}
+"""Quotas that are counts of resources."""
+
+
 @dataclass
 class Planned:
     kind: str
@@ -83,6 +92,8 @@ def trouble(kind: str, request: Request) -> ArmError:
         return ArmError(503, "ServerBusy", "The server is busy.", headers={"Retry-After": "1"})
     if kind == "TIMEOUT":
         return ArmError(504, "GatewayTimeout", "The gateway did not receive a response in time.")
+    if kind in COUNTS:
+        return ArmError(*COUNTS[kind], "The limit of 1000 is reached.")
     if kind.startswith("QUOTA"):
         return ArmError(
             409,

@@ -196,6 +196,15 @@ def view_assignment(world: World, resource: Resource, body: Body) -> None:
     body["properties"]["scope"] = resource.id.rsplit("/providers/", 1)[0]
 
 
+ASSIGNED = re.compile(r"(?:principalId eq|assignedTo\()\s*'([^']+)'\)?")
+
+
+def assigned(found: list[Resource], text: str) -> list[Resource]:
+    """Role assignments of one principal, where a filter asks for them."""
+    match = ASSIGNED.fullmatch(text)
+    return [row for row in found if row.properties.get("principalId") == match[1]] if match else found
+
+
 def is_uuid(text: str) -> bool:
     try:
         return str(uuid.UUID(text)) == text.lower()
