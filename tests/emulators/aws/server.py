@@ -414,6 +414,14 @@ class Emulator:
     def control_lose(self, action: str, count: int) -> None:
         self.account.lost[action] = count
 
+    def control_auth(self, on: bool) -> None:
+        """Whether moto looks at policies. It knows actions, and of conditions and resources next to nothing."""
+        from moto import settings
+        from moto.core.responses import ActionAuthenticatorMixin
+
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = 0 if on else float("inf")
+        ActionAuthenticatorMixin.request_count = 0
+
     def control_console(self, instance: str, text: str) -> None:
         self.account.consoles[instance] = self.account.consoles.get(instance, "") + text
 
@@ -459,6 +467,7 @@ class Emulator:
 
         for name in ("ec2", "elbv2", "iam", "s3", "sts"):
             backends.get_backend(name).reset()
+        self.control_auth(False)
         self.account = Account()
 
 

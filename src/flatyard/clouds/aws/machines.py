@@ -192,7 +192,7 @@ async def _order(account: Account, request: CreateRequest, roots: Roots) -> dict
         "MetadataOptions": {
             "HttpTokens": "required",
             "HttpEndpoint": "enabled",
-            "HttpPutResponseHopLimit": hop_limit(machine),
+            "HttpPutResponseHopLimit": machine.metadata_hop_limit or HOP_LIMIT,
         },
         "PrivateDnsNameOptions": {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": False},
         "TagSpecifications": _tags(request, machine),
@@ -200,11 +200,6 @@ async def _order(account: Account, request: CreateRequest, roots: Roots) -> dict
     if machine.is_spot_instance:
         order["InstanceMarketOptions"] = _spot(machine)
     return order
-
-
-def hop_limit(machine: AwsMachine) -> int:
-    """Hops of the metadata service's answers: one, unless the spec has `metadataHopLimit`."""
-    return machine.metadata_hop_limit or HOP_LIMIT
 
 
 def _interface(request: CreateRequest, machine: AwsMachine) -> dict[str, object]:

@@ -1,0 +1,110 @@
+"""The least policy is enough, and each of its statements is needed: what is missing is named.
+
+The emulator looks at actions alone: resources and conditions of policy.json are not judged here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from emulators.aws.emulated import AwsBench, Emulated
+from flatyard.base.errors import Severity
+from flatyard.clouds import conformance
+from flatyard.clouds.cloud import CloudError, StashForbidden
+
+pytestmark = pytest.mark.emulated
+POLICY: dict[str, Any] = json.loads(
+    resources.files("flatyard.clouds.aws").joinpath("policy.json").read_text()
+)
+STATEMENTS = {statement["Sid"]: statement for statement in POLICY["Statement"]}
+UNSEEN = {
+    "TagWhatIsMade": "moto asks for no permission to tag what is made",
+    "GiveThemToMachines": "moto asks for no permission to pass a role",
+}
+
+
+def judged(*without: str) -> str:
+    """The policy as far as the emulator judges: its actions, but for those of some statements or actions."""
+    actions = [
+        action
+        for sid, statement in STATEMENTS.items()
+        if sid not in without
+        for action in statement["Action"]
+        if action not in without
+    ]
+    return json.dumps(
+        {"Version": POLICY["Version"], "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+    )
+
+
+@contextmanager
+def allowed(aws: Emulated, monkeypatch: pytest.MonkeyPatch, policy: str) -> Iterator[AwsBench]:
+    """A bench of a user with that policy alone."""
+    aws.call("iam", "create_user", UserName="flatyard")
+    key = aws.call("iam", "create_access_key", UserName="flatyard")["AccessKey"]
+    named = {"UserName": "flatyard", "PolicyName": "least", "PolicyDocument": policy}
+    aws.call("iam", "put_user_policy", **named)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    aws.control("auth", on=True)
+    yield AwsBench(aws)
+    aws.control("auth", on=False)
+
+
+async def whole_life(bench: AwsBench) -> None:
+    """Everything that the adapter does in a cluster's life."""
+    cloud = bench.cloud
+    problems = [p for p in await cloud.preflight(bench.cluster) if p.severity is Severity.ERROR]
+    assert not problems, "; ".join(map(str, problems))
+    network = await cloud.ensure_network(bench.ref, bench.cluster)
+    made = await cloud.create(await conformance.request(bench, network=network))
+    await bench.wait(60)
+    await cloud.ensure_endpoint(bench.ref, bench.cluster, network, (made.id,))
+    await cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+    await cloud.stash(bench.ref, "secret", b"secret", 60)
+    await cloud.unstash(bench.ref, "secret")
+    await cloud.evidence(bench.ref, made)
+    await cloud.restart(bench.ref, made)
+    await conformance.emptied(bench)
+    assert await cloud.sweep(bench.ref) == ()
+    await bench.close()
+
+
+def test_the_least_policy_is_enough_for_a_whole_life(aws, monkeypatch):
+    with allowed(aws, monkeypatch, judged()) as bench:
+        aws.stage.run(lambda: whole_life(bench))
+
+
+@pytest.mark.parametrize("sid", [sid for sid in STATEMENTS if sid not in UNSEEN])
+def test_without_a_statement_the_missing_permission_is_named(aws, monkeypatch, sid):
+    with (
+        allowed(aws, monkeypatch, judged(sid)) as bench,
+        pytest.raises((CloudError, AssertionError)) as caught,
+    ):
+        aws.stage.run(lambda: whole_life(bench))
+    said = str(caught.value)
+    assert any(f"lack the permission {action} on" in said for action in STATEMENTS[sid]["Action"]), said
+
+
+def test_preflight_names_each_permission_that_it_can_try(aws, monkeypatch):
+    denied = ("ec2:RunInstances", "ec2:CreateVpc", "ec2:CreateSecurityGroup", "ec2:CreateInternetGateway")
+    with allowed(aws, monkeypatch, judged(*denied)) as bench:
+        problems = aws.stage.run(lambda: bench.cloud.preflight(bench.cluster))
+    said = "\n".join(map(str, problems))
+    assert all(f"lack the permission {action} on" in said for action in denied), said
+    assert aws.call("ec2", "describe_instances")["Reservations"] == []
+
+
+def test_a_forbidden_stash_says_so(aws, monkeypatch):
+    with (
+        allowed(aws, monkeypatch, judged("s3:PutObject")) as bench,
+        pytest.raises(StashForbidden, match=r"s3:PutObject on arn:aws:s3:::flatyard-") as caught,
+    ):
+        aws.stage.run(lambda: bench.cloud.stash(bench.ref, "secret", b"secret", 60))
+    assert "docs/aws.md" in caught.value.next
