@@ -121,7 +121,8 @@ def list_command(account: Account, channel: str, arch: str | None, everything: b
         talk.say(f"{where} has no Flatcar image of {_of(channels, arches)}")
     _more(rows, shown, late, where)
     if not rows and account.cloud == "openstack":
-        talk.next(("flatyard images import --cloud openstack", "brings one there"))
+        named = f" --os-cloud {account.os_cloud}" if account.os_cloud else ""
+        talk.next((f"flatyard images import --cloud openstack{named}", "brings one there"))
     return Exit.DONE
 
 
