@@ -194,6 +194,7 @@ class Emulator:
             return reply
         for key in re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", reply.body):
             self.launched(key.decode(), region, user_data)
+            tag_ports(find(region, key.decode()), form)
         if token:
             key = re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", reply.body)[0].decode()
             self.account.tokens[token] = (digest(form), key, reply)
@@ -496,6 +497,17 @@ def subnets_of(balancer: Any) -> set[str]:
 def find(region: str, key: str) -> Any:
     rows = backend(region).reservations.values()
     return next((instance for row in rows for instance in row.instances if instance.id == key), None)
+
+
+def tag_ports(instance: Any, form: dict[str, str]) -> None:
+    """The tags for network interfaces, which moto leaves out."""
+    for name, value in form.items():
+        if name.endswith(".ResourceType") and value == "network-interface":
+            head = name.removesuffix("ResourceType") + "Tag."
+            keys = sorted(key for key in form if key.startswith(head) and key.endswith(".Key"))
+            wanted = {form[key]: form.get(key.removesuffix("Key") + "Value", "") for key in keys}
+            for nic in instance.nics.values():
+                nic.add_tags(wanted)
 
 
 def forget(region: str, key: str) -> None:

@@ -13,11 +13,11 @@ from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import iam_path, pairs, profile_name
-from flatyard.clouds.aws.settings import machines
 from flatyard.clouds.cloud import CloudError, ClusterRef, Role
 from flatyard.clouds.naming import bucket_of
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
+from flatyard.model.machines import AwsMachine, MachineSpec
 
 POLICY = "flatyard"
 _THERE = {"add_role_to_instance_profile": "LimitExceeded"}
@@ -66,12 +66,15 @@ ACTIONS = {Role.CONTROL_PLANE: _CONTROL_PLANE, Role.WORKER: _WORKER}
 
 async def ensure_for(account: Account, ref: ClusterRef, cluster: Cluster) -> None:
     """The profiles of the roles for which some machine spec of the cluster names none."""
-    plane = cluster.spec.control_plane.machine
-    workers = [machine for machine in machines(cluster) if machine is not plane]
-    if plane is None or not getattr(plane, "instance_profile", None):
+    if not _has_own(cluster.spec.control_plane.machine):
         await ensure(account, ref, Role.CONTROL_PLANE)
-    if not workers or not all(machine.instance_profile.value for machine in workers):
+    pools = cluster.spec.workers
+    if not pools or not all(_has_own(pool.machine) for pool in pools):
         await ensure(account, ref, Role.WORKER)
+
+
+def _has_own(machine: MachineSpec | None) -> bool:
+    return isinstance(machine, AwsMachine) and bool(machine.instance_profile.value)
 
 
 async def ensure(account: Account, ref: ClusterRef, role: Role) -> str:
