@@ -127,9 +127,9 @@ def ask(cluster: Cluster, queries: Sequence[ImageQuery]) -> tuple[tuple[Image, .
             return _ask_twin(cluster, queries)
         case "local":
             from flatyard.clouds.local.cloud import LocalCloud as ThisMachine
-            from flatyard.clouds.local.settings import settings
+            from flatyard.clouds.local.settings import for_cluster, settings
 
-            return asyncio.run(_ask(ThisMachine(settings()), queries))
+            return asyncio.run(_ask(ThisMachine(for_cluster(settings(), cluster)), queries))
     return asyncio.run(_ask_account(cluster, queries))
 
 
