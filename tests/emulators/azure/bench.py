@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from emulators.azure.place import Arm
 
 LOCATION = "germanywestcentral"
-SHORT, AHEAD = 60.0, 3.0
+SHORT, AHEAD = 60.0, 1.5
 """The shortest signed URL that checks ask for, in seconds, and how long it lives by the bench's clock."""
+POLL = 0.05
 FOREIGN = "foreign"
 B2S = AzureMachine()
 _UNDER_WAY = ("Creating", "Updating", "Deleting")
 
 
 class EarlyWorld(RealWorld):
-    """A clock that is late by all but three seconds of the shortest signed URL: nobody waits a minute for its end."""
+    """A clock that is late by all but a second and a half of the shortest signed URL: nobody waits a minute for its end."""
 
     signed = 0.0
 
@@ -134,6 +135,7 @@ class AzureBench:
     def _connect(self) -> AzureCloud:
         made = connect(self.cluster, self.world, self.arm.environment)
         assert isinstance(made, AzureCloud)
+        made.account.clients.poll = POLL
         self._made.append(made)
         return made
 
@@ -237,7 +239,7 @@ class AzureBench:
     async def wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         if seconds >= SHORT and self.world.signed:
-            await asyncio.sleep(max(0.0, self.world.signed + AHEAD + 1 - loop.time()))
+            await asyncio.sleep(max(0.0, self.world.signed + AHEAD + 0.5 - loop.time()))
         if self._lag:
             await asyncio.sleep(min(seconds, self._lag))
         async with asyncio.timeout(seconds):

@@ -37,6 +37,11 @@ class Account:
     async def write(self, what: str, call: Callable[[], T]) -> T:
         return await self.calls.write(what, call)
 
+    def forget(self, resource_id: str) -> None:
+        """What was kept about a resource that is deleted."""
+        for key in [key for key in self.kept if resource_id.lower().endswith(key[1].lower()) and key[1]]:
+            del self.kept[key]
+
     def named(self, ref: ClusterRef, what: str) -> str:
         """Name of one of the cluster's own resources, as no other cluster has it."""
         return f"{group_of(ref)[:LONGEST]}-{tail(ref)}-{what}"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from azure.mgmt.storage import StorageManagementClient
 
 C = TypeVar("C")
-CONNECT_SECONDS, READ_SECONDS, POLL_SECONDS = 10, 90, 2
+CONNECT_SECONDS, READ_SECONDS = 10, 90
+POLL_SECONDS = 1.0
+"""Between two looks at an operation of which Azure does not say when to look again."""
 CONNECTIONS = 32
 
 
@@ -45,6 +47,7 @@ class AzureClients:
     def __init__(self, place: AzureSettings, credential: TokenCredential) -> None:
         self.place = place
         self.credential = credential
+        self.poll = POLL_SECONDS
         self._made: dict[str, object] = {}
         self._lock = threading.RLock()
         self.session = requests.Session()
@@ -73,7 +76,7 @@ class AzureClients:
             "transport": self.transport(),
             "retry_total": 0,
             "logging_enable": False,
-            "polling_interval": POLL_SECONDS,
+            "polling_interval": self.poll,
             "user_agent": "flatyard",
         }
 

@@ -59,7 +59,7 @@ async def _balancer(account: Account, ref: ClusterRef, cluster: Cluster, address
 async def delete(account: Account, ref: ClusterRef) -> None:
     """Delete the load balancer, then its address; what is missing is fine."""
     names = (account.named(ref, "api"), account.named(ref, "api-ip"))
-    await sweep.delete_kinds(account, ref, names)
+    await sweep.delete_named(account, ref, names)
 
 
 def body_of(account: Account, ref: ClusterRef, port: int, address: str) -> net.LoadBalancer:

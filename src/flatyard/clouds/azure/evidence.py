@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from azure.core.exceptions import HttpResponseError
+import requests
+from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import code_of, or_none
@@ -45,7 +46,12 @@ def _place(account: Account, ref: ClusterRef, instance: Instance) -> str:
 
 
 def _fetch(account: Account, url: str) -> str:
-    answer = account.clients.session.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS))
+    clients = account.clients
+    try:
+        # requests takes the environment's authorities before a session's, but not before a call's
+        answer = clients.session.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS), verify=clients.verify)
+    except requests.RequestException as broken:
+        raise ServiceRequestError(str(broken)) from None
     if answer.status_code in _GONE:
         return ""
     if answer.status_code != _FOUND:

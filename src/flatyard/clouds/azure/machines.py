@@ -34,6 +34,7 @@ from flatyard.clouds.facts import Trouble
 from flatyard.clouds.tags import OWNED, machine_id
 
 KIND = "Microsoft.Compute/virtualMachines"
+BUSY = "AnotherOperationInProgress"
 _STATES = {
     "creating": InstanceState.PENDING,
     "updating": InstanceState.RUNNING,
@@ -85,11 +86,15 @@ async def create(account: Account, request: CreateRequest) -> Instance:
     body = orders.machine(account, request, nic, _login_key(account))
     interface = orders.interface(account, request, await _address(account, request, group))
     nics, vms = account.clients.network.network_interfaces, account.clients.compute.virtual_machines
-    made = await account.write(
-        f"creating {request.name}'s interface",
-        lambda: nics.begin_create_or_update(group, name, interface, polling=False).result(),
-    )
-    account.kept[_ADDRESSES, nic.lower()] = _addresses_of(made)
+    try:
+        made = await account.write(
+            f"creating {request.name}'s interface",
+            lambda: nics.begin_create_or_update(group, name, interface, polling=False).result(),
+        )
+        account.kept[_ADDRESSES, nic.lower()] = _addresses_of(made)
+    except Transient as busy:
+        if busy.code != BUSY:
+            raise  # an earlier try made it, and its machine is being made: the machine's own name tells
 
     def put() -> Shown | None:
         """None: there is one of that name."""

@@ -112,7 +112,7 @@ def _key_of(service: BlobServiceClient) -> str:
 
 async def _service(account: Account, ref: ClusterRef, *, make: bool) -> BlobServiceClient | None:
     """The blobs of the cluster's own account, which is made when there is none and `make` says so."""
-    kept = account.kept.get((_SERVICE, ref.id))
+    kept = account.kept.get((_SERVICE, account_name(ref)))
     if isinstance(kept, BlobServiceClient):
         return kept
     group, name = account.place.group_for(ref), account_name(ref)
@@ -139,7 +139,7 @@ async def _service(account: Account, ref: ClusterRef, *, make: bool) -> BlobServ
         connection_verify=account.clients.verify,
         logging_enable=False,
     )
-    account.kept[_SERVICE, ref.id] = service
+    account.kept[_SERVICE, account_name(ref)] = service
     return service
 
 

@@ -7,6 +7,7 @@ volumes that are kept, keep it.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
@@ -18,7 +19,6 @@ from flatyard.clouds.tags import OWNED, machine_id
 GROUP = "Microsoft.Resources/resourceGroups"
 _EXPAND = "createdTime,provisioningState"
 _ORDER = {kind: place for place, kind in enumerate(KINDS)}
-_NETWORK = ("port", "network", "nat-gateway", "security-group", "address", "identity", "bucket")
 
 
 async def sweep(account: Account, ref: ClusterRef) -> tuple[Owned, ...]:
@@ -117,27 +117,42 @@ async def delete_owned(account: Account, ref: ClusterRef, owned: Owned) -> None:
         f"deleting {owned.kind} {owned.name}",
         lambda: or_none(lambda: api.begin_delete_by_id(owned.id, api_version=version).result()),
     )
-    account.kept.clear()
+    account.forget(owned.id)
 
 
 async def delete_network(account: Account, ref: ClusterRef) -> None:
     """Interfaces that are left, the network, its gateway, groups, the stash's account, and the group if it is ours
-    and empty.
+    and empty. What the network refuses ends it: machines are still there.
     """
-    found = [owned for owned in await sweep(account, ref) if owned.kind in (*_NETWORK, "resource-group")]
+    found = await sweep(account, ref)
+    for wave in (
+        ("port",),
+        ("network",),
+        ("nat-gateway", "security-group", "identity", "bucket"),
+        ("address",),
+    ):
+        await _delete_all(account, ref, [owned for owned in found if owned.kind in wave])
     for owned in found:
-        try:
-            await delete_owned(account, ref, owned)
-        except Transient:
-            if owned.kind != KINDS[GROUP.lower()]:
-                raise  # a group that something else is in stays until the last sweep
+        if owned.kind == KINDS[GROUP.lower()]:
+            with suppress(Transient):  # what something else is in stays until the last sweep
+                await delete_owned(account, ref, owned)
 
 
-async def delete_kinds(account: Account, ref: ClusterRef, names: tuple[str, ...]) -> None:
+async def delete_named(account: Account, ref: ClusterRef, names: tuple[str, ...]) -> None:
     """Delete those of our resources that have one of these names, in order."""
     for owned in await sweep(account, ref):
         if owned.name in names:
             await delete_owned(account, ref, owned)
+
+
+async def _delete_all(account: Account, ref: ClusterRef, wave: list[Owned]) -> None:
+    """All of them at once; the first that fails is told, after all have ended."""
+    ends = await asyncio.gather(
+        *(delete_owned(account, ref, owned) for owned in wave), return_exceptions=True
+    )
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
 
 
 async def _delete_group(account: Account, ref: ClusterRef, name: str) -> None:
