@@ -20,3 +20,9 @@ def services(new_stage: Callable[[str], Stage]) -> Iterator[Services]:
     finally:
         made.close()
         stage.close()
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A name for a project of the test's own."""
+    return request.node.name[-50:].strip("[]").replace("[", "-")

@@ -83,11 +83,26 @@ class Proxy:
         with self._lock:
             self.faults.append(Fault(match, count, reply))
 
+    def full(self, count: int, flavor: str) -> None:
+        """The next `count` creates ask for a flavor that no host has room for, whatever they asked for."""
+        left = [count]
+
+        def edit(method: str, path: str, body: bytes) -> bytes:
+            if not left[0] or not is_create(method, path):
+                return body
+            left[0] -= 1
+            asked = json.loads(body)
+            asked["server"]["flavorRef"] = flavor
+            return json.dumps(asked).encode()
+
+        self.edit = edit
+
     def calm(self) -> None:
         """No more faults."""
         with self._lock:
             self.faults.clear()
             self.lag = 0.0
+            self.edit = None
 
     def fault(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets, counted."""

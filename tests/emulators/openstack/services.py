@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -146,10 +147,24 @@ class Services:
                 shutil.rmtree(beside, ignore_errors=True)
                 for name in ("db", "fernet", "credential"):
                     shutil.copytree(self.folder / name, beside / name)
+                (beside / "made-in").write_text(str(self.folder))
                 beside.rename(template)
-                return
+                shutil.rmtree(self.folder / "db")
         for name in ("db", "fernet", "credential"):
             shutil.copytree(template / name, self.folder / name, dirs_exist_ok=True)
+        self._moved((template / "made-in").read_text())
+
+    def _moved(self, before: str) -> None:
+        """Nova notes in one database where the others are. With a write-ahead log, readers do not hold up writers."""
+        for path in (self.folder / "db").iterdir():
+            database = sqlite3.connect(path)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.close()
+        database = sqlite3.connect(self.folder / "db/nova_api.db")
+        with database:
+            words = "UPDATE cell_mappings SET database_connection = replace(database_connection, ?, ?)"
+            database.execute(words, (before, str(self.folder)))
+        database.close()
 
     def _make_databases(self) -> None:
         etc, db = self.folder / "etc", self.folder / "db"
@@ -250,7 +265,7 @@ class Services:
         project = admin.identity.create_project(name=name, domain_id="default")
         user = admin.identity.create_user(name=name, password="pass-of-" + name, domain_id="default")
         admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("member"))
-        plenty = {"instances": 1000, "cores": 4000, "ram": 16_000_000, "server_groups": 50}
+        plenty = {"instances": 1000, "cores": 5500, "ram": 50_000_000, "server_groups": 50}
         admin.compute.update_quota_set(project, **plenty)
         admin.network.update_quota(
             project.id, ports=5000, floating_ips=200, routers=50, security_group_rules=5000
@@ -258,6 +273,21 @@ class Services:
         if quotas:
             self.quotas(project.id, **quotas)
         return Account(name, project.id, name, user.id, "pass-of-" + name)
+
+    def image(
+        self, user: openstack.connection.Connection, version: str = "4593.2.5", **properties: str
+    ) -> str:
+        """A few bytes that say that they are a Flatcar image, in the user's own project; the id."""
+        words = {"os_distro": "flatcar", "os_version": version, "architecture": "x86_64", **properties}
+        made = user.image.create_image(
+            name=f"flatcar-stable-{version}-amd64",
+            disk_format="raw",
+            container_format="bare",
+            visibility="private",
+            data=b"flatcar",
+            **words,
+        )
+        return str(made.id)
 
     def quotas(self, project_id: str, **quotas: int) -> None:
         """Change a project's quotas, by their names in Nova or Neutron."""

@@ -48,7 +48,7 @@ def translate(what: str, problem: Exception) -> CloudError | None:
         return _answered(what, problem, problem.response)
     if isinstance(problem, auth_errors.HttpError):
         return _answered(what, problem, problem.response)
-    lost = (auth_errors.ConnectFailure, auth_errors.DiscoveryFailure, requests.exceptions.RequestException)
+    lost = (auth_errors.ConnectionError, auth_errors.DiscoveryFailure, requests.exceptions.RequestException)
     if isinstance(problem, lost):
         return Transient(f"{what}: no answer", why=_short(str(problem)))
     if isinstance(problem, auth_errors.EndpointNotFound | sdk_errors.EndpointNotFound):
@@ -89,6 +89,8 @@ def _answered(what: str, problem: Exception, response: object) -> CloudError:
         return RateLimited(words, retry_after=_retry_after(given), code=code or "overLimit")
     if status >= _SERVER or status == 0:
         return Transient(words, code=code, request_id=request_id)
+    if given is not None and "/auth/tokens" in (given.url or ""):
+        return _refused_login(what, message, request_id)
     if status == _MISSING:
         return Rejected(words, code=NOT_FOUND, request_id=request_id)
     if code == "OverQuota" or (status in (_FORBIDDEN, _TOO_LARGE, _CONFLICT) and _QUOTA.search(message)):
@@ -103,15 +105,18 @@ def _answered(what: str, problem: Exception, response: object) -> CloudError:
     return Rejected(words, code=code or str(status), request_id=request_id)
 
 
+def _refused_login(what: str, message: str, request_id: str) -> CloudError:
+    """Keystone's 401, or its 404 for an application credential that is gone."""
+    return Rejected(
+        f"{what}: the login was refused",
+        code=UNAUTHORIZED,
+        request_id=request_id,
+        why=message,
+        next="check the application credential (openstack token issue says the same), or make a new one",
+    )
+
+
 def _unauthorized(what: str, message: str, given: requests.Response | None, request_id: str) -> CloudError:
-    if given is not None and "/auth/tokens" in (given.url or ""):
-        return Rejected(
-            f"{what}: the login was refused",
-            code=UNAUTHORIZED,
-            request_id=request_id,
-            why=message,
-            next="check the application credential (openstack token issue says the same), or make a new one",
-        )
     asked = _asked(given)
     return Rejected(
         f"{what}: the credential has no access rule for {asked}" if asked else f"{what}: {message}",

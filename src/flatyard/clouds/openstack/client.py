@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -31,6 +31,8 @@ class Client:
         self.sdk = Connection(config=credentials.region(login))
         self.calls = Calls(translate, per_second=behaviour.calls_per_second, burst=behaviour.burst)
         self.world = world
+        self.metadata: Mapping[str, str] = {}
+        """What every server of this cluster has in its metadata besides (Exosphere's marks)."""
         self.services: frozenset[str] | None = None
         """Kinds of services in the catalog; None until the first call."""
         self.project = ""

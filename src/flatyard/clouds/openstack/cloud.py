@@ -31,12 +31,16 @@ from flatyard.clouds.openstack.settings import settings
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
+from flatyard.node.exosphere import SERVER_METADATA
 
 
 def connect(cluster: Cluster, world: World) -> OpenstackAdapter:
     """The project that the Cluster names; raises Refused when there are no credentials for it."""
     chosen = cluster.spec.cloud.openstack or OpenstackCloud()
-    return OpenstackAdapter(clients.connect(settings(cluster), world, chosen))
+    client = clients.connect(settings(cluster), world, chosen)
+    if cluster.spec.access.exosphere:
+        client.metadata = SERVER_METADATA
+    return OpenstackAdapter(client)
 
 
 class OpenstackAdapter:

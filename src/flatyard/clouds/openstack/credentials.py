@@ -5,12 +5,15 @@ Nothing of it is ever printed; what goes wrong is told without what was sent.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from functools import partialmethod
 
 from keystoneauth1 import exceptions as auth_errors
 from keystoneauth1.session import Session
 from openstack.config import OpenStackConfig
 from openstack.config.cloud_region import CloudRegion
+from openstack.config.loader import CONFIG_FILES, SECURE_FILES
 from openstack.exceptions import ConfigException
 
 from flatyard.base.errors import Refused
@@ -31,7 +34,7 @@ def region(chosen: OpenstackSettings) -> CloudRegion:
         raise Refused(
             "there are no credentials for OpenStack", why="no clouds.yaml, no OS_AUTH_URL", next=NEXT
         )
-    config = OpenStackConfig(session_constructor=OneTry, load_envvars=False, app_name="flatyard")
+    config = _config()
     try:
         return config.get_one(**_words(chosen))  # type: ignore[arg-type] # the SDK names three of many
     except (ConfigException, auth_errors.MissingRequiredOptions) as no:
@@ -39,8 +42,24 @@ def region(chosen: OpenstackSettings) -> CloudRegion:
         raise Refused("the credentials for OpenStack are not complete", why=why, next=NEXT) from None
 
 
+def _config() -> OpenStackConfig:
+    """clouds.yaml and secure.yaml where the openstack command looks; the OS_* login comes through the settings."""
+    return OpenStackConfig(
+        config_files=_files("OS_CLIENT_CONFIG_FILE", CONFIG_FILES),
+        secure_files=_files("OS_CLIENT_SECURE_FILE", SECURE_FILES),
+        session_constructor=OneTry,
+        load_envvars=False,
+        app_name="flatyard",
+    )
+
+
+def _files(variable: str, usual: Sequence[str]) -> list[str]:
+    given = os.environ.get(variable)
+    return [given, *usual] if given else list(usual)
+
+
 def _has_file() -> bool:
-    return bool(OpenStackConfig(load_envvars=False).get_cloud_names())
+    return any(name != "defaults" for name in _config().get_cloud_names())
 
 
 def _words(chosen: OpenstackSettings) -> dict[str, object]:

@@ -265,7 +265,7 @@ async def _server_words(
         "flavor_id": await flavor_id(client, machine.flavor.value),
         "networks": [{"port": port}, *others],
         "user_data": base64.b64encode(request.user_data).decode(),
-        "metadata": marks.metadata(request),
+        "metadata": {**client.metadata, **marks.metadata(request)},
         "tags": marks.server_tags(request),
     }
     if len(request.network.zones) > 1 or machine.zone:

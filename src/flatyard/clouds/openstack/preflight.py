@@ -187,14 +187,26 @@ async def _no_image(client: Client, pool: Pool, query: ImageQuery) -> Problem:
 async def _disk(client: Client, pool: Pool, image: str, flavor: Flavor | None) -> list[Problem]:
     """Whether the image fits on the flavor's disk, or on the volume."""
     shown = await client.read("reading the image", lambda: client.sdk.image.get_image(image))
+    found = list(_bus(client, pool, shown))
     least = int(getattr(shown, "min_disk", 0) or 0)
     given = pool.machine.root_disk_size_gb or (flavor.disk if flavor else 0) or 0
     if not pool.machine.root_disk_size_gb and flavor is not None and not flavor.disk:
         what = f"flavor {flavor.name} has no disk of its own"
-        return [error(pool.field("rootDiskSizeGB"), what, "a size: it boots from a volume then")]
+        found.append(error(pool.field("rootDiskSizeGB"), what, "a size: it boots from a volume then"))
     if given and given < least:
-        return [error(pool.field("rootDiskSizeGB"), f"the image wants {least} GB", f"{least} or more")]
-    return []
+        found.append(error(pool.field("rootDiskSizeGB"), f"the image wants {least} GB", f"{least} or more"))
+    return found
+
+
+def _bus(client: Client, pool: Pool, image: object) -> Iterator[Problem]:
+    """A volume on another bus than virtio has another name than the one under which etcd's disk is mounted."""
+    bus = getattr(image, "hw_disk_bus", None) or "virtio"
+    if pool.control_plane and bus != "virtio" and client.has("block-storage"):
+        name, disk = getattr(image, "name", ""), FACTS.etcd_device
+        what = f"image {name} has hw_disk_bus={bus}, so etcd's disk is not {disk}"
+        yield error(
+            pool.field("image"), what, "an image with hw_disk_bus=virtio, as flatyard images import makes"
+        )
 
 
 async def _named_things(client: Client, pool: Pool) -> list[Problem]:

@@ -1,0 +1,92 @@
+"""Which account is meant: what is written, then the environment, as the openstack command reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flatyard.base.errors import Refused
+from flatyard.base.world import RealWorld
+from flatyard.clouds.openstack import cloud, credentials
+from flatyard.clouds.openstack.settings import OpenstackSettings, settings
+from flatyard.decode.types import ConfigVar
+from flatyard.model import cluster as model
+from flatyard.model.machines import OpenstackMachine
+from flatyard.model.meta import ObjectMeta
+
+CREDENTIAL = {
+    "OS_AUTH_URL": "https://js2.jetstream-cloud.org:5000/v3",
+    "OS_APPLICATION_CREDENTIAL_ID": "id-of-it",
+    "OS_APPLICATION_CREDENTIAL_SECRET": "secret-of-it",
+    "OS_REGION_NAME": "IU",
+}
+
+
+def a_cluster(machine: OpenstackMachine | None = None, **words: str) -> model.Cluster:
+    return model.Cluster(
+        metadata=ObjectMeta(name="prod"),
+        spec=model.ClusterSpec(
+            cloud=model.CloudChoice(openstack=model.OpenstackCloud(**words)),
+            control_plane=model.ControlPlane(replicas=1, machine=machine or OpenstackMachine()),
+        ),
+    )
+
+
+def test_an_application_credential_of_the_environment_is_taken_and_asks_for_no_scope() -> None:
+    found = settings(a_cluster(), {**CREDENTIAL, "OS_PROJECT_NAME": "TG-1", "OS_USERNAME": "me"})
+    assert (found.application_credential_id, found.region) == ("id-of-it", "IU")
+    assert (found.project_name, found.username) == ("", "")
+    words = credentials._words(found)
+    assert words["auth_type"] == "v3applicationcredential"
+    assert set(words["auth"]) == {"auth_url", "application_credential_id", "application_credential_secret"}
+
+
+def test_a_named_entry_keeps_the_environments_login_out() -> None:
+    found = settings(a_cluster(cloud="lab"), CREDENTIAL)
+    assert found == OpenstackSettings(cloud="lab", region="IU")
+
+
+def test_what_the_machine_spec_says_beats_the_environment() -> None:
+    machine = OpenstackMachine(
+        identity_endpoint=ConfigVar("https://other/v3"),
+        username=ConfigVar("robot"),
+        password=ConfigVar("hidden"),
+        tenant_name=ConfigVar("team"),
+    )
+    found = settings(a_cluster(machine), {"OS_AUTH_URL": "https://wrong/v3", "OS_DOMAIN_NAME": "Default"})
+    assert (found.auth_url, found.username, found.project_name) == ("https://other/v3", "robot", "team")
+    assert found.domain_name == "Default"
+
+
+def test_placeholders_are_not_taken_for_a_login() -> None:
+    machine = OpenstackMachine(username=ConfigVar("<USERNAME>"))
+    assert settings(a_cluster(machine), {}).username == ""
+
+
+def test_secrets_are_in_no_text() -> None:
+    found = settings(a_cluster(), {**CREDENTIAL, "OS_PASSWORD": "hidden", "OS_TOKEN": "hidden"})
+    assert "secret-of-it" not in repr(found) and "hidden" not in repr(found)
+
+
+def test_without_credentials_it_says_what_to_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "none.yaml"))
+    monkeypatch.setattr(credentials, "CONFIG_FILES", [])
+    with pytest.raises(Refused, match="there are no credentials for OpenStack") as said:
+        credentials.region(OpenstackSettings())
+    assert "OS_CLOUD" in said.value.next
+
+
+def test_clouds_yaml_is_read_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written = tmp_path / "clouds.yaml"
+    written.write_text(
+        "clouds:\n  lab:\n    region_name: IU\n    auth_type: v3applicationcredential\n    auth:\n"
+        "      auth_url: https://js2/v3\n      application_credential_id: a\n"
+        "      application_credential_secret: b\n"
+    )
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(written))
+    made = cloud.connect(a_cluster(cloud="lab"), RealWorld())
+    assert made.client.sdk.config.get_region_name() == "IU"
+    with pytest.raises(Refused, match="not complete") as said:
+        credentials.region(OpenstackSettings(cloud="lap"))
+    assert "lap" in said.value.why
