@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,12 +77,11 @@ async def _import(account: Account, fields: dict[str, str]) -> Image:
     from flatyard.cli.images_lookup import cluster_of
     from flatyard.clouds import table
 
-    cluster = cluster_of(account)
-    adapter = table.connect(cluster, RealWorld())
+    adapter = table.connect(cluster_of(account), RealWorld())
     try:
-        work = importlib.import_module(f"flatyard.clouds.{account.cloud}.image_import")
+        from flatyard.clouds.openstack.image_import import Source, import_image
+
         client = adapter.client  # type: ignore[attr-defined]  # OpenStack's adapter has it
-        image: Image = await work.import_image(client, work.Source(**fields), talk_of().say)
-        return image
+        return await import_image(client, Source(**fields), talk_of().say)
     finally:
         await adapter.close()
