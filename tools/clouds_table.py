@@ -160,7 +160,6 @@ def capabilities() -> list[str]:
     """A row for each thing that clouds differ in."""
     clouds = [table.facts(name) for name in REAL]
     lines: list[tuple[str, list[str]]] = [
-        ("acts on it", ["yes" if not table.unavailable(name) else "simulated only" for name in REAL]),
         ("user data, at most", [user_data(facts) for facts in clouds]),
         ("first-boot secrets", [_STASH[facts.stash.scheme] for facts in clouds]),
         ("made once by", [_IDEMPOTENCY[facts.behaviour.idempotency] for facts in clouds]),
