@@ -73,6 +73,7 @@ class Launch:
     """What is true of an instance besides what moto knows."""
 
     region: str
+    instance: Any
     groups: frozenset[str]
     subnet: str
     vpc: str
@@ -81,6 +82,7 @@ class Launch:
     listed_at: float
     ends_at: float = 0.0
     reboots: int = 0
+    gone: bool = False
 
 
 @dataclass
@@ -165,10 +167,11 @@ class Emulator:
         """Let every instance and load balancer be as old as the clock says."""
         now = self.account.now()
         for key, launch in list(self.account.launches.items()):
-            instance = find(launch.region, key)
-            if instance is None:
+            instance = launch.instance
+            if launch.gone:
                 continue
             if launch.ends_at and now >= launch.ends_at + SHOWN:
+                launch.gone = True
                 forget(launch.region, key)
             elif launch.ends_at:
                 set_state(instance, *((48, "terminated") if now >= launch.ends_at else (32, "shutting-down")))
@@ -206,6 +209,7 @@ class Emulator:
         groups = frozenset(group.id for nic in instance.nics.values() for group in nic.group_set)
         self.account.launches[key] = Launch(
             region,
+            instance,
             groups or frozenset(group.id for group in instance.security_groups),
             instance.subnet_id or "",
             instance.vpc_id or "",
@@ -264,6 +268,16 @@ class Emulator:
             everything = {**reservations, **aside}
             reservations.clear()
             reservations.update({r: everything[r] for r in order})
+
+    def on_CreateVpc(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        """A dry run makes nothing (EC2 API reference, "DryRun"); moto makes it all the same, so it is taken back."""
+        reply = self.ask(environ)
+        if not reply.ok or form.get("DryRun") != "true":
+            return reply
+        made = re.findall(rb"<vpcId>(vpc-[0-9a-f]+)</vpcId>", reply.body)[0].decode()
+        backend(region).delete_vpc(made)
+        what = "Request would have succeeded, but DryRun flag is set."
+        return error("ec2", 412, "DryRunOperation", what)
 
     def on_DescribeTags(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         """Without those of what was deleted, which moto keeps."""

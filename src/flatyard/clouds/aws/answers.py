@@ -21,6 +21,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     SSOError,
 )
+from botocore.exceptions import ConnectionError as BrokenConnection
 from botocore.parsers import ResponseParserError
 
 from flatyard.clouds.aws.credentials import FIND
@@ -137,7 +138,7 @@ def translate(what: str, problem: Exception) -> CloudError | None:
         return Rejected(
             f"{what}: no AWS credentials", code=type(problem).__name__, why=str(problem), next=FIND
         )
-    if isinstance(problem, HTTPClientError | ResponseParserError):
+    if isinstance(problem, BrokenConnection | HTTPClientError | ResponseParserError):
         return Transient(
             f"{what}: the connection to AWS broke", code=type(problem).__name__, why=str(problem)
         )

@@ -57,7 +57,7 @@ class AwsCloud:
         scheme = StashScheme.S3 if credentials.temporary(session) else StashScheme.HTTPS
         self._traits = replace(traits(FACTS), stash=scheme)
         self._limits = limits(FACTS)
-        self._roots: machines.Roots = {}
+        self._roots = machines.Roots()
 
     @property
     def name(self) -> str:

@@ -4,8 +4,11 @@ role; or as a machine spec names them. They are never printed.
 
 from __future__ import annotations
 
+from functools import cache
+
 import boto3
 import botocore.credentials
+import botocore.loaders
 import botocore.session
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
@@ -20,6 +23,7 @@ FIND = (
 def session(settings: AwsSettings) -> boto3.Session:
     """A session with credentials. Raises Refused when there are none, or no profile of that name."""
     core = botocore.session.Session(profile=settings.profile or None)
+    core.register_component("data_loader", _models())
     try:
         if settings.access_key_id:
             core.set_credentials(settings.access_key_id, settings.secret_access_key)
@@ -40,6 +44,12 @@ def session(settings: AwsSettings) -> boto3.Session:
     if settings.role:
         _assume(core, settings)
     return boto3.Session(botocore_session=core, region_name=settings.region)
+
+
+@cache
+def _models() -> botocore.loaders.Loader:
+    """The descriptions of the services, which take half a second to read, read once for every session."""
+    return botocore.loaders.create_loader()
 
 
 def temporary(made: boto3.Session) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from flatyard.base.world import rfc3339
 from flatyard.clouds import tags
 from flatyard.clouds.aws import profiles
@@ -39,8 +41,22 @@ _IOPS = ("io1", "io2", "gp3")
 _NO_PROFILE = "InvalidParameterValue"
 _CLOUDS_OWN = ("Server.", "Client.InternalError", "Client.VolumeLimitExceeded", "Client.InvalidSnapshot")
 """Beginnings of the reasons for an end that nobody asked for (EC2 user guide, "Troubleshoot instance launch")."""
-Roots = dict[str, str]
-"""Root device by image."""
+
+
+class Roots:
+    """The root device of each image, asked for once however many machines are made at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._asking = asyncio.Lock()
+
+    async def of(self, account: Account, reference: str) -> str:
+        """The device's name; Flatcar's where the image does not tell."""
+        async with self._asking:
+            if reference not in self._known:
+                row = await image(account, reference)
+                self._known[reference] = str((row or {}).get("RootDeviceName") or FACTS.root_device)
+            return self._known[reference]
 
 
 async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
@@ -58,7 +74,7 @@ async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
 
 async def create(account: Account, request: CreateRequest, roots: Roots) -> Instance:
     """Create it, or return what an earlier call with the same token made."""
-    order = await _order(account, request, roots)
+    order = await order_of(account, request, roots)
     what = f"creating {request.name}"
     try:
         answer = await account.write(what, "ec2", "run_instances", **order)
@@ -173,11 +189,10 @@ def _spec(request: CreateRequest) -> AwsMachine:
     return request.machine
 
 
-async def _order(account: Account, request: CreateRequest, roots: Roots) -> dict[str, object]:
+async def order_of(account: Account, request: CreateRequest, roots: Roots) -> dict[str, object]:
+    """The parameters of RunInstances, the same for the same request."""
     machine = _spec(request)
-    if request.image not in roots:
-        row = await image(account, request.image)
-        roots[request.image] = str((row or {}).get("RootDeviceName") or FACTS.root_device)
+    root = await roots.of(account, request.image)
     profile = machine.instance_profile.value or profile_name(request.cluster, request.role.value)
     order: dict[str, object] = {
         "ClientToken": request.token,
@@ -188,7 +203,7 @@ async def _order(account: Account, request: CreateRequest, roots: Roots) -> dict
         "UserData": request.user_data,
         "IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile},
         "NetworkInterfaces": [_interface(request, machine)],
-        "BlockDeviceMappings": _disks(request, machine, roots[request.image]),
+        "BlockDeviceMappings": _disks(request, machine, root),
         "MetadataOptions": {
             "HttpTokens": "required",
             "HttpEndpoint": "enabled",

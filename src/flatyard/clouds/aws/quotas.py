@@ -13,7 +13,7 @@ from flatyard.clouds.aws.answers import DENIED
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import tags_of
 from flatyard.clouds.aws.pools import Pool
-from flatyard.clouds.cloud import TAG_CLUSTER, Rejected
+from flatyard.clouds.cloud import TAG_CLUSTER, CloudError
 
 ON_DEMAND, SPOT, VPCS = "L-1216C47A", "L-34B43A08", "L-F678F1CE"
 STANDARD = "acdhimrtz"
@@ -76,7 +76,7 @@ async def _limit(account: Account, service: str, code: str) -> float | None:
     asked = {"ServiceCode": service, "QuotaCode": code}
     try:
         answer = await account.read("reading a quota", "service-quotas", "get_service_quota", **asked)
-    except Rejected as no:
+    except CloudError as no:
         if no.code in _UNTOLD:
             return None
         raise

@@ -1,0 +1,121 @@
+"""What AWS answers becomes what the engine knows: by the code, and with the permission and resource in words."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+
+from flatyard.clouds.aws.answers import ASKED, missing_is_fine, translate
+from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+from flatyard.clouds.facts import Retry, Trouble
+
+KINDS = {
+    Retry.SOON: (Transient, RateLimited),
+    Retry.LATER: (QuotaExceeded, Transient),
+    Retry.NEVER: (Rejected,),
+}
+
+
+def answer(code: str, message: str = "no", status: int = 400, **headers: str) -> CloudError:
+    meta = {"RequestId": "req-7", "HTTPStatusCode": status, "HTTPHeaders": headers}
+    asked = {"service": "ec2", "operation": "RunInstances", "resource": "ami-1"}
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": meta, ASKED: asked}
+    found = translate("creating web-1", ClientError(response, "RunInstances"))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("trouble", [refusal.trouble for refusal in FACTS.refusals], ids=str)
+def test_every_refusal_of_the_facts_is_told_as_what_helps(trouble: Trouble) -> None:
+    refusal = FACTS.refusal(trouble)
+    found = answer(refusal.code, refusal.message, refusal.status)
+    assert isinstance(found, KINDS[refusal.retry]), f"{refusal.code} is told as {type(found).__name__}"
+    assert found.code == refusal.code and "creating web-1" in str(found)
+
+
+def test_throttling_waits_as_long_as_it_is_told() -> None:
+    found = answer("SlowDown", status=503, **{"retry-after": "3"})
+    assert isinstance(found, RateLimited) and found.retry_after == 3
+    again = answer("RequestLimitExceeded", status=503)
+    assert isinstance(again, RateLimited) and again.retry_after == 0
+
+
+def test_no_capacity_is_no_server_error_and_no_quota() -> None:
+    assert type(answer("InsufficientInstanceCapacity", status=500)) is Transient
+
+
+def test_a_quota_says_where_it_is_raised() -> None:
+    found = answer("VcpuLimitExceeded", "You have requested more vCPU capacity than your limit of 5")
+    assert isinstance(found, QuotaExceeded) and "Service Quotas" in found.next and found.request_id == "req-7"
+
+
+@pytest.mark.parametrize(
+    ("message", "permission", "resource"),
+    [
+        (
+            "You are not authorized to perform this operation. User: arn:aws:iam::1:user/u is not authorized to "
+            "perform: ec2:RunInstances on resource: arn:aws:ec2:eu-central-1:1:subnet/subnet-1 because no "
+            "identity-based policy allows the ec2:RunInstances action. Encoded authorization failure message: abc",
+            "ec2:RunInstances",
+            "arn:aws:ec2:eu-central-1:1:subnet/subnet-1",
+        ),
+        (
+            "User: arn:aws:iam::1:user/u is not authorized to perform: iam:PassRole on resource: role/x",
+            "iam:PassRole",
+            "role/x",
+        ),
+        ("You are not authorized to perform this operation.", "ec2:RunInstances", "ami-1"),
+    ],
+    ids=("in full", "another service's", "nothing but no"),
+)
+def test_a_denied_permission_is_named_with_its_resource(message: str, permission: str, resource: str) -> None:
+    found = answer("UnauthorizedOperation", message, 403)
+    assert isinstance(found, Rejected)
+    assert f"the credentials lack the permission {permission} on {resource} (" in found.what
+    assert f"allow {permission}" in found.next and "Encoded" not in str(found)
+
+
+def test_a_new_instance_profile_is_known_later() -> None:
+    found = answer(
+        "InvalidParameterValue", "Value (p) for parameter x is invalid. Invalid IAM Instance Profile name"
+    )
+    assert isinstance(found, Transient)
+    assert isinstance(answer("InvalidParameterValue", "Value (p) is invalid"), Rejected)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        EndpointConnectionError(endpoint_url="https://ec2"),
+        ConnectionClosedError(endpoint_url="https://ec2"),
+        ReadTimeoutError(endpoint_url="https://ec2"),
+    ],
+    ids=lambda p: type(p).__name__,
+)
+def test_a_broken_connection_may_have_done_it(problem: Exception) -> None:
+    assert isinstance(translate("creating web-1", problem), Transient)
+
+
+def test_expired_and_missing_credentials_say_what_to_do() -> None:
+    for found in (answer("ExpiredToken", status=403), translate("asking", NoCredentialsError())):
+        assert isinstance(found, Rejected) and "aws sso login" in found.next
+
+
+def test_our_own_bugs_are_not_answers() -> None:
+    assert translate("asking", KeyError("x")) is None
+
+
+def test_only_what_is_not_there_is_fine() -> None:
+    with missing_is_fine():
+        raise answer("InvalidSubnetID.NotFound")
+    with pytest.raises(Rejected), missing_is_fine():
+        raise answer("InvalidSubnetID.Malformed")
+    with pytest.raises(Transient), missing_is_fine():
+        raise answer("DependencyViolation")
