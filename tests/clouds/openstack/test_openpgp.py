@@ -21,7 +21,7 @@ def check(data: bytes = IMAGE, signature: bytes = SIGNATURE, key: str = KEY, fin
 
 
 def test_what_a_subkey_signed_is_taken() -> None:
-    assert check() == "0069AD62B8B7D8EB2E6EA06D6A10949CAFBCDB1E"
+    assert check() == "9363BCAD35CD86252861ABCE92494E75AD197685"
 
 
 def test_other_bytes_are_not() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import httpx2
-import openstack
+from openstack.network.v2.router import Router
 
 from emulators.openstack.proxy import Reply, is_create
 from emulators.openstack.services import AUTH_URL, Account, Services
@@ -61,7 +61,7 @@ class OpenstackBench:
             password=account.password,
             project_name=account.project,
         )
-        self.user = openstack.connection.Connection(region_name="RegionOne", **account.auth)
+        self.user = services.user(account)
         self._open: list[OpenstackAdapter] = []
         self.cloud: Cloud = self.restarted()
         self.machine: MachineSpec = OpenstackMachine(flavor=ConfigVar("m3.small"))
@@ -224,22 +224,34 @@ class OpenstackBench:
         return 403 if status in (401, 404) else status
 
     def wipe(self) -> list[str]:
-        """Take away what is not the cluster's; what else the check left over."""
+        """Take everything away; what of it was still the cluster's."""
         left = []
-        for server in list(self.user.compute.servers()):
+        servers = list(self.user.compute.servers())
+        for server in servers:
             self.user.compute.delete_server(server)
-            self.user.compute.wait_for_delete(server, interval=0.1)
-            if marks.is_of(server.metadata, self.ref) or marks.is_of(server.metadata, self.other):
+            if "flatyard-cluster" in server.metadata:
                 left.append(f"server {server.name}")
-        mine = {"project_id": self.account.project_id}
-        listed = {
-            "port": self.user.network.ports(**mine),
-            "ip": self.user.network.ips(**mine),
-            "router": self.user.network.routers(**mine),
-            "subnet": self.user.network.subnets(**mine),
-            "network": self.user.network.networks(**mine),
-            "security_group": self.user.network.security_groups(**mine),
-        }
-        for kind, things in listed.items():
-            left += [f"{kind} {t.name}" for t in things if "flatyard" in (t.description or "")]
+        for server in servers:
+            self.user.compute.wait_for_delete(server, interval=0.1, wait=SETTLED)
+        network, mine = self.user.network, {"project_id": self.account.project_id}
+        kinds = (
+            ("ip", network.ips, network.delete_ip),
+            ("router", network.routers, self._drop_router),
+            ("port", network.ports, network.delete_port),
+            ("subnet", network.subnets, network.delete_subnet),
+            ("network", network.networks, network.delete_network),
+            ("security group", network.security_groups, network.delete_security_group),
+        )
+        for kind, listed, delete in kinds:
+            for thing in listed(**mine):
+                if thing.name == "default":
+                    continue
+                if "flatyard" in (thing.description or ""):
+                    left.append(f"{kind} {thing.name}")
+                delete(thing)
         return left
+
+    def _drop_router(self, router: Router) -> None:
+        for port in self.user.network.ports(device_id=router.id):
+            self.user.network.remove_interface_from_router(router, port=port.id)
+        self.user.network.delete_router(router)

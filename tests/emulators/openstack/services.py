@@ -259,12 +259,12 @@ class Services:
             interface="internal",
         )
 
-    def account(self, name: str, **quotas: int) -> Account:
-        """A new project with one user, who is a member."""
+    def account(self, name: str, *, role: str = "member", **quotas: int) -> Account:
+        """A new project with one user."""
         admin = self.admin()
         project = admin.identity.create_project(name=name, domain_id="default")
         user = admin.identity.create_user(name=name, password="pass-of-" + name, domain_id="default")
-        admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("member"))
+        admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role(role))
         plenty = {"instances": 1000, "cores": 5500, "ram": 50_000_000, "server_groups": 50}
         admin.compute.update_quota_set(project, **plenty)
         admin.network.update_quota(
@@ -308,10 +308,12 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         "project_name = admin\nuser_domain_id = default\nproject_domain_id = default\nregion_name = RegionOne\n"
         "valid_interfaces = internal\n"
     )
-    token = (
-        f"[keystone_authtoken]\nwww_authenticate_uri = {AUTH_URL}\n{login}interface = internal\n"
-        "service_token_roles_required = false\n"
-    )
+
+    def token(kind: str) -> str:
+        return (
+            f"[keystone_authtoken]\nwww_authenticate_uri = {AUTH_URL}\n{login}interface = internal\n"
+            f"service_token_roles_required = false\nservice_type = {kind}\n"
+        )
 
     def common(name: str) -> str:
         return f"[DEFAULT]\nlog_file = {folder}/log/{name}.log\n"
@@ -334,11 +336,11 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         + f"[glance_store]\ndefault_backend = fs\n[fs]\nfilesystem_store_datadir = {folder}/images\n"
         + "[paste_deploy]\nflavor = keystone\n"
         + locks
-        + token,
+        + token("image"),
         "placement.conf": common("placement")
         + database("placement", "placement_database")
         + "sync_on_startup = true\n[api]\nauth_strategy = keystone\n"
-        + token,
+        + token("placement"),
         "neutron.conf": common("neutron")
         + "core_plugin = ml2\nservice_plugins = router,port_forwarding,tag\ntransport_url = fake://\n"
         + f"api_paste_config = {python}/etc/neutron/api-paste.ini\nstate_path = {folder}/state\n"
@@ -347,7 +349,7 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         + database("neutron")
         + locks
         + f"[nova]\n{login}[placement]\n{login}"
-        + token,
+        + token("network"),
         "ml2_conf.ini": "[ml2]\ntype_drivers = flat,vlan,vxlan\ntenant_network_types = vxlan\n"
         "mechanism_drivers = flatyard\nextension_drivers = port_security\n"
         "[ml2_type_flat]\nflat_networks = physnet1\n[ml2_type_vxlan]\nvni_ranges = 1:1000\n"
@@ -364,5 +366,5 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         + "[scheduler]\nworkers = 1\ndiscover_hosts_in_cells_interval = 10\n"
         + locks
         + f"[wsgi]\napi_paste_config = {python}/etc/nova/api-paste.ini\n"
-        + token,
+        + token("compute"),
     }
