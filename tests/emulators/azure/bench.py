@@ -40,7 +40,7 @@ _UNDER_WAY = ("Creating", "Updating", "Deleting")
 
 
 class EarlyWorld(RealWorld):
-    """A clock that is late by all but a second and a half of the shortest signed URL: nobody waits a minute for its end."""
+    """A clock so late that the shortest signed URL ends after a second and a half: nobody waits a minute for it."""
 
     signed = 0.0
 
