@@ -140,7 +140,10 @@ class Room:
 
     async def _look(self) -> None:
         seen = {instance.id: instance for instance in await self._window.instances()}
-        self._endpoints = await self._window.endpoints()
+        endpoints = await self._window.endpoints()
+        if endpoints != self._endpoints:
+            print(f"endpoints: {dict(endpoints)}", flush=True)
+        self._endpoints = endpoints
         for name in self._endpoints:
             await self._resolve(name)
         for gone in [id for id in self.machines if id not in seen]:
@@ -149,6 +152,7 @@ class Room:
         for instance in seen.values():
             await self._power(instance)
         for id, lines in self._consoles.items():
+            (self._folder / f"{id.rpartition('/')[2]}.console").write_text("\n".join(lines))
             if id in seen and self._written.get(id, 0) < len(lines):
                 more, self._written[id] = lines[self._written.get(id, 0) :], len(lines)
                 await self._window.console(id, "\n".join(more) + "\n")
@@ -160,7 +164,7 @@ class Room:
                 await self._own_address(address)
             machine = self.machines[seen.id] = self._make(seen)
             self._boots[seen.id] = seen.boots
-            print(f"{seen.id} is switched on: {seen.hardware}", flush=True)
+            print(f"{seen.id} is switched on", flush=True)
             machine.power_on()
         elif machine is not None and machine.memory.on != seen.running:
             if seen.running:

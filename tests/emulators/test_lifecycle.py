@@ -1,0 +1,190 @@
+"""`up`, `scale`, `status` and `down` of each cloud's example file, as commands against its emulator.
+
+Simulated machines boot from the user data that the emulator returns (room.py). At the end the emulator itself is asked
+what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulators.room import FEED, FEED_PORT
+from emulators.stage import Stage, environment
+from flatyard.controller.runfile import look
+
+pytestmark = [pytest.mark.emulated, pytest.mark.timeout(900)]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One cloud: its file, what is in it, and how its emulator starts."""
+
+    cloud: str
+    file: str
+    name: str
+    place: str
+    """As sentences call it."""
+    planes: int
+    workers: int
+    pool: str
+    start: Callable[[Stage], Mapping[str, str]]
+    """Starts the emulator; returns the environment in which its account is found."""
+    account: tuple[str, str] = ("", "")
+    """The account that the file names, and the emulator's in its place."""
+
+
+@dataclass(slots=True)
+class Life:
+    """One example's cluster on a stage."""
+
+    example: Example
+    stage: Stage
+    state: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        """The example as it is, but for the account."""
+        made = self.state.parent / self.example.file
+        text = (ROOT / "examples" / self.example.file).read_text()
+        made.write_text(text.replace(*self.example.account) if self.example.account[0] else text)
+        return made
+
+    def flatyard(self, *words: str, code: int = 0) -> str:
+        """A command; what it printed on stdout."""
+        watch = ("--timeout", "100s") if words[0] in ("up", "scale", "down") else ()
+        line = (sys.executable, "-m", "flatyard", *words, *watch)
+        done = self.stage.command(*line, environment=self.environment)
+        assert done.returncode == code, self.told(f"{words} ended with {done.returncode}", done)
+        return done.stdout
+
+    def told(self, what: str, done: subprocess.CompletedProcess[str]) -> str:
+        log = self.state / "sim" / self.example.name / "log"
+        said = log.read_text()[-4000:] if log.exists() else ""
+        room = self.stage.said("room")
+        consoles = [f"--- {path.name}\n{path.read_text()[-1500:]}" for path in self._consoles()]
+        parts = (what, done.stdout, done.stderr[-6000:], "--- process", said, "--- room", room, *consoles)
+        return "\n".join(parts)
+
+    def _consoles(self) -> list[Path]:
+        """Of machines that are no nodes, the first few."""
+        found = sorted(self.state.parent.glob("*.console"))
+        return [path for path in found if "This node has joined" not in path.read_text()][:3]
+
+    def status(self, code: int = 0) -> Any:
+        return json.loads(self.flatyard("status", self.example.name, "-o", "json", code=code))
+
+    def inventory(self) -> dict[str, list[str]]:
+        """What the emulator holds, asked of it with the cloud's own SDK."""
+        module = f"emulators.window_{self.example.cloud}"
+        done = self.stage.command(sys.executable, "-m", module, environment=self.environment)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, list[str]] = json.loads(done.stdout)
+        return found
+
+    def pid(self) -> int:
+        run, living = look(self.state / "run" / f"{self.example.name}.json")
+        return run.pid if living and run is not None else 0
+
+
+def start_aws(stage: Stage) -> Mapping[str, str]:
+    python = environment("aws") / "bin/python"
+    stage.start(
+        "aws", [str(python), str(HERE / "aws/server.py"), "5111", str(HERE / "aws/amis.json")], port=5111
+    )
+    return {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:5111",
+        "AWS_ACCESS_KEY_ID": "AKIAEMULATOR",
+        "AWS_SECRET_ACCESS_KEY": "emulated-secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+EXAMPLES = (Example("aws", "aws.yaml", "web", "aws eu-central-1", 3, 4, "general-a", start_aws),)
+
+
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda example: example.cloud)
+def life(
+    request: pytest.FixtureRequest,
+    new_stage: Callable[[str], Stage],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Life]:
+    example: Example = request.param
+    stage = new_stage(f"life-{example.cloud}")
+    folder = tmp_path_factory.mktemp(f"life-{example.cloud}")
+    made = Life(example, stage, folder / "state")
+    try:
+        made.environment |= {
+            "FLATYARD_STATE": str(made.state),
+            "FLATYARD_FEED": FEED,
+            "PYTHONPATH": str(HERE.parent),
+            "ROOM_SPEED": "60",
+            **example.start(stage),
+        }
+        room = [sys.executable, "-m", "emulators.room", f"emulators.window_{example.cloud}", str(folder)]
+        stage.start("room", room, port=FEED_PORT, environment=made.environment)
+        yield made
+    finally:
+        stage.close()
+
+
+def test_a_cluster_lives_and_leaves_nothing(life: Life):
+    """One test for the whole life: each step needs the one before."""
+    example, file = life.example, str(life.file)
+    before = life.inventory()
+    plan = life.flatyard("plan", file, code=4)
+    assert f"new cluster {example.name} on {example.place}" in plan
+    assert life.inventory() == before
+    _killed_on_the_way(life, file)
+    up = life.flatyard("up", "--yes", file)
+    assert f"Cluster {example.name} is ready" in up and "simulated" not in up
+    found = life.status()
+    assert found["healthy"] and found["api"] and not found["simulated"]
+    assert len(found["control_plane"]["machines"]) == example.planes
+    assert sum(len(pool["machines"]) for pool in found["pools"]) == example.workers
+    assert example.place in life.flatyard("status", example.name)
+    life.flatyard("plan", file)
+    _scaled(life)
+    down = life.flatyard("down", "--yes", example.name)
+    assert f"Cluster {example.name} is gone: 0 resources are left" in down
+    assert life.inventory() == before
+    assert not life.pid()
+
+
+def _killed_on_the_way(life: Life, file: str) -> None:
+    """The background process is killed with machines made and nothing joined, and the command is interrupted."""
+    words = ("ip", "netns", "exec", life.stage.name, sys.executable, "-m", "flatyard", "up", "--yes", file)
+    env = {**os.environ, **life.environment}
+    command = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not life.inventory()["instances"]:
+        assert command.poll() is None and time.monotonic() < deadline, life.stage.said("room")
+        time.sleep(0.2)
+    command.send_signal(signal.SIGINT)
+    command.wait(60)
+    pid = life.pid()
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+
+
+def _scaled(life: Life) -> None:
+    example = life.example
+    said = life.flatyard("scale", example.name, f"{example.pool}=3")
+    assert f"Cluster {example.name} has {example.pool}=3." in said
+    pool = next(p for p in life.status()["pools"] if p["name"] == example.pool)
+    assert pool["ready"] == 3
+    life.flatyard("scale", example.name, f"{example.pool}=1")
+    assert next(p for p in life.status()["pools"] if p["name"] == example.pool)["ready"] == 1
