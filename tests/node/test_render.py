@@ -633,3 +633,28 @@ def test_a_kubelet_tells_its_provider_id_where_no_controller_does() -> None:
         "gcp",
         "vsphere",
     }
+
+
+@pytest.mark.parametrize(
+    ("flatcar", "spec", "fits"),
+    [
+        ("4593.2.5", "3.5.0", True),
+        ("4081.3.10", "3.5.0", False),
+        ("4081.3.10", "3.4.0", True),
+        ("4593.2.5", "3.6.0", False),
+        ("9999.0.0", "3.6.0", True),
+        ("", "3.6.0", True),
+    ],
+)
+def test_a_config_that_the_release_cannot_read_is_refused_before_a_machine_is_made(
+    flatcar: str, spec: str, fits: bool
+) -> None:
+    """A newer specification than its Ignition reads stops a machine in its first boot, where nobody sees it."""
+    extra = config(files=[file("/etc/x", "x")], version=spec)
+    pool = replace(pool_of("worker"), extras=(extra,), flatcar=flatcar)
+    if fits:
+        assert prepare(cluster_of("aws"), pool, TRAITS["aws"]).shared.ignition.version == max(spec, "3.4.0")
+        return
+    with pytest.raises(Refused) as refused:
+        prepare(cluster_of("aws"), pool, TRAITS["aws"])
+    assert spec in refused.value.what and "which reads up to 3." in refused.value.why

@@ -199,6 +199,7 @@ def _pool(
         name=pool_of(machine),
         kubelet=kubelet,
         image=ctx.record.images.pins.get(pin_key(kubelet, chosen.arch)),
+        flatcar=ctx.record.images.flatcar,
         labels=dict(template.get("labels") or {}),
         taints=tuple(
             Taint(key=t["key"], value=t.get("value", ""), effect=t["effect"]) for t in _taints(machine)

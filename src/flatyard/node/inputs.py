@@ -72,6 +72,8 @@ class PoolSettings:
     """The kubelet's version, `v1.34.3`."""
     image: SysextImage | None
     """The pinned extension image; None with flavor `image` only."""
+    flatcar: str = ""
+    """The release that the machines boot, `4593.2.5`; empty where nobody knows."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels of the Node. Those that a kubelet may not set itself are left out (see `kubelet_labels`)."""
     taints: tuple[Taint, ...] = ()

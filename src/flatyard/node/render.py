@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field, replace
 
 from flatyard.base.errors import Refused
+from flatyard.flatcar import release
 from flatyard.ignition import (
     Config,
     Directory,
@@ -68,6 +69,7 @@ def prepare(
     Raises Refused when the inputs do not go together.
     """
     _check(cluster, pool, traits, first=first)
+    _check_spec(pool)
     if pool.overwrite is not None:
         return NodeTemplate(cluster, pool, traits, first, pool.overwrite)
     base = _base(cluster, pool, traits, first=first)
@@ -298,6 +300,19 @@ def _check(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, 
         raise Refused(f"{traits.cloud} has no Exosphere", next="leave out spec.access.exosphere")
     if pool.image and pool.image.arch not in traits.architectures:
         raise Refused(f"{traits.cloud} has no {pool.image.arch} machines", next="choose another machine size")
+
+
+def _check_spec(pool: PoolSettings) -> None:
+    """The user's configs must be ones that the release's Ignition reads: it would stop the first boot."""
+    known = release(pool.flatcar)
+    for extra in (*pool.extras, *((pool.overwrite,) if pool.overwrite else ())):
+        version = extra.ignition.version
+        if known and _version_key(version) > _version_key(known.spec):
+            raise Refused(
+                f"pool {pool.name} has a config of Ignition specification {version}, which its machines cannot read",
+                why=f"Flatcar {known.version} ships Ignition {known.ignition}, which reads up to {known.spec}",
+                next=f"write it as {known.spec} (Butane: flatcar 1.1.0), or choose a newer Flatcar",
+            )
 
 
 def _check_bootstrap(pool: PoolSettings, bootstrap: Bootstrap, *, first: bool) -> None:
