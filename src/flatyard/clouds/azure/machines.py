@@ -5,12 +5,12 @@ theirs.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping
+from contextlib import suppress
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flatyard.clouds.azure import orders, terms
 from flatyard.clouds.azure.account import Account
@@ -22,6 +22,7 @@ from flatyard.clouds.cloud import (
     TAG_CLUSTER,
     TAG_OWNED,
     TAG_ROLE,
+    CloudError,
     ClusterRef,
     CreateRequest,
     Instance,
@@ -153,20 +154,24 @@ async def _address(account: Account, request: CreateRequest, group: str) -> str:
 
 
 async def _drop(account: Account, group: str, name: str) -> None:
-    """The interface of a machine that Azure does not make; its address goes with the sweep."""
+    """The interface of a machine that Azure does not make; what cannot be deleted now goes with the sweep."""
     api = account.clients.network.network_interfaces
-    await account.write(
-        f"deleting {name}", lambda: or_none(lambda: api.begin_delete(group, name, polling=False).result())
-    )
+    with suppress(CloudError):
+        await account.read(
+            f"deleting {name}",
+            lambda: or_none(lambda: api.begin_delete(group, name, polling=False).result()),
+        )
 
 
 def _login_key(account: Account) -> str:
-    """A key for Azure's demand that there be one; the private part is forgotten at once."""
+    """A key for Azure's demand that there be one: chance bytes in the form of an Ed25519 key, so that no private part
+    ever was. Users' own keys are in the user data.
+    """
     kept = account.kept.get((_LOGIN, ""))
     if not isinstance(kept, str):
-        private = Ed25519PrivateKey.from_private_bytes(account.world.random_bytes(32))
-        kept = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-        account.kept[_LOGIN, ""] = kept
+        parts = (b"ssh-ed25519", account.world.random_bytes(32))
+        blob = b"".join(len(one).to_bytes(4, "big") + one for one in parts)
+        kept = account.kept[_LOGIN, ""] = f"ssh-ed25519 {base64.b64encode(blob).decode()}"
     return kept
 
 
