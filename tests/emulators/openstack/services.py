@@ -274,6 +274,10 @@ class Services:
             self.quotas(project.id, **quotas)
         return Account(name, project.id, name, user.id, "pass-of-" + name)
 
+    def user(self, account: Account) -> openstack.connection.Connection:
+        """The project's member, with the SDK alone."""
+        return openstack.connection.Connection(region_name="RegionOne", **account.auth)
+
     def image(
         self, user: openstack.connection.Connection, version: str = "4593.2.5", **properties: str
     ) -> str:
