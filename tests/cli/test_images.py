@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import sys
+import threading
 from types import ModuleType
 
 import pytest
 
+from flatyard.cli import images_import
 from flatyard.cli.images_lookup import Account, Row, cluster_of, doubtful_region, not_there_yet
 from flatyard.clouds import table
 from flatyard.clouds.cloud import Image
@@ -204,6 +207,7 @@ def glance(monkeypatch):
     work.Source, work.import_image = Source, import_image
     monkeypatch.setitem(sys.modules, work.__name__, work)
     monkeypatch.setattr(table, "connect", lambda cluster, world: Adapter())
+    monkeypatch.setattr(images_import, "CURRENT", "http://127.0.0.1:9/{channel}/{arch}")
     return asked
 
 
@@ -215,6 +219,56 @@ def test_import_brings_the_newest_known_release_and_names_it(flatyard, glance):
         "closed",
     ]
     assert "uploading: 450 of 450 MiB" in result.stderr
+
+
+def test_import_without_a_word_from_the_release_server_says_which_release_it_takes(flatyard, glance):
+    result = flatyard("images", "import", "--cloud", "openstack", "--channel", "beta")
+    assert "http://127.0.0.1:9/beta/amd64 does not tell the current release" in result.stderr
+    assert glance[0][1]["version"] == "4757.1.0"
+
+
+@pytest.fixture
+def release_server(monkeypatch):
+    """Answers every question for the current release with what a test puts into it."""
+    told = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = told[-1].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/{{channel}}/{{arch}}"
+    monkeypatch.setattr(images_import, "CURRENT", url)
+    yield told
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_import_takes_the_release_that_is_current_today(flatyard, glance, release_server):
+    release_server.append("FLATCAR_BUILD=4593\nFLATCAR_VERSION=4593.2.9\nFLATCAR_VERSION_ID=4593.2.9\n")
+    assert flatyard("images", "import", "--cloud", "openstack").exit_code == 0
+    assert glance[0][1]["version"] == "4593.2.9"
+
+
+def test_import_believes_no_page_that_is_something_else(flatyard, glance, release_server):
+    release_server.append("<html>log in first</html>")
+    result = flatyard("images", "import", "--cloud", "openstack")
+    assert "it says no version" in result.stderr and glance[0][1]["version"] == "4593.2.5"
+
+
+def test_import_from_a_mirror_needs_a_version(flatyard, glance):
+    result = flatyard("images", "import", "--cloud", "openstack", "--url", "https://mirror.example/i.gz")
+    assert result.exit_code == 2 and "--url needs --version" in result.stderr
 
 
 def test_import_of_a_version_is_of_its_own_channel(flatyard, glance, tmp_path):

@@ -75,7 +75,7 @@ command.add_command(show_command)
 # ---- list
 
 
-@command.command("list")
+@command.command("list", short_help="What a region really has, and what it ships.")
 @_account
 @click.option(
     "--channel",
@@ -216,10 +216,10 @@ def _row_json(row: Row) -> dict[str, object]:
 # ---- import
 
 
-@command.command("import")
+@command.command("import", short_help="Bring a release's image to OpenStack.")
 @_account
 @click.option("--channel", type=click.Choice(CHANNELS), default="stable", show_default=True)
-@click.option("--version", default="", metavar="VERSION", help="Default: the channel's newest known one.")
+@click.option("--version", default="", metavar="VERSION", help="Default: the channel's current one.")
 @click.option("--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True)
 @click.option(
     "--url", default="", metavar="URL", help="A mirror's image; URL.sig beside it is its signature."

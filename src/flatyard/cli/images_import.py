@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from flatyard.base.errors import Exit, Refused
 from flatyard.cli.options import talk_of
@@ -13,6 +17,10 @@ if TYPE_CHECKING:
     from flatyard.cli.images_lookup import Account
     from flatyard.clouds.cloud import Image
 
+CURRENT = "https://{channel}.release.flatcar-linux.net/{arch}-usr/current/version.txt"
+"""Where Flatcar's release server tells a channel's current release. It is not signed; the image itself is."""
+SECONDS = 10.0
+_VERSION = re.compile(r"^FLATCAR_VERSION=(\d+\.\d+\.\d+)$", re.MULTILINE)
 _OWN = {
     "aws": "Amazon Web Services",
     "azure": "Microsoft Azure",
@@ -27,17 +35,21 @@ def bring(
     """Import and print what the image is called there. Raises Refused where there is nothing to import."""
     import asyncio
 
-    from flatyard.flatcar import channel_of, newest_release
+    from flatyard.flatcar import channel_of
 
     _refuse(account)
-    if version and channel_of(version) != channel:
+    talk = talk_of()
+    if version:
         channel = channel_of(version)
-    source = {"channel": channel, "version": version or newest_release(channel).version, "arch": arch}
+    elif url:
+        raise click.UsageError("--url needs --version: nobody else can tell what lies there")
+    else:
+        version = _newest(channel, arch, talk.say)
+    source = {"channel": channel, "version": version, "arch": arch}
     if url:
         source["url"] = url
     if key:
         source["key"] = Path(key).read_text(encoding="ascii", errors="replace")
-    talk = talk_of()
     talk.say(f"Flatcar {source['version']} ({channel}, {arch})")
     image = asyncio.run(_import(account, source))
     if output == "json":
@@ -52,6 +64,27 @@ def bring(
         talk.data(image.reference)
         talk.say(f"it is called {image.name}; clusters of this project find it by channel and version")
     return Exit.DONE
+
+
+def _newest(channel: str, arch: str, say: Callable[[str], None]) -> str:
+    """The channel's current release as its server tells it, or the newest of our release data where it does not."""
+    import httpx2
+
+    from flatyard.flatcar import newest_release
+
+    url = CURRENT.format(channel=channel, arch=arch)
+    try:
+        answer = httpx2.get(url, timeout=SECONDS, follow_redirects=True)
+        answer.raise_for_status()
+        found = _VERSION.search(answer.text)
+        why = "" if found else "it says no version"
+    except httpx2.HTTPError as error:
+        found, why = None, str(error) or type(error).__name__
+    if found:
+        return found[1]
+    known = newest_release(channel)
+    say(f"{url} does not tell the current release ({why}); the newest known one of {known.released} is taken")
+    return known.version
 
 
 def _refuse(account: Account) -> None:

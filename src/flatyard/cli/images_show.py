@@ -22,7 +22,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _WIDTH = 12
 
 
-@click.command("show")
+@click.command("show", short_help="What a cluster is pinned to, or what a release ships.")
 @click.argument("what", metavar="NAME|VERSION", shell_complete=names.complete)
 @output("text", "json")
 @common
