@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict, TypeVar
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from azure.mgmt.storage import StorageManagementClient
 
 C = TypeVar("C")
+for _name in ("azure", "msal"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+    logging.getLogger(_name).propagate = False  # what matters is in the errors, in the engine's words
 CONNECT_SECONDS, READ_SECONDS = 10, 90
 POLL_SECONDS = 1.0
 """Between two looks at an operation of which Azure does not say when to look again."""
