@@ -63,23 +63,11 @@ class Azure:
         self.resource.resource_groups.create_or_update(name, {"location": HERE, **more})
 
     def net(self, name: str = "net", **properties: object) -> Any:
-        body = {
-            "location": HERE,
-            "properties": {
-                "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
-                "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.1.0/24"}}],
-                **properties,
-            },
-        }
+        body = network(**properties)
         return self.network.virtual_networks.begin_create_or_update("rg", name, body).result()
 
     def nic(self, name: str = "nic", *, subnet: str = SUBNET, **properties: object) -> Any:
-        body = {
-            "location": HERE,
-            "properties": {
-                "ipConfigurations": [{"name": "main", "properties": {"subnet": {"id": subnet}, **properties}}]
-            },
-        }
+        body = interface(subnet, **properties)
         return self.network.network_interfaces.begin_create_or_update("rg", name, body).result()
 
     def address(self, name: str = "ip", **properties: object) -> Any:
@@ -99,6 +87,22 @@ class Azure:
         return self.compute.virtual_machines.begin_create_or_update(
             "rg", name, body or machine(), **options
         ).result()
+
+
+def network(**properties: object) -> Json:
+    return {
+        "location": HERE,
+        "properties": {
+            "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
+            "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.1.0/24"}}],
+            **properties,
+        },
+    }
+
+
+def interface(subnet: str = SUBNET, location: str = HERE, **properties: object) -> Json:
+    configuration = {"name": "main", "properties": {"subnet": {"id": subnet}, **properties}}
+    return {"location": location, "properties": {"ipConfigurations": [configuration]}}
 
 
 def machine(

@@ -134,6 +134,18 @@ class Arm:
     def unpublish(self, version: str, location: str) -> None:
         self.ask("unpublish", version=version, location=location)
 
+    def outbound(self, vm: str) -> str:
+        """How a machine reaches the internet: address, nat-gateway, load-balancer; "" where it does not."""
+        return str(self.ask("outbound", id=vm))
+
+    def inbound(self, vm: str, port: int, source: str, protocol: str = "Tcp") -> bool:
+        """Whether a packet from Internet, VirtualNetwork, AzureLoadBalancer or an address gets to a machine."""
+        return bool(self.ask("inbound", id=vm, port=port, source=source, protocol=protocol))
+
+    def unregister(self, namespace: str) -> None:
+        """The subscription is not registered for a namespace such as Microsoft.Compute."""
+        self.ask("unregister", namespace=namespace)
+
     def age(self, seconds: float) -> None:
         """Everything that is there becomes so much older."""
         self.ask("age", seconds=seconds)

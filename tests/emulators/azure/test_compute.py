@@ -13,7 +13,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from emulators.azure.arm.catalogue import GALLERY
-from emulators.azure.clients import COMPUTE, HERE, SUBNET, Azure, Json, inside, machine, refusal
+from emulators.azure.clients import COMPUTE, HERE, Azure, Json, inside, machine, refusal
 
 pytestmark = pytest.mark.emulated
 
@@ -351,10 +351,27 @@ def test_two_hundred_machines(azure: Azure) -> None:
     pending = {"polling": False}
     for number in range(200):
         name = f"m{number}"
-        body = {
-            "location": HERE,
-            "properties": {"ipConfigurations": [{"name": "main", "properties": {"subnet": {"id": SUBNET}}}]},
-        }
-        azure.network.network_interfaces.begin_create_or_update("rg", name, body, **pending)
+        azure.network.network_interfaces.begin_create_or_update("rg", name, interface(), **pending)
         azure.compute.virtual_machines.begin_create_or_update("rg", name, machine(name), **pending)
     assert len(list(azure.compute.virtual_machines.list("rg"))) == 200
+
+
+@inside
+def test_patch(azure: Azure) -> None:
+    azure.ready()
+    azure.vm(body=machine(tags={"a": "1", "b": "2"}))
+    changed_to = azure.compute.virtual_machines.begin_update("rg", "vm", {"tags": {"c": "3"}}).result()
+    assert changed_to.tags == {"c": "3"}
+    bigger = {"properties": {"hardwareProfile": {"vmSize": "Standard_B4ms"}}}
+    shown = azure.compute.virtual_machines.begin_update("rg", "vm", bigger).result()
+    assert (shown.hardware_profile.vm_size, shown.tags) == ("Standard_B4ms", {"c": "3"})
+    unknown = {"properties": {"colour": "red"}}
+    update = azure.compute.virtual_machines.begin_update
+    assert refusal(lambda: update("rg", "vm", unknown))[1] == "InvalidRequestContent"
+
+
+@inside
+def test_a_machine_has_an_identity_of_its_own(azure: Azure) -> None:
+    azure.ready()
+    made = azure.vm(body=machine(identity={"type": "SystemAssigned"}))
+    assert made.identity.principal_id == azure.compute.virtual_machines.get("rg", "vm").identity.principal_id

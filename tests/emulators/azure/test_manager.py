@@ -6,7 +6,7 @@ import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from emulators.azure.clients import GROUP, HERE, NETWORK, Azure, inside, raw, refusal
+from emulators.azure.clients import GROUP, HERE, NETWORK, Azure, inside, interface, raw, refusal
 from emulators.azure.place import SUBSCRIPTION
 
 pytestmark = pytest.mark.emulated
@@ -219,6 +219,16 @@ def test_location(azure: Azure) -> None:
 
 
 @inside
+def test_registration(azure: Azure) -> None:
+    azure.group()
+    azure.arm.unregister("Microsoft.Network")
+    assert azure.resource.providers.get("Microsoft.Network").registration_state == "NotRegistered"
+    assert refusal(azure.net)[:2] == (409, "MissingSubscriptionRegistration")
+    azure.resource.providers.register("Microsoft.Network")
+    azure.net()
+
+
+@inside
 def test_group_required(azure: Azure) -> None:
     assert refusal(azure.net)[:2] == (404, "ResourceGroupNotFound")
 
@@ -246,18 +256,7 @@ def test_group_blocked(azure: Azure) -> None:
     azure.group()
     azure.net()
     azure.group("other")
-    body = {
-        "location": HERE,
-        "properties": {
-            "ipConfigurations": [
-                {
-                    "name": "m",
-                    "properties": {"subnet": {"id": f"{NETWORK}/virtualNetworks/net/subnets/nodes"}},
-                }
-            ]
-        },
-    }
-    azure.network.network_interfaces.begin_create_or_update("other", "nic", body).result()
+    azure.network.network_interfaces.begin_create_or_update("other", "nic", interface()).result()
     with pytest.raises(HttpResponseError, match="in use by"):
         azure.resource.resource_groups.begin_delete("rg").result()
     assert azure.network.virtual_networks.get("rg", "net").provisioning_state == "Succeeded"

@@ -6,7 +6,18 @@ import ipaddress
 
 import pytest
 
-from emulators.azure.clients import HERE, NETWORK, SUBNET, Azure, Json, inside, refusal
+from emulators.azure.clients import (
+    COMPUTE,
+    HERE,
+    NETWORK,
+    SUBNET,
+    Azure,
+    Json,
+    inside,
+    interface,
+    network,
+    refusal,
+)
 
 pytestmark = pytest.mark.emulated
 
@@ -58,10 +69,7 @@ def test_references(azure: Azure) -> None:
     azure.group()
     azure.net()
     assert refusal(lambda: azure.nic(subnet=SUBNET + "x"))[:2] == (400, "InvalidResourceReference")
-    far = {
-        "location": "eastus",
-        "properties": {"ipConfigurations": [{"name": "m", "properties": {"subnet": {"id": SUBNET}}}]},
-    }
+    far = interface(location="eastus")
     create = azure.network.network_interfaces.begin_create_or_update
     assert refusal(lambda: create("rg", "nic", far))[1] == "InvalidResourceReference"
 
@@ -70,14 +78,7 @@ def test_references(azure: Azure) -> None:
 def test_not_provisioned(azure: Azure) -> None:
     azure.group()
     azure.arm.durations(other=30)
-    body = {
-        "location": HERE,
-        "properties": {
-            "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
-            "subnets": [{"name": "nodes", "properties": {"addressPrefix": "10.0.1.0/24"}}],
-        },
-    }
-    azure.network.virtual_networks.begin_create_or_update("rg", "net", body, polling=False)
+    azure.network.virtual_networks.begin_create_or_update("rg", "net", network(), polling=False)
     status, code, _ = refusal(azure.nic)
     assert (status, code) == (429, "RetryableError")
 
@@ -257,3 +258,58 @@ def test_network_quota(azure: Azure) -> None:
     assert refusal(lambda: azure.address("b"))[:2] == (400, "PublicIPCountLimitReached")
     usage = {u.name.value: (u.current_value, u.limit) for u in azure.network.usages.list(HERE)}
     assert usage["PublicIPAddresses"] == (1, 1)
+
+
+VM = f"{COMPUTE}/virtualMachines/vm"
+
+
+@inside
+def test_outbound(azure: Azure) -> None:
+    azure.ready()
+    azure.vm()
+    assert azure.arm.outbound(VM) == ""
+    azure.address()
+    closed = rule()
+    closed["properties"]["disableOutboundSnat"] = True
+    make(azure, balancer(azure, loadBalancingRules=[closed]))
+    azure.nic(loadBalancerBackendAddressPools=[POOL])
+    assert azure.arm.outbound(VM) == ""
+    out = {"frontendIPConfigurations": [FRONT], "backendAddressPool": POOL, "protocol": "All"}
+    make(
+        azure,
+        balancer(azure, loadBalancingRules=[closed], outboundRules=[{"name": "out", "properties": out}]),
+    )
+    assert azure.arm.outbound(VM) == "load-balancer"
+    gateway = azure.network.nat_gateways.begin_create_or_update(
+        "rg", "nat", {"location": HERE, "sku": {"name": "Standard"}}
+    ).result()
+    prefix = {"addressPrefix": "10.0.1.0/24", "natGateway": {"id": gateway.id}}
+    azure.net(subnets=[{"name": "nodes", "properties": prefix}])
+    assert azure.arm.outbound(VM) == "nat-gateway"
+
+
+@inside
+def test_inbound(azure: Azure) -> None:
+    azure.ready()
+    azure.vm()
+    assert not azure.arm.inbound(VM, 6443, "Internet")
+    assert azure.arm.inbound(VM, 6443, "VirtualNetwork")
+    allow = {"priority": 200, "direction": "Inbound", "access": "Allow", "protocol": "Tcp"}
+    every = {"sourceAddressPrefix": "*", "destinationPortRange": "6443", "destinationAddressPrefix": "*"}
+    rules = [{"name": "api", "properties": {**allow, **every}}]
+    groups = azure.network.network_security_groups
+    group = groups.begin_create_or_update(
+        "rg", "g", {"location": HERE, "properties": {"securityRules": rules}}
+    ).result()
+    prefix = {"addressPrefix": "10.0.1.0/24", "networkSecurityGroup": {"id": group.id}}
+    azure.net(subnets=[{"name": "nodes", "properties": prefix}])
+    assert azure.arm.inbound(VM, 6443, "Internet")
+    assert azure.arm.inbound(VM, 6443, "203.0.113.7")
+    assert not azure.arm.inbound(VM, 22, "Internet")
+    assert azure.arm.inbound(VM, 22, "10.0.1.9")
+    assert azure.arm.inbound(VM, 22, "AzureLoadBalancer")
+    rules.append({"name": "no", "properties": {**allow, **every, "priority": 100, "access": "Deny"}})
+    groups.begin_create_or_update(
+        "rg", "g", {"location": HERE, "properties": {"securityRules": rules}}
+    ).result()
+    assert not azure.arm.inbound(VM, 6443, "Internet")

@@ -50,6 +50,7 @@ class Arm:
         self.groups = Groups(self.world)
         self.page = 250
         self.calls: list[dict[str, object]] = []
+        self.unregistered: set[str] = set()
 
     # ---- the way in
     def answer(self, request: Request) -> Answer:
@@ -127,8 +128,20 @@ class Arm:
         if request.method in ("GET", "HEAD"):
             return self._get(request, path)
         self.groups.ready(path)
+        self._registered(request, path)
         call = {"PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}[request.method]
         return call(request, path, kind)
+
+    def _registered(self, request: Request, path: Path) -> None:
+        namespace = path.kind.split("/")[0]
+        if request.method == "PUT" and namespace.lower() in self.unregistered:
+            raise ArmError(
+                409,
+                "MissingSubscriptionRegistration",
+                f"The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found "
+                "for how to register subscriptions.",
+                target=namespace,
+            )
 
     def _outer(self, path: Path) -> Kind | None:
         """The kind whose inline part this is."""

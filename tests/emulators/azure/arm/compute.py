@@ -490,13 +490,25 @@ def view_vm(world: World, vm: Resource, body: Body) -> None:
     reference = properties["storageProfile"]["imageReference"]
     if reference.get("version"):
         reference["exactVersion"] = vm.hidden["version"]
-    for raw in (body.get("identity") or {}).get("userAssignedIdentities") or {}:
+    if body.get("identity"):
+        view_identities(world, vm, body["identity"])
+
+
+def view_identities(world: World, vm: Resource, identity: Body) -> None:
+    if "SystemAssigned" in str(identity.get("type")):
+        identity["principalId"] = system_principal(vm)
+        identity["tenantId"] = "22222222-2222-2222-2222-222222222222"
+    for raw in identity.get("userAssignedIdentities") or {}:
         found = owner_of(world, raw)
         if found is not None:
-            body["identity"]["userAssignedIdentities"][raw] = {
+            identity["userAssignedIdentities"][raw] = {
                 "principalId": found.hidden["principalId"],
                 "clientId": found.hidden["clientId"],
             }
+
+
+def system_principal(vm: Resource) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "system" + vm.hidden["vmId"]))
 
 
 POWER = {

@@ -7,10 +7,9 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import compute
+from . import reach
 from .catalogue import Image
 from .errors import ArmError
-from .groups import GROUP
 from .routes import Answer, Request
 from .world import Body, Resource
 
@@ -169,6 +168,20 @@ def unpublish(arm: Arm, given: Body) -> None:
             image.not_in.add(given["location"])
 
 
+def outbound(arm: Arm, given: Body) -> str:
+    return reach.outbound(arm.world, vm(arm, given))
+
+
+def inbound(arm: Arm, given: Body) -> bool:
+    return reach.inbound(
+        arm.world, vm(arm, given), given["port"], given["source"], given.get("protocol", "Tcp")
+    )
+
+
+def unregister(arm: Arm, given: Body) -> None:
+    arm.unregistered.add(given["namespace"].lower())
+
+
 def age(arm: Arm, given: Body) -> None:
     """Everything that is there now is so many seconds older."""
     for found in arm.world.resources.values():
@@ -203,6 +216,8 @@ CALLS: dict[str, Call] = {
         publish,
         unpublish,
         age,
+        outbound,
+        inbound,
+        unregister,
     )
 }
-_ = (compute, GROUP)

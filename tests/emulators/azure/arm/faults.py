@@ -42,7 +42,9 @@ class Faults:
         self.last = "reads"
 
     def plan(self, kind: str, count: int, match: str = MACHINES) -> None:
-        self.planned.append(Planned(kind.upper().replace("-", "_"), count, re.compile(match, re.IGNORECASE)))
+        name = kind.upper().replace("-", "_")
+        self.planned = [planned for planned in self.planned if planned.kind != name]
+        self.planned.append(Planned(name, count, re.compile(match, re.IGNORECASE)))
 
     def apply(self, request: Request, world: World) -> str:
         """Raises what is planned for this request; "before" or "after" where its reply is to be lost."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .app import Arm
 
 Match = re.Match[str]
+VERSIONS_OF = ["2025-01-01", "2024-07-01"]
+"""What a namespace is said to speak; any version is taken."""
 SUB = r"(/subscriptions/[^/]+)"
 GROUPS = "Microsoft.Resources/subscriptions/resourceGroups"
 
@@ -280,22 +282,24 @@ def provider(arm: Arm, request: Request, match: Match) -> Answer:
     kinds = [kind for name, kind in KINDS.items() if name.startswith(match[2].lower() + "/")]
     if not kinds:
         raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{match[2]}' is invalid.")
+    places = [title for title, *_ in PLACES.values()]
     types = [
-        {
-            "resourceType": kind.name.split("/", 1)[1],
-            "locations": [p[0] for p in PLACES.values()],
-            "apiVersions": [],
-        }
+        {"resourceType": kind.name.split("/", 1)[1], "locations": places, "apiVersions": VERSIONS_OF}
         for kind in kinds
     ]
     namespace = kinds[0].name.split("/")[0]
-    body = {
-        "id": request.path,
-        "namespace": namespace,
-        "registrationState": "Registered",
-        "resourceTypes": types,
-    }
-    return Answer(200, body)
+    state = "NotRegistered" if namespace.lower() in arm.unregistered else "Registered"
+    raw = f"{match[1]}/providers/{namespace}"
+    return Answer(
+        200, {"id": raw, "namespace": namespace, "registrationState": state, "resourceTypes": types}
+    )
+
+
+@special("POST", SUB + r"/providers/([^/]+)/register", "")
+def register_provider(arm: Arm, request: Request, match: Match) -> Answer:
+    arm.access.allow(request.principal, f"{match[2]}/register/action", match[1])
+    arm.unregistered.discard(match[2].lower())
+    return provider(arm, request, match)
 
 
 # ---- sizes and quotas

@@ -53,6 +53,11 @@ RULES = {
         "A location is wanted, known, and kept.",
         f"{_DEPLOY} (LocationRequired, InvalidResourceLocation)",
     ),
+    "registration": (
+        "A namespace is registered first: MissingSubscriptionRegistration.",
+        "docs:azure-resource-manager/troubleshooting/error-register-resource-provider",
+    ),
+    "patch": ("PATCH replaces tags and changes what it names.", f"{_RPC}resource-api-reference.md"),
     "group-required": ("A resource's group exists: ResourceGroupNotFound.", _DEPLOY),
     "group-cascade": (
         "A group goes with all that is in it, after a while.",
@@ -160,6 +165,14 @@ RULES = {
     "parts": (
         "Subnets, rules and pools have ids of their own.",
         f"{_NET} (Subnets_CreateOrUpdate, SecurityRules_…)",
+    ),
+    "outbound": (
+        "A machine's way out is a NAT gateway, an own address, or a load balancer's rule; nothing else.",
+        "docs:virtual-network/ip-services/default-outbound-access; load-balancer/load-balancer-outbound-connections",
+    ),
+    "inbound": (
+        "What is Standard is closed until a security group opens it; rules by priority, then the default ones.",
+        "docs:virtual-network/network-security-groups-overview (default rules); load-balancer/skus (secure by default)",
     ),
     # ---- machines
     "sizes-are-data": (

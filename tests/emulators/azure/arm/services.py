@@ -8,6 +8,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 
+from .compute import system_principal
 from .errors import ArmError, invalid
 from .kinds import Kind, register
 from .world import Body, Resource, World
@@ -163,6 +164,7 @@ def check_assignment(world: World, new: Resource, old: Resource | None) -> None:
     known = {
         i.hidden["principalId"] for i in world.of_kind("Microsoft.ManagedIdentity/userAssignedIdentities")
     }
+    known |= {system_principal(vm) for vm in world.of_kind("Microsoft.Compute/virtualMachines")}
     if wanted["principalId"] not in known and wanted.get("principalType") != "ServicePrincipal":
         raise invalid(
             "PrincipalNotFound",
