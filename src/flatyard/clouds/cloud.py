@@ -129,6 +129,8 @@ class Endpoint:
     hairpin: bool
     address: str = ""
     backends: tuple[str, ...] = ()
+    held: bool = False
+    """The control planes hold `address` themselves (kube-vip): the cloud only keeps it free for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,13 +165,14 @@ def _template(
 def _cluster(ctx: Context, endpoint: Endpoint) -> ClusterSettings:
     wanted = ctx.wanted()
     spec = wanted.spec
+    held = endpoint.held or spec.endpoint.kind == "vip"
     return ClusterSettings(
         name=ctx.record.name,
         id=ctx.record.id,
         kubernetes=spec.kubernetes.version,
         endpoint_host=endpoint.host,
         endpoint_port=endpoint.port,
-        endpoint_address=endpoint.address if spec.endpoint.kind == "vip" else "",
+        endpoint_address=endpoint.address if held else "",
         pods=spec.network.pods,
         node_mask=ctx.record.node_mask,
         services=spec.network.services,
@@ -179,7 +180,7 @@ def _cluster(ctx: Context, endpoint: Endpoint) -> ClusterSettings:
         patches=spec.kubernetes.patches,
         reboots=spec.updates.reboots,
         cert_sans=(endpoint.address,) if endpoint.address else (),
-        vip=Vip(spec.endpoint.address) if spec.endpoint.kind == "vip" else None,
+        vip=Vip(spec.endpoint.address or endpoint.address) if held else None,
         exosphere=spec.access.exosphere,
     )
 

@@ -45,7 +45,7 @@ async def ensure(
         address = str((port.fixed_ips or [{}])[0].get("ip_address", ""))
         outside = await floating(client, ref, cluster, str(port.id))
         await _allow(client, ref, address, backends)
-        return Endpoint(spec.host or outside or address, spec.port, True, address, backends)
+        return Endpoint(spec.host or outside or address, spec.port, True, address, backends, held=True)
 
 
 async def floating(client: Client, ref: ClusterRef, cluster: Cluster, port: str) -> str:
