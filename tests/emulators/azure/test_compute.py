@@ -13,7 +13,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from emulators.azure.arm.catalogue import GALLERY
-from emulators.azure.clients import COMPUTE, HERE, Azure, Json, inside, machine, refusal
+from emulators.azure.clients import COMPUTE, HERE, Azure, Json, inside, interface, machine, refusal
 
 pytestmark = pytest.mark.emulated
 

@@ -6,9 +6,10 @@ python -m emulators.azure.arm.server FOLDER   with cert.pem and key.pem in it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ async def respond(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": content})
 
 
+class Abrupt(uvicorn.Server):
+    """Ends with the process: nobody waits for connections that clients keep."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 async def main(folder: Path) -> None:
     served = Server(folder)
     common: dict[str, Any] = {
@@ -97,7 +106,7 @@ async def main(folder: Path) -> None:
         ssl_keyfile=str(folder / "key.pem"),
         **common,
     )
-    served.servers = [uvicorn.Server(plain), uvicorn.Server(secure)]
+    served.servers = [Abrupt(plain), Abrupt(secure)]
     await asyncio.gather(*(server.serve() for server in served.servers))
 
 
