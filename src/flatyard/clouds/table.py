@@ -36,7 +36,7 @@ def _real(name: str, title: str, *, adapter: bool = False) -> Entry:
 
 
 CLOUDS: tuple[Entry, ...] = (
-    _real("azure", "Microsoft Azure"),
+    _real("azure", "Microsoft Azure", adapter=True),
     _real("aws", "Amazon Web Services", adapter=True),
     _real("gcp", "Google Cloud"),
     _real("openstack", "OpenStack"),

@@ -17,30 +17,34 @@ RENEW = timedelta(hours=2)
 """Before its end a certificate is replaced."""
 
 
-def server_of(endpoint: Endpoint) -> str:
-    """Where this machine reaches the API: by the address where there is one, since the name may be in no DNS."""
-    host = endpoint.address or endpoint.host
+def server_of(endpoint: Endpoint, *, by_name: bool = False) -> str:
+    """Where this machine reaches the API: by the address where there is one, since the name may be in no DNS.
+
+    `by_name`: it is in DNS, or an address itself, and the other one may be of the cluster's network alone.
+    """
+    host = endpoint.host if by_name else endpoint.address or endpoint.host
     return f"https://[{host}]:{endpoint.port}" if ":" in host else f"https://{host}:{endpoint.port}"
 
 
-def admin_kubeconfig(name: str, endpoint: Endpoint, secrets: ClusterSecrets, world: World) -> bytes:
+def admin_kubeconfig(name: str, server: str, secrets: ClusterSecrets, world: World) -> bytes:
     """A kubeconfig with a certificate of a working day; nobody keeps an admin's key."""
     pair = secrets.admin(world, LIFETIME)
     authority = secrets.kubernetes.certificate
-    return Kubeconfig(name=name, server=server_of(endpoint), ca=authority, client=pair).render()
+    return Kubeconfig(name=name, server=server, ca=authority, client=pair).render()
 
 
 class HttpClients:
     """`engine.context.Clients` over HTTP: one client for each API, until its certificate gets old."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, by_name: bool = False) -> None:
         self._world = world
+        self._by_name = by_name
         self._clients: dict[tuple[str, bytes], tuple[HttpApi, datetime]] = {}
         self._old: list[HttpApi] = []
 
     def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
         """A client as the cluster's administrator."""
-        server, authority = server_of(endpoint), secrets.kubernetes.certificate
+        server, authority = server_of(endpoint, by_name=self._by_name), secrets.kubernetes.certificate
         found = self._clients.get((server, authority))
         if found is not None and self._world.now() < found[1]:
             return found[0]

@@ -43,7 +43,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         stack.push_async_callback(cloud.close)
         store = open_store(None, world)
         keys = await secrets.ensure(store, world, places.name)
-        clients = HttpClients(world)
+        clients = HttpClients(world, by_name=True)
         stack.push_async_callback(clients.close)
         seams = _seams(world, cloud, store, clients, places.name)
         keeper = Keeper(places.name, run_of(places, what, held, world, keys), seams, lambda: "")

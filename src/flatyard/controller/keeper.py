@@ -320,7 +320,7 @@ class Keeper:
             twin=self.run.twin,
             region=self.run.region,
             speed=self.run.speed,
-            server=self._server(endpoint),
+            server=self.server(endpoint),
             endpoint=f"{endpoint.host}:{endpoint.port}" if endpoint else "",
             flatcar=record.images.flatcar if record else "",
             api=not self.available() and endpoint is not None and None not in listed,
@@ -333,11 +333,11 @@ class Keeper:
             simulated=self.run.simulated,
         )
 
-    def _server(self, endpoint: Endpoint | None) -> str:
+    def server(self, endpoint: Endpoint | None) -> str:
         """Where the cluster's API answers; nowhere yet, before a real one has an endpoint."""
         if self.run.simulated:
             return self.run.url
-        return server_of(endpoint) if endpoint else ""
+        return server_of(endpoint, by_name=self.run.twin != "local") if endpoint else ""
 
     def _waits(self, machines: tuple[Object, ...]) -> tuple[WaitLine, ...]:
         """What the reconcilers wait for, and which machines are gone that none of them can look at now."""

@@ -23,7 +23,7 @@ async def observed(name: str) -> Observed | None:
     record = await records.load(store, name)
     if record is None or record.endpoint is None or record.phase is not records.Phase.RUNNING:
         return None
-    clients = HttpClients(world)
+    clients = HttpClients(world, by_name=record.cloud != "local")
     try:
         async with answer_within(ANSWER):
             return await observe(clients.connect(record.endpoint, await secrets.load(store, name)), record)

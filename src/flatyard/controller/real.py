@@ -51,7 +51,8 @@ async def _keep_kubeconfig(places: Places, keeper: Keeper) -> None:
             await asyncio.sleep(0.5)
             continue
         keys = await secrets.load(keeper.seams.store, places.name)
-        text = admin_kubeconfig(places.name, record.endpoint, keys, keeper.seams.world)
+        server = keeper.server(record.endpoint)
+        text = admin_kubeconfig(places.name, server, keys, keeper.seams.world)
         write_private(places.kubeconfig, text)
         await asyncio.sleep(KUBECONFIG_EVERY)
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from flatyard.base.errors import Problem, Severity
+from flatyard.base.errors import Problem, Refused, Severity
 from flatyard.clouds.azure import images, locations, permissions, quotas, references, sizes, terms
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.facts import FACTS
@@ -27,10 +27,15 @@ Sizes = Mapping[str, SizeHere]
 async def problems(
     account: Account, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Problem, ...]:
-    """Everything that is wrong at once, errors and warnings. Raises CloudError when Azure cannot be asked."""
+    """Everything that is wrong at once, errors and warnings. Raises CloudError when Azure cannot be asked.
+
+    Raises Refused where there are no credentials.
+    """
     try:
         known = await locations.locations(account)
     except Rejected as no:
+        if not no.code:  # nobody was asked: there is nothing to ask with
+            raise Refused("there are no credentials for Azure", why=no.why, next=no.next) from None
         return (_refused("spec.cloud.azure", no),)
     groups = pools(cluster, deployments)
     found = [*_names(cluster, groups), *_endpoint(cluster), *_tags(groups)]
