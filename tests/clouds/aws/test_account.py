@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,14 @@ def test_how_secrets_travel_follows_the_credentials(
 def test_an_assumed_role_is_temporary_before_it_is_assumed() -> None:
     settings = replace(settings_of(cluster(KEYS), {}), role="arn:aws:iam::1:role/r")
     assert AwsCloud(settings).traits.stash is StashScheme.S3
+
+
+@pytest.mark.parametrize("region", ("eu-central-1", "us-east-1"))
+def test_a_signed_url_names_the_regions_own_host(region: str) -> None:
+    """The global one answers with a redirect for a new bucket, which the signature forbids."""
+    settings = replace(settings_of(cluster(KEYS), {}), region=region)
+    url = asyncio.run(AwsCloud(settings).account.sign("flatyard-x", "machine-1", 60))
+    assert url.startswith(f"https://flatyard-x.s3.{region}.amazonaws.com/machine-1?")
 
 
 def test_what_nodes_must_know_of_aws() -> None:

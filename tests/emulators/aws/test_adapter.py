@@ -286,9 +286,22 @@ def test_a_subnet_that_is_not_in_the_users_network_is_named(bench):
 
     said = "\n".join(map(str, bench.aws.stage.run(main)))
     assert (
-        f"spec.cloud.aws.subnetIDs[0]: {place.vpc} has no subnet subnet-0; allowed: {place.subnets[0]}"
+        f"spec.cloud.aws.subnetIDs[0]: {place.vpc} has no subnet subnet-0; allowed: {sorted(place.subnets)[0]}"
         in said
     )
+
+
+def test_a_subnet_without_its_network_or_in_another_zone_is_told(bench):
+    place = Place(bench.aws)
+    other = replace(GIVEN, subnet_id=ConfigVar(place.subnets[0]), availability_zone=ConfigVar(f"{REGION}b"))
+    bench.cluster = cluster_of(other)
+
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    said = "\n".join(map(str, bench.aws.stage.run(main)))
+    assert f"subnet {place.subnets[0]} is in {place.vpc} and the cluster's network is to be made" in said
+    assert f"subnet {place.subnets[0]} is in zone {REGION}a and not in {REGION}b" in said
 
 
 # ---- the page on Flatcar of machine-controller

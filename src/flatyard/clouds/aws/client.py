@@ -26,7 +26,11 @@ _CONFIG = Config(
     max_pool_connections=THREADS,
     user_agent_extra="flatyard",
 )
-_S3 = Config(signature_version="s3v4")
+_S3 = Config(
+    signature_version="s3v4",
+    s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
+)
+"""A signed URL names the region's own host: the global one redirects to a new bucket, which its signature forbids."""
 _PAGES = {
     "ec2": ("NextToken", "NextToken"),
     "elbv2": ("Marker", "NextMarker"),

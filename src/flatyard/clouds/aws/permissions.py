@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws.answers import CREDENTIALS, DENIED
 from flatyard.clouds.aws.client import Account
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import CloudError, ClusterRef, Rejected
+from flatyard.clouds.cloud import CloudError, Rejected
 
 _REHEARSED = "DryRunOperation"
-_ANYBODY = ClusterRef("0" * 26, "preflight")
+NOT_ENABLED = "where {region} is not enabled in the account, it refuses good credentials too"
 
 
 async def credentials(account: Account, settings: AwsSettings) -> Problem | None:
@@ -24,7 +25,8 @@ async def credentials(account: Account, settings: AwsSettings) -> Problem | None
         await account.read("asking who the credentials are", "sts", "get_caller_identity")
     except Rejected as no:
         if no.code in CREDENTIALS or no.code.endswith("Error"):
-            return refused(path_of(settings), no)
+            problem = refused(path_of(settings), no)
+            return replace(problem, what=f"{problem.what}; {NOT_ENABLED.format(region=account.region)}")
         raise
     return None
 

@@ -41,28 +41,40 @@ async def _dns(account: Account, vpc: str, path: str) -> list[Problem]:
 
 
 async def _subnets(account: Account, cluster: Cluster, groups: tuple[Pool, ...], vpc: str) -> list[Problem]:
-    named = [(path, name) for path, name in _named_subnets(cluster, groups) if not is_placeholder(name)]
+    named = [
+        (path, name, zone) for path, name, zone in _named_subnets(cluster, groups) if not is_placeholder(name)
+    ]
     if not named:
         return []
     rows = await account.pages("listing subnets", "ec2", "describe_subnets", "Subnets")
     known = {row["SubnetId"]: row for row in rows}
     there = ", ".join(sorted(key for key, row in known.items() if vpc in ("", row["VpcId"]))) or "none"
     found = []
-    for path, name in named:
-        if name not in known:
+    for path, name, zone in named:
+        row = known.get(name)
+        if row is None:
             found.append(_error(path, f"{vpc or account.region} has no subnet {name}", there))
-        elif vpc and known[name]["VpcId"] != vpc:
-            found.append(_error(path, f"subnet {name} is in {known[name]['VpcId']} and not in {vpc}", there))
+            continue
+        if row["VpcId"] != vpc:
+            where = (
+                f"and not in {vpc}" if vpc else "and the cluster's network is to be made: name it as vpcId"
+            )
+            found.append(_error(path, f"subnet {name} is in {row['VpcId']} {where}", there if vpc else ""))
+        if zone and row["AvailabilityZone"] != zone:
+            found.append(
+                _error(path, f"subnet {name} is in zone {row['AvailabilityZone']} and not in {zone}")
+            )
     return found
 
 
-def _named_subnets(cluster: Cluster, groups: tuple[Pool, ...]) -> Iterator[tuple[str, str]]:
+def _named_subnets(cluster: Cluster, groups: tuple[Pool, ...]) -> Iterator[tuple[str, str, str]]:
+    """Where a subnet is named, its id, and the zone that it should be in."""
     cloud = cluster.spec.cloud.aws
     for number, name in enumerate(cloud.subnet_ids if cloud else ()):
-        yield f"spec.cloud.aws.subnetIDs[{number}]", name
+        yield f"spec.cloud.aws.subnetIDs[{number}]", name, ""
     for pool in groups:
         if pool.machine.subnet_id.value:
-            yield f"{pool.path}.subnetId", pool.machine.subnet_id.value
+            yield f"{pool.path}.subnetId", pool.machine.subnet_id.value, pool.machine.zone
 
 
 async def machines(account: Account, cluster: Cluster, groups: tuple[Pool, ...]) -> list[Problem]:
