@@ -82,6 +82,17 @@ def test_a_denied_permission_is_named_with_its_resource(message: str, permission
     assert f"allow {permission}" in found.next and "Encoded" not in str(found)
 
 
+def test_what_s3_denies_without_words_is_named_as_policies_have_it() -> None:
+    """S3 says "Access Denied" and no more."""
+    response = {
+        "Error": {"Code": "AccessDenied", "Message": "Access Denied"},
+        "ResponseMetadata": {"HTTPStatusCode": 403},
+        ASKED: {"service": "s3", "operation": "ListObjectsV2", "resource": "arn:aws:s3:::b"},
+    }
+    found = translate("deleting the bucket b", ClientError(response, "ListObjectsV2"))
+    assert found is not None and "the permission s3:ListBucket on arn:aws:s3:::b (" in found.what
+
+
 def test_a_new_instance_profile_is_known_later() -> None:
     found = answer(
         "InvalidParameterValue", "Value (p) for parameter x is invalid. Invalid IAM Instance Profile name"

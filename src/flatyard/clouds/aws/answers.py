@@ -122,6 +122,13 @@ MISSING = frozenset(
         "TargetGroupNotFound",
     )
 )
+_PERMISSIONS = {
+    "ListBuckets": "ListAllMyBuckets",
+    "ListObjectsV2": "ListBucket",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+}
+"""Permissions that are not called as the call is (Service Authorization Reference, Amazon S3)."""
 MISMATCH = "IdempotentParameterMismatch"
 _NEW_PROFILE = "Invalid IAM Instance Profile"
 _PERFORM = re.compile(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?")
@@ -160,7 +167,9 @@ def missing_is_fine() -> Iterator[None]:
 def denied(what: str, code: str, message: str, asked: dict[str, Any], request_id: str = "") -> Rejected:
     """The refusal of a permission: which, and on what."""
     found = _PERFORM.search(message)
-    permission = found[1] if found else f"{asked.get('service', 'aws')}:{asked.get('operation', '?')}"
+    operation = str(asked.get("operation", "?"))
+    wanted = f"{asked.get('service', 'aws')}:{_PERMISSIONS.get(operation, operation)}"
+    permission = found[1] if found else wanted
     resource = (found[2] if found else "") or asked.get("resource", "") or "*"
     return Rejected(
         f"{what}: the credentials lack the permission {permission} on {resource.rstrip('.')} ({code})",
