@@ -142,6 +142,10 @@ class Arm:
         """Whether a packet from Internet, VirtualNetwork, AzureLoadBalancer or an address gets to a machine."""
         return bool(self.ask("inbound", id=vm, port=port, source=source, protocol=protocol))
 
+    def behind(self, address: str, port: int) -> list[str]:
+        """Machines that a packet from the internet to a load balancer's address and port may end at."""
+        return list(self.ask("behind", address=address, port=port))
+
     def unregister(self, namespace: str) -> None:
         """The subscription is not registered for a namespace such as Microsoft.Compute."""
         self.ask("unregister", namespace=namespace)

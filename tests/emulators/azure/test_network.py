@@ -313,3 +313,32 @@ def test_inbound(azure: Azure) -> None:
         "rg", "g", {"location": HERE, "properties": {"securityRules": rules}}
     ).result()
     assert not azure.arm.inbound(VM, 6443, "Internet")
+
+
+@inside
+def test_behind(azure: Azure) -> None:
+    azure.ready()
+    azure.vm()
+    front = azure.address().ip_address
+    make(azure, balancer(azure, loadBalancingRules=[rule()]))
+    azure.nic(loadBalancerBackendAddressPools=[POOL])
+    assert azure.arm.behind(front, 6443) == []
+    allow = {"priority": 200, "direction": "Inbound", "access": "Allow", "protocol": "Tcp"}
+    every = {"sourceAddressPrefix": "*", "destinationPortRange": "6443", "destinationAddressPrefix": "*"}
+    body = {
+        "location": HERE,
+        "properties": {"securityRules": [{"name": "api", "properties": {**allow, **every}}]},
+    }
+    group = azure.network.network_security_groups.begin_create_or_update("rg", "g", body).result()
+    prefix = {"addressPrefix": "10.0.1.0/24", "networkSecurityGroup": {"id": group.id}}
+    net = azure.net(subnets=[{"name": "nodes", "properties": prefix}])
+    assert azure.arm.behind(front, 6443) == [VM]
+    assert azure.arm.behind(front, 443) == []
+    nic = azure.nic()
+    assert azure.arm.behind(front, 6443) == []
+    address = nic.ip_configurations[0].private_ip_address
+    by_address = {"name": "vm", "properties": {"ipAddress": address, "virtualNetwork": {"id": net.id}}}
+    pool = {"properties": {"loadBalancerBackendAddresses": [by_address]}}
+    pools = azure.network.load_balancer_backend_address_pools
+    pools.begin_create_or_update("rg", "lb", "nodes", pool).result()
+    assert azure.arm.behind(front, 6443) == [VM]

@@ -178,6 +178,10 @@ def inbound(arm: Arm, given: Body) -> bool:
     )
 
 
+def behind(arm: Arm, given: Body) -> list[str]:
+    return reach.behind(arm.world, given["address"], given["port"])
+
+
 def unregister(arm: Arm, given: Body) -> None:
     arm.unregistered.add(given["namespace"].lower())
 
@@ -218,6 +222,7 @@ CALLS: dict[str, Call] = {
         age,
         outbound,
         inbound,
+        behind,
         unregister,
     )
 }

@@ -129,3 +129,43 @@ def comes(source: str, text: str, inner: list[Any]) -> bool:
         if word
         else bool(source) and ipaddress.ip_address(source) in ipaddress.ip_network(text)
     )
+
+
+# ---- through a load balancer
+def behind(world: World, address: str, port: int) -> list[str]:
+    """Machines that a packet from the internet to a public address and port may end at."""
+    found = []
+    for balancer in world.of_kind("Microsoft.Network/loadBalancers"):
+        for item in balancer.properties.get("loadBalancingRules") or ():
+            rule = item["properties"]
+            if rule.get("frontendPort") == port and leads(world, balancer, rule, address):
+                found += served(world, balancer, rule)
+    return sorted(found)
+
+
+def leads(world: World, balancer: Resource, rule: Body, address: str) -> bool:
+    front = part(balancer, rule["frontendIPConfiguration"]["id"]) or {}
+    public_address = front.get("properties", {}).get("publicIPAddress") or {}
+    found = world.find(public_address.get("id", ""))
+    return found is not None and found.hidden["address"] == address
+
+
+def served(world: World, balancer: Resource, rule: Body) -> list[str]:
+    """Machines in a rule's pool, by interface or by address, that let it in and answer the balancer's probe."""
+    pool = rule.get("backendAddressPool", {}).get("id", "")
+    named = (part(balancer, pool) or {}).get("properties", {}).get("loadBalancerBackendAddresses") or ()
+    addresses = {item["properties"].get("ipAddress") for item in named}
+    probe = (part(balancer, rule.get("probe", {}).get("id", "")) or {}).get("properties", {})
+    ports = (rule["backendPort"], probe.get("port", rule["backendPort"]))
+    return [
+        vm.id
+        for vm in world.of_kind("Microsoft.Compute/virtualMachines")
+        if any(member(configuration, pool, addresses) for _, configuration in interfaces(world, vm))
+        and inbound(world, vm, ports[0], "Internet")
+        and inbound(world, vm, ports[1], "AzureLoadBalancer")
+    ]
+
+
+def member(configuration: Body, pool: str, addresses: set[str]) -> bool:
+    pools = configuration.get("loadBalancerBackendAddressPools") or ()
+    return any(same(one, pool) for one in pools) or configuration.get("privateIPAddress") in addresses

@@ -170,6 +170,10 @@ RULES = {
         "A machine's way out is a NAT gateway, an own address, or a load balancer's rule; nothing else.",
         "docs:virtual-network/ip-services/default-outbound-access; load-balancer/load-balancer-outbound-connections",
     ),
+    "behind": (
+        "A rule leads from front and port to the pool's machines that are open to clients and to the probe.",
+        "docs:load-balancer/load-balancer-custom-probe-overview; load-balancer/backend-pool-management",
+    ),
     "inbound": (
         "What is Standard is closed until a security group opens it; rules by priority, then the default ones.",
         "docs:virtual-network/network-security-groups-overview (default rules); load-balancer/skus (secure by default)",

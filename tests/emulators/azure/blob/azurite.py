@@ -1,4 +1,7 @@
-"""Azurite, Microsoft's emulator of Blob storage, pinned by package-lock.json; installed once, then everybody's."""
+"""Azurite, Microsoft's emulator of Blob storage, pinned by package-lock.json; installed once, then everybody's.
+
+A newer one: change package.json, `npm install --package-lock-only --omit-lockfile-registry-resolved` in this folder.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,9 @@ def installed() -> Path:
 
 
 def install(folder: Path) -> None:
+    assert shutil.which("npm"), (
+        "the emulated storage of Azure needs Node.js with npm: apt-get install nodejs npm"
+    )
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
     words = "npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund"
