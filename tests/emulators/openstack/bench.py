@@ -134,6 +134,9 @@ class OpenstackBench:
     def _flatcar(self, channel: str) -> model.Cluster:
         return replace(self.cluster, spec=replace(self.cluster.spec, flatcar=model.Flatcar(channel=channel)))
 
+    def with_endpoint(self, kind: str) -> model.Cluster:
+        return replace(self.cluster, spec=replace(self.cluster.spec, endpoint=model.Endpoint(kind=kind)))
+
     async def close(self) -> None:
         for adapter in self._open:
             await adapter.close()

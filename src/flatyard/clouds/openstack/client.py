@@ -87,14 +87,14 @@ class Client:
 
     async def known(self, kind: str, name: str, find: Callable[[], str | None]) -> str:
         """The id of a thing by its name or id, asked for once. Raises Rejected when there is none."""
-        if (kind, name) not in self._known:
-            found = await self.read(f"looking for {kind} {name}", find)
-            if not found:
-                raise Rejected(
-                    f"there is no {kind} {name!r}", code=f"{kind} not found", next="flatyard plan FILE"
-                )
-            self._known[kind, name] = found
-        return self._known[kind, name]
+        async with self.lock(f"{kind} {name}"):
+            if (kind, name) not in self._known:
+                found = await self.read(f"looking for {kind} {name}", find)
+                if not found:
+                    what = f"there is no {kind} {name!r}"
+                    raise Rejected(what, code=f"{kind} not found", next="flatyard plan FILE")
+                self._known[kind, name] = found
+            return self._known[kind, name]
 
     def forget(self) -> None:
         """After a refusal: an id may have changed."""

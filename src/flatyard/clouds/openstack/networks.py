@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from openstack.network.v2.network import Network as NeutronNetwork
@@ -195,9 +196,13 @@ async def _groups(client: Client, ref: ClusterRef, cidr: str, port: int) -> dict
         {"direction": "ingress", "ether_type": "IPv4", "remote_group_id": key} for key in groups.values()
     ]
     for role, wanted in rules.items():
-        for rule in (*wanted, *between):
-            if not any(_is_same(rule, known) for known in there[role]):
-                await client.write(f"opening {group_of(ref)}-{role}", _new_rule(client, groups[role], rule))
+        lacking = [
+            {"security_group_id": groups[role], **rule}
+            for rule in (*wanted, *between)
+            if not any(_is_same(rule, known) for known in there[role])
+        ]
+        if lacking:
+            await client.write(f"opening {group_of(ref)}-{role}", _new_rules(client, lacking))
     return groups
 
 
@@ -206,8 +211,8 @@ def _new_group(client: Client, ref: ClusterRef, name: str) -> Callable[[], objec
     return lambda: client.sdk.network.create_security_group(name=name, description=text)
 
 
-def _new_rule(client: Client, group: str, rule: Mapping[str, object]) -> Callable[[], object]:
-    return lambda: client.sdk.network.create_security_group_rule(security_group_id=group, **rule)
+def _new_rules(client: Client, rules: list[dict[str, object]]) -> Callable[[], object]:
+    return lambda: list(client.sdk.network.create_security_group_rules(rules))
 
 
 def _is_same(wanted: Mapping[str, object], known: object) -> bool:
@@ -238,6 +243,8 @@ async def delete(client: Client, ref: ClusterRef) -> None:
     """Addresses and ports, router, subnet, network, groups; what is missing is fine, what is in use is Transient."""
     if await owned_things(client, ref, "instance"):
         raise Transient(f"deleting the network of {ref.name}: it still has machines", code="networkInUse")
-    for kind in ("address", "port", "router", "subnet", "network", "security-group", "server-group"):
-        for thing in await owned_things(client, ref, kind):
+    kinds = ("address", "port", "router", "subnet", "network", "security-group", "server-group")
+    listed = await asyncio.gather(*(owned_things(client, ref, kind) for kind in kinds))
+    for kind, things in zip(kinds, listed, strict=True):
+        for thing in things:
             await delete_thing(client, kind, id_of(thing), getattr(thing, "name", "") or "")

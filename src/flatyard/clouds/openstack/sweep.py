@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from flatyard.clouds.cloud import ClusterRef, Owned
 from flatyard.clouds.openstack import inventory, stash
 from flatyard.clouds.openstack.client import Client
@@ -9,7 +11,8 @@ from flatyard.clouds.openstack.inventory import KINDS, id_of, machine_of, owned_
 
 
 async def sweep(client: Client, ref: ClusterRef) -> tuple[Owned, ...]:
-    """Everything of every kind."""
+    """Everything of every kind, in the order in which it is deleted."""
+    listed = await asyncio.gather(*(owned_things(client, ref, kind.name) for kind in KINDS))
     found = [
         Owned(
             kind=kind.name,
@@ -19,8 +22,8 @@ async def sweep(client: Client, ref: ClusterRef) -> tuple[Owned, ...]:
             kept=kind.name == "volume",
             created=getattr(thing, "created_at", None) or "",
         )
-        for kind in KINDS
-        for thing in await owned_things(client, ref, kind.name)
+        for kind, things in zip(KINDS, listed, strict=True)
+        for thing in things
     ]
     return (*found, *await stash.owned(client, ref))
 
