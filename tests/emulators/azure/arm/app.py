@@ -121,7 +121,7 @@ class Arm:
         if path.collection:
             if request.method != "GET":
                 raise ArmError(405, "MethodNotAllowed", f"{request.method} is not for a collection.")
-            return self.list(request, path, kind, outer)
+            return self.listing(request, path, kind, outer)
         if outer is not None:
             return self._part(request, path, outer)
         assert kind is not None
@@ -188,7 +188,7 @@ class Arm:
         kind.view(self.world, resource, body)
         return body
 
-    def list(self, request: Request, path: Path, kind: Kind | None, outer: Kind | None) -> Answer:
+    def listing(self, request: Request, path: Path, kind: Kind | None, outer: Kind | None) -> Answer:
         if path.group:
             self.groups.exists(path)
         if outer is not None:

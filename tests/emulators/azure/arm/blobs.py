@@ -27,8 +27,9 @@ class Accounts:
         """The account and what is in it."""
         if name in self.keys:
             client = self._client(name)
-            for container in client.list_containers() if client else ():
-                client.delete_container(container.name)
+            if client:
+                for container in client.list_containers():
+                    client.delete_container(container.name)
             del self.keys[name]
             self._save()
 

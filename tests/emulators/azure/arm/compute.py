@@ -212,7 +212,8 @@ def image(world: World, new: Resource, size: Size, old: Resource | None) -> None
 
 
 def market(world: World) -> Market:
-    return world.market
+    found: Market = world.market
+    return found
 
 
 # ---- the operating system

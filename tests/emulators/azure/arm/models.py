@@ -134,7 +134,7 @@ def shape_of(model: type) -> Shape:
         return _NESTED[model]
     if hasattr(model, "_attribute_map"):
         return _mapped(model)
-    model.__new__(model)  # fills the table of fields
+    model.__new__(model)  # type: ignore[call-overload]  # fills the table of fields
     hints = _hints(model)
     found = {}
     for attribute, field in model._attr_to_rest_field.items():  # type: ignore[attr-defined]

@@ -400,9 +400,8 @@ def _frontend(world: World, new: Resource, old: Resource | None, item: Body, sku
     subnet = properties.get("subnet", {}).get("id")
     if subnet:
         before = part(old, source) if old else None
-        wanted = properties.get("privateIPAddress") or (
-            before and before["properties"].get("privateIPAddress")
-        )
+        kept = before["properties"].get("privateIPAddress") if before else None
+        wanted = properties.get("privateIPAddress") or kept
         properties["privateIPAddress"] = private_address(world, subnet, wanted, source)
 
 

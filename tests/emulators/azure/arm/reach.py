@@ -16,15 +16,17 @@ def interfaces(world: World, vm: Resource) -> Iterator[tuple[Resource, Body]]:
     """Interfaces of a machine with their IP configurations."""
     for item in vm.properties["networkProfile"]["networkInterfaces"]:
         nic = world.find(item["id"])
-        for configuration in nic.properties["ipConfigurations"] if nic else ():
-            yield nic, configuration["properties"]
+        if nic is not None:
+            for configuration in nic.properties["ipConfigurations"]:
+                yield nic, configuration["properties"]
 
 
 def subnet_of(world: World, configuration: Body) -> Body:
     raw = configuration["subnet"]["id"]
     network = owner_of(world, raw)
     found = part(network, raw) if network else None
-    return (found or {}).get("properties", {})
+    properties: Body = (found or {}).get("properties", {})
+    return properties
 
 
 # ---- out

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from . import app, control, tokens
-from .routes import Answer
+from .routes import Answer, Request
 
 PORT, PLAIN = 5443, 5080
 Scope = MutableMapping[str, Any]
@@ -49,7 +49,7 @@ class Server:
             return
         await respond(send, answer)
 
-    def answer(self, request: app.Request, scheme: str) -> Answer:
+    def answer(self, request: Request, scheme: str) -> Answer:
         if request.path.startswith("/_emulator") and scheme == "http":
             return control.answer(self.arm, request)
         public = tokens.answer(self.arm, request)
@@ -62,7 +62,7 @@ class Server:
         for server in self.servers:
             for connection in list(server.server_state.connections):
                 if getattr(connection, "scope", None) is scope:
-                    connection.transport.abort()  # type: ignore[union-attr]
+                    connection.transport.abort()
 
 
 async def respond(send: Send, answer: Answer) -> None:
