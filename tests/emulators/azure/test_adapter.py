@@ -17,7 +17,7 @@ from emulators.azure.place import CLIENT, Arm, start
 from emulators.stage import Stage
 from flatyard.clouds import conformance
 from flatyard.clouds.azure.cloud import AzureCloud, connect
-from flatyard.clouds.azure.settings import ACCEPT_TERMS
+from flatyard.clouds.azure.settings import ACCEPT_TERMS, IDENTITY
 from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, Rejected, Role
 from flatyard.decode.types import ConfigVar, ConfigVarBool
 from flatyard.model import cluster as model
@@ -262,6 +262,15 @@ def test_a_control_plane_has_an_etcd_disk_and_a_worker_has_none(play: Play) -> N
     play(scene)
 
 
+def test_machines_are_spread_over_the_zones_that_offer_their_size(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        wanted = cluster(machine=AzureMachine(vm_size=ConfigVar("Standard_D2ps_v5")))
+        network = await adapter(bench, wanted).ensure_network(bench.ref, wanted)
+        assert network.zones == ("1", "2")
+
+    play(scene)
+
+
 def test_provider_id_and_node_name_are_the_controller_manager_s(play: Play) -> None:
     async def scene(bench: AzureBench) -> None:
         made = await bench.cloud.create(await conformance.request(bench))
@@ -270,6 +279,38 @@ def test_provider_id_and_node_name_are_the_controller_manager_s(play: Play) -> N
             "azure:///subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/flatyard-prod-aaaaaaaa"
             "/providers/Microsoft.Compute/virtualMachines/general-0001"
         )
+
+    play(scene)
+
+
+def test_machines_act_by_an_identity_where_the_controller_manager_runs(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        addon = model.Addon(name="cloud-provider-azure")
+        wanted = replace(bench.cluster, spec=replace(bench.cluster.spec, addons=(addon,)))
+        cloud = adapter(bench, wanted)
+        assert cloud.traits.external_cloud_provider and await cloud.preflight(wanted) == ()
+        made = await cloud.create(await order(cloud, bench, wanted, AzureMachine()))
+        (identity,) = shown(bench, made)["identity"]["userAssignedIdentities"]
+        assert identity.endswith("/userAssignedIdentities/flatyard-prod-aaaaaaaa-machines")
+        again = adapter(bench, wanted)
+        await again.ensure_network(bench.ref, wanted)
+        await conformance.emptied(bench)
+        assert bench.arm.resources() == []
+
+    play(scene)
+
+
+def test_without_the_right_to_give_roles_an_identity_is_asked_for(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench.arm.role(CLIENT, {**ROLE, "Actions": [*ROLE["Actions"], "Microsoft.ManagedIdentity/*"]})
+        addon = model.Addon(name="cloud-provider-azure")
+        wanted = replace(bench.cluster, spec=replace(bench.cluster.spec, addons=(addon,)))
+        cloud = adapter(bench, wanted)
+        said = "\n".join(map(str, await cloud.preflight(wanted)))
+        assert "Microsoft.Authorization/roleAssignments/write" in said
+        with pytest.raises(Rejected, match="roleAssignments/write is missing on") as no:
+            await cloud.ensure_network(bench.ref, wanted)
+        assert IDENTITY in no.value.next
 
     play(scene)
 

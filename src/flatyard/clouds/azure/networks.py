@@ -13,6 +13,7 @@ from collections.abc import Callable
 from azure.mgmt.network import models as net
 from azure.mgmt.resource.resources import models as res
 
+from flatyard.clouds.azure import identities, sizes
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.facts import FACTS
@@ -28,7 +29,8 @@ _API, _CLUSTER, _NODE_PORTS = "6443", "VirtualNetwork", "30000-32767"
 async def ensure(account: Account, ref: ClusterRef, cluster: Cluster) -> Network:
     """Find what there is, make what is missing; a second call changes nothing."""
     await ensure_group(account, ref)
-    zones = zones_of(account)
+    await identities.ensure(account, ref)
+    zones = await zones_of(account)
     if account.place.vnet:
         groups = await _security_groups(account, ref)
         return await _adopted(account, cluster, groups, zones)
@@ -45,14 +47,20 @@ async def ensure(account: Account, ref: ClusterRef, cluster: Cluster) -> Network
     )
 
 
-def zones_of(account: Account) -> tuple[str, ...]:
-    """The zones that the file names, or those of the location; one empty name where it has none."""
+async def zones_of(account: Account) -> tuple[str, ...]:
+    """The zones that the file names, or those of the location that offer every size of the file; one empty name where
+    there are none.
+    """
     region = FACTS.region(account.place.location)
     there = region.zones if region else ("",)
-    named = [*account.place.zones, *(m.zone for m in account.place.machines if m.zone)]
     if account.place.zones:
+        named = [*account.place.zones, *(m.zone for m in account.place.machines if m.zone)]
         return tuple(dict.fromkeys(zone for zone in named if zone in there)) or there
-    return there
+    if len(there) == 1:
+        return there
+    here = await sizes.sizes(account)
+    wanted = [here[m.size.lower()] for m in account.place.machines if m.size.lower() in here]
+    return tuple(zone for zone in there if all(zone in size.zones for size in wanted)) or there
 
 
 # ---- the resource group

@@ -12,6 +12,7 @@ from azure.mgmt.network import models as net
 
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.identities import identity_of
 from flatyard.clouds.azure.settings import IDENTITY
 from flatyard.clouds.azure.terms import plan_of
 from flatyard.clouds.cloud import CreateRequest, Rejected, Role
@@ -138,7 +139,7 @@ def machine(account: Account, request: CreateRequest, nic: str, login_key: str) 
         tags=tags_of(request),
         zones=[zone] if zone else None,
         plan=_plan(request),
-        identity=_identity(account),
+        identity=_identity(account, request),
         properties=vm.VirtualMachineProperties(
             hardware_profile=vm.HardwareProfile(vm_size=spec.size),
             storage_profile=_storage(request),
@@ -213,14 +214,14 @@ def _security(spec: AzureMachine) -> vm.SecurityProfile | None:
     )
 
 
-def _identity(account: Account) -> vm.VirtualMachineIdentity | None:
-    if not account.place.identity:
+def _identity(account: Account, request: CreateRequest) -> vm.VirtualMachineIdentity | None:
+    wanted = identity_of(account, request.cluster)
+    if not wanted:
         return None
-    if not account.place.identity.lower().startswith(_OWN):
+    if not wanted.lower().startswith(_OWN):
         raise Rejected(f"{IDENTITY} is not a resource id", code="InvalidParameter")
     return vm.VirtualMachineIdentity(
-        type="UserAssigned",
-        user_assigned_identities={account.place.identity: vm.UserAssignedIdentitiesValue()},
+        type="UserAssigned", user_assigned_identities={wanted: vm.UserAssignedIdentitiesValue()}
     )
 
 

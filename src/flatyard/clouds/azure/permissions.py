@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.azure import locations
+from flatyard.clouds.azure import identities, locations
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.reading import Shown, items, part
 
@@ -27,7 +27,8 @@ async def problems(account: Account) -> list[Problem]:
     scope = _scope(account)
     path = f"{scope}/providers/Microsoft.Authorization/permissions?api-version={API_VERSION}"
     shown = await account.read("reading permissions", lambda: locations.get(account, path))
-    lacking = missing(needed(), items(shown, "value"))
+    own = identities.ACTIONS if account.place.external and not account.place.identity else ()
+    lacking = missing((*needed(), *own), items(shown, "value"))
     if not lacking:
         return []
     named = ", ".join(lacking[:LISTED]) + (

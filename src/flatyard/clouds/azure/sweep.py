@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from flatyard.clouds.azure import identities
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.facts import API_VERSIONS, FACTS, KINDS
@@ -111,6 +112,8 @@ async def delete_owned(account: Account, ref: ClusterRef, owned: Owned) -> None:
     if owned.kind == KINDS[GROUP.lower()]:
         await _delete_group(account, ref, owned.name)
         return
+    if owned.kind == KINDS[identities.KIND.lower()]:
+        await identities.revoke(account, ref, owned.name)
     version = await _api_version(account, owned.id)
     api = account.clients.resource.resources
     await account.write(
