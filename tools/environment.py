@@ -2,6 +2,8 @@
 
 Called by tools/environment.sh, which holds the lock, with any Python from 3.11 that has pip or can make one. Nothing
 is fetched but what the locks name, each file checked by its hash: first uv with pip, then everything with uv.
+
+FLATYARD_EXTRAS names clouds whose SDKs are wanted besides; .venv/extras has those that were asked for before.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 STAMP = "made-"
 PROFILES = ("run", "dev")
+EXTRAS = ("aws", "azure", "openstack")
 
 
 class Failed(Exception):
@@ -26,6 +29,7 @@ class Failed(Exception):
 def main(root: Path, profile: str) -> None:
     """Bring .venv/ in line with the locks; a .venv/ without a stamp was never finished and is made anew."""
     venv = root / ".venv"
+    chosen = extras(venv)
     stamps = {name: venv / f"{STAMP}{name}" for name in PROFILES}
     finished = any(stamp.exists() for stamp in stamps.values())
     if stamps["dev"].exists():
@@ -37,14 +41,28 @@ def main(root: Path, profile: str) -> None:
     env = environment()
     if not (finished and uv_lock.is_file() and same(uv_lock, root / "locks/uv.txt")):
         make(root, venv, env)
-    sync(root, venv, uv, profile, env)
+    sync(root, venv, uv, profile, env, chosen)
+    write(venv / "extras", "".join(f"{name}\n" for name in chosen).encode())
     for name in PROFILES[: PROFILES.index(profile) + 1]:
         write(stamps[name], wanted(root, name))
 
 
+def extras(venv: Path) -> tuple[str, ...]:
+    """The clouds whose SDKs belong into .venv/: those of before and those that are asked for now."""
+    before = venv / "extras"
+    asked = os.environ.get("FLATYARD_EXTRAS", "").split()
+    unknown = [name for name in asked if name not in EXTRAS]
+    if unknown:
+        raise Failed(f"FLATYARD_EXTRAS names {unknown[0]!r}; there are {', '.join(EXTRAS)}")
+    names = [*(before.read_text().split() if before.is_file() else ()), *asked]
+    return tuple(name for name in EXTRAS if name in names)
+
+
 def wanted(root: Path, profile: str) -> bytes:
     """The stamp: the same bytes as `wanted` in environment.sh."""
-    sources = ("pyproject.toml", "locks/uv.txt", f"locks/{profile}.txt")
+    beside = root / ".venv" / "extras"
+    names = (profile, *(beside.read_text().split() if beside.is_file() else ()))
+    sources = ("pyproject.toml", "locks/uv.txt", *(f"locks/{name}.txt" for name in names))
     return os.fsencode(root) + b"\n" + b"".join((root / source).read_bytes() for source in sources)
 
 
@@ -87,16 +105,23 @@ def pip_command(venv: Path) -> list[str]:
     return [str(venv / ".pip/bin/python"), "-m", "pip"]
 
 
-def sync(root: Path, venv: Path, uv: Path, profile: str, env: MutableMapping[str, str]) -> None:
-    """Exactly what the lock names, and this checkout itself, editable.
+def sync(
+    root: Path,
+    venv: Path,
+    uv: Path,
+    profile: str,
+    env: MutableMapping[str, str],
+    chosen: Sequence[str] = (),
+) -> None:
+    """Exactly what the locks name, and this checkout itself, editable. The tests' lock has every SDK already.
 
     All is compiled now: where PYTHONDONTWRITEBYTECODE is set it never would be, and each start costs double.
     """
     shutil.rmtree(venv / ".pip", ignore_errors=True)
     target = ["--quiet", "--python", str(venv / "bin/python")]
-    lock = root / f"locks/{profile}.txt"
+    locks = [str(root / f"locks/{name}.txt") for name in (profile, *(chosen if profile == "run" else ()))]
     run(
-        [str(uv), "pip", "sync", *target, "--compile-bytecode", "--require-hashes", "--no-build", str(lock)],
+        [str(uv), "pip", "sync", *target, "--compile-bytecode", "--require-hashes", "--no-build", *locks],
         root,
         env,
     )

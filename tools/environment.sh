@@ -5,6 +5,9 @@
 #   environment run      .venv/ holds what locks/run.txt says; make or mend it if not
 #   environment dev      the same for locks/dev.txt, a superset
 #
+# FLATYARD_EXTRAS="aws azure" brings the SDKs of clouds in as well, by locks/aws.txt and so on. They stay: .venv/extras
+# remembers them.
+#
 # .venv/made-run and .venv/made-dev say what .venv/ was made from. They go first and come last whenever it changes,
 # so that an interrupted run leaves nothing that looks ready.
 
@@ -85,10 +88,21 @@ has_line() {
 wanted() {
     printf '%s\n' "$root"
     cat "$root/pyproject.toml" "$root/locks/uv.txt" "$root/locks/$1.txt"
+    [ ! -r "$root/.venv/extras" ] || while read -r name; do cat "$root/locks/$name.txt"; done <"$root/.venv/extras"
+}
+
+# Whether every SDK that is asked for was brought in; the tests' environment has them all.
+has_extras() {
+    had=' '
+    [ ! -r "$root/.venv/extras" ] || while read -r name; do had="$had$name "; done <"$root/.venv/extras"
+    for name in ${FLATYARD_EXTRAS:-}; do
+        case $had in *" $name "*) ;; *) [ "$1" = dev ] || return 1 ;; esac
+    done
 }
 
 current() {
     [ -r "$root/.venv/made-$1" ] && [ -x "$root/.venv/bin/python" ] || return 1
+    [ -z "${FLATYARD_EXTRAS:-}" ] || has_extras "$1" || return 1
     [ "$(cat "$root/.venv/made-$1")" = "$(wanted "$1")" ]
 }
 

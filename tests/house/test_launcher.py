@@ -212,6 +212,26 @@ def test_a_changed_lock_is_noticed(made, changed):
     assert made.makings() == 2
 
 
+def test_sdks_that_were_asked_for_stay_and_others_are_brought_in(made):
+    (made.root / ".venv/extras").write_text("aws\n")
+    shutil.copy2(ROOT / "locks/aws.txt", made.root / "locks/aws.txt")
+    assert made.run()[0] == 1, "an SDK's lock is part of what .venv/ was made from"
+    with (made.root / ".venv/made-run").open("ab") as stamp:
+        stamp.write((ROOT / "locks/aws.txt").read_bytes())
+    assert made.run()[0] == made.run(FLATYARD_EXTRAS="aws")[0] == 0
+    code, _, err = made.run(FLATYARD_EXTRAS="aws azure")
+    assert (code, "finds none on PATH" in err) == (1, True)
+
+
+def test_extras_are_those_of_before_and_those_that_are_asked_for(monkeypatch, tmp_path):
+    (tmp_path / "extras").write_text("openstack\n")
+    monkeypatch.setenv("FLATYARD_EXTRAS", "aws")
+    assert ENVIRONMENT["extras"](tmp_path) == ("aws", "openstack")
+    monkeypatch.setenv("FLATYARD_EXTRAS", "gcloud")
+    with pytest.raises(ENVIRONMENT["Failed"], match="'gcloud'; there are aws, azure, openstack"):
+        ENVIRONMENT["extras"](tmp_path)
+
+
 def test_a_moved_checkout_is_made_again(made, tmp_path):
     moved = Machine(made.root.rename(tmp_path / "moved"), made.path)
     moved.python()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LOCKS = ("run", "dev", "uv")
+EXTRAS = ("aws", "azure", "openstack")
+LOCKS = ("run", "dev", "uv", *EXTRAS)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -37,7 +38,16 @@ def test_the_tests_run_what_users_run():
     def versions(lock: str) -> dict[str, str]:
         return {name: entry.split()[0] for name, entry in pins(lock).items()}
 
-    assert versions("run").items() <= versions("dev").items()
+    for lock in ("run", *EXTRAS):
+        assert versions(lock).items() <= versions("dev").items()
+
+
+def test_every_extra_has_a_lock_that_goes_with_what_users_run():
+    assert tuple(PROJECT["project"]["optional-dependencies"]) == EXTRAS
+    for extra, requirements in PROJECT["project"]["optional-dependencies"].items():
+        locked = pins(extra)
+        assert pins("run").keys() <= locked.keys()
+        assert {re.match(r"[a-z0-9-]+", words)[0] for words in requirements} <= locked.keys()
 
 
 def test_the_build_backend_is_the_locked_uv():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from dataclasses import dataclass
 
 from flatyard.base.errors import InvalidInput, Position, Problem, Refused, Severity
@@ -94,10 +95,17 @@ def connect(cluster: Cluster, world: World) -> Adapter:
         raise Refused(
             f"the SDK of {known.title} is not installed",
             why=f"there is no module {missing.name}",
-            next=f"pip install 'flatyard[{known.name}]'",
+            next=_installing(known.name),
         ) from None
     made: Adapter = module.connect(cluster, world)
     return made
+
+
+def _installing(extra: str) -> str:
+    """How the SDK comes in: by the launcher of a checkout, or as the package's extra."""
+    if os.environ.get("FLATYARD_PROGRAM"):
+        return f"FLATYARD_EXTRAS={extra} flatyard version brings it in, once; then the same command again"
+    return f"pip install 'flatyard[{extra}]'"
 
 
 def _unknown(name: str, allowed: tuple[str, ...], position: Position | None, path: str) -> Problem:
