@@ -38,10 +38,20 @@ def check(given: Given, talk: Talk, *, act: bool = True) -> None:
     What it would only warn of is said. Who will not `act` may do without an account: then what is known of the
     cloud is asked instead, and that is said too.
     """
-    problems = [_placed(problem, given) for problem in _found(given.wanted, talk, act=act)]
+    choice = given.wanted.cluster.spec.cloud
+    mend = "" if choice.simulated or choice.name == "local" else _MEND
+    _refuse(_found(given.wanted, talk, act=act), given, talk, mend)
+
+
+def check_by_twin(given: Given, talk: Talk) -> None:
+    """Refuse what the twin of the cloud would refuse; no account is asked, and none is needed."""
+    _refuse(preflight(given.wanted), given, talk, "")
+
+
+def _refuse(found: tuple[Problem, ...], given: Given, talk: Talk, mend: str) -> None:
+    problems = [_placed(problem, given) for problem in found]
     if any(problem.severity is Severity.ERROR for problem in problems):
-        choice = given.wanted.cluster.spec.cloud
-        raise InvalidInput(problems, next="" if choice.simulated or choice.name == "local" else _MEND)
+        raise InvalidInput(problems, next=mend)
     talk.warn(problems)
 
 

@@ -76,4 +76,4 @@ def _check(talk: Talk, given: Given, wanted: Wanted, faulty: bool) -> None:
     from flatyard.cli import reading
 
     if wanted is given.wanted and not faulty:
-        reading.check(given, talk)
+        reading.check_by_twin(given, talk)
