@@ -387,6 +387,29 @@ def test_wrong_locations_are_told_with_the_nearest(play: Play) -> None:
     play(scene)
 
 
+def test_a_basic_address_is_a_standard_one_with_a_warning(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        machine = AzureMachine(assign_public_ip=ConfigVarBool(True), public_ip_sku="Basic")
+        problems = await bench.cloud.preflight(cluster(machine=machine))
+        assert {problem.severity.value for problem in problems} == {"warning"}
+        assert isinstance(bench.cloud, AzureCloud)
+        made = await bench.cloud.create(await order(bench.cloud, bench, bench.cluster, machine))
+        assert any(kind == "ExternalIP" for kind, _ in made.addresses)
+
+    play(scene)
+
+
+def test_an_availability_set_that_is_not_there_is_told(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench._group()
+        machine = AzureMachine(availability_set=ConfigVar("nowhere"))
+        wanted = cluster(azure={"resource_group": FOREIGN}, machine=machine)
+        problems = await bench.cloud.preflight(wanted)
+        assert "no availability set 'nowhere'" in str(problems[0])
+
+    play(scene)
+
+
 def test_a_quota_of_a_family_is_told(play: Play) -> None:
     async def scene(bench: AzureBench) -> None:
         bench.arm.quota("germanywestcentral", "standardBSFamily", 8)

@@ -40,7 +40,7 @@ def azure_json(
         "subnetName": last(network.subnets[-1]),
         "securityGroupName": last(guard),
         "securityGroupResourceGroup": segment(guard, "resourceGroups") or group,
-        "routeTableName": "",
+        "routeTableName": next((m.route_table_name.value for m in place.machines if m.route_table_name), ""),
         "loadBalancerSku": "standard",
         "loadBalancerName": "",
         "maximumLoadBalancerRuleCount": 250,

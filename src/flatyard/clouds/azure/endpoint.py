@@ -57,9 +57,18 @@ async def _balancer(account: Account, ref: ClusterRef, cluster: Cluster, address
 
 
 async def delete(account: Account, ref: ClusterRef) -> None:
-    """Delete the load balancer, then its address; what is missing is fine."""
-    names = (account.named(ref, "api"), account.named(ref, "api-ip"))
-    await sweep.delete_named(account, ref, names)
+    """Delete the load balancer, then its address, asking for each and not for a list, which may be late; what is
+    missing is fine, and so is what has not our tags.
+    """
+    group, network = account.place.group_for(ref), account.clients.network
+    balancer, address = account.named(ref, "api"), account.named(ref, "api-ip")
+    rows: Callable[[], tuple[Shown | None, Shown | None]] = lambda: (  # noqa: E731
+        or_none(lambda: network.load_balancers.get(group, balancer)),
+        or_none(lambda: network.public_ip_addresses.get(group, address)),
+    )
+    for row in await account.read(f"looking for {balancer}", rows):
+        if row is not None and sweep.is_ours(ref, row):
+            await sweep.delete_owned(account, ref, sweep.owned_of(row))
 
 
 def body_of(account: Account, ref: ClusterRef, port: int, address: str) -> net.LoadBalancer:

@@ -67,11 +67,16 @@ def interface_name(request: CreateRequest) -> str:
 
 def zone_of(request: CreateRequest) -> str:
     """The zone asked for, or one of the network's by the machine's id; empty in an availability set."""
-    machine = azure_machine(request)
-    if machine.availability_set:
+    if availability_set(request):
         return ""
     zones = request.network.zones
     return request.zone or (zones[sum(request.machine_id.encode()) % len(zones)] if zones else "")
+
+
+def availability_set(request: CreateRequest) -> str:
+    """The name of the set that the machine shall be in; assignAvailabilitySet: false takes it out, as upstream."""
+    machine = azure_machine(request)
+    return "" if machine.assign_availability_set is False else machine.availability_set.value
 
 
 def wants_address(request: CreateRequest) -> bool:
@@ -84,7 +89,7 @@ def address(account: Account, request: CreateRequest) -> net.PublicIPAddress:
         location=account.place.location,
         tags=tags_of(request),
         zones=[zone] if zone else None,
-        sku=net.PublicIPAddressSku(name=azure_machine(request).public_ip_sku or "Standard"),
+        sku=net.PublicIPAddressSku(name="Standard"),
         properties=net.PublicIPAddressPropertiesFormat(
             public_ip_allocation_method="Static", public_ip_address_version="IPv4", delete_option=DELETE
         ),
@@ -131,7 +136,7 @@ def _public(resource_id: str) -> net.PublicIPAddress | None:
 def machine(account: Account, request: CreateRequest, nic: str, login_key: str) -> vm.VirtualMachine:
     """`login_key`: a public key whose private part nobody has; Azure demands one, users' keys are in the user data."""
     spec, zone, place = azure_machine(request), zone_of(request), account.place
-    availability = spec.availability_set.value
+    availability = availability_set(request)
     group = place.group_for(request.cluster)
     kind = "Microsoft.Compute/availabilitySets"
     return vm.VirtualMachine(

@@ -38,7 +38,7 @@ async def problems(
             raise Refused("there are no credentials for Azure", why=no.why, next=no.next) from None
         return (_refused("spec.cloud.azure", no),)
     groups = pools(cluster, deployments)
-    found = [*_names(cluster, groups), *_endpoint(cluster), *_tags(groups)]
+    found = [*_names(cluster, groups), *_endpoint(cluster), *_tags(groups), *_retired(groups)]
     if account.place.location not in known:
         return (*found, _location(account.place.location, known))
     here = await sizes.sizes(account)
@@ -90,6 +90,14 @@ def _tags(groups: Iterable[Pool]) -> Iterator[Problem]:
         for name, value in pool.machine.tags.items():
             if not FACTS.tags.fits(name, value):
                 yield _error(pool.at(f"tags[{name}]"), f"{name}={value} is not allowed", FACTS.tags.allowed)
+
+
+def _retired(groups: Iterable[Pool]) -> Iterator[Problem]:
+    """What machine-controller's documents still have, and Azure has no more: what was meant is done."""
+    for pool in groups:
+        if pool.machine.public_ip_sku == "Basic":
+            what = "Basic addresses are retired since 30 September 2025; a Standard one is made"
+            yield Problem(Severity.WARNING, None, pool.at("publicIPSKU"), what, "Standard", "Standard")
 
 
 # ---- the location

@@ -25,7 +25,7 @@ _ORDER = {kind: place for place, kind in enumerate(KINDS)}
 async def sweep(account: Account, ref: ClusterRef) -> tuple[Owned, ...]:
     """Everything tagged as this cluster's and owned, and its group if that is."""
     rows, group = await asyncio.gather(tagged(account, ref), _group(account, ref))
-    found = [_owned(row) for row in (*rows, *([group] if group else []))]
+    found = [owned_of(row) for row in (*rows, *([group] if group else []))]
     return tuple(sorted(found, key=_place))
 
 
@@ -45,7 +45,7 @@ async def tagged(account: Account, ref: ClusterRef) -> list[Shown]:
     rows |= {
         text(row, "id").lower(): row for row in await asyncio.gather(*(_whole(account, r) for r in outside))
     }
-    return [row for row in rows.values() if _is_ours(ref, row) and not _is_going(row)]
+    return [row for row in rows.values() if is_ours(ref, row) and not _is_going(row)]
 
 
 async def _in_group(account: Account, ref: ClusterRef) -> list[Shown]:
@@ -68,7 +68,8 @@ async def _whole(account: Account, row: Shown) -> Shown:
     return {**row, "tags": tags(shown)}
 
 
-def _is_ours(ref: ClusterRef, row: Shown) -> bool:
+def is_ours(ref: ClusterRef, row: Shown) -> bool:
+    """Whether it has this cluster's tag and is owned."""
     own = tags(row)
     return own.get(TAG_CLUSTER) == ref.id and own.get(TAG_OWNED) == OWNED
 
@@ -77,7 +78,7 @@ async def _group(account: Account, ref: ClusterRef) -> Shown | None:
     """The group, if it is ours and not already going."""
     name, api = account.place.group_for(ref), account.clients.resource.resource_groups
     shown = await account.read(f"looking for resource group {name}", lambda: or_none(lambda: api.get(name)))
-    return shown if shown is not None and _is_ours(ref, shown) and not _is_going(shown) else None
+    return shown if shown is not None and is_ours(ref, shown) and not _is_going(shown) else None
 
 
 def _is_going(row: Shown) -> bool:
@@ -85,7 +86,8 @@ def _is_going(row: Shown) -> bool:
     return state.lower() in ("deleting", "deprovisioning")
 
 
-def _owned(row: Shown) -> Owned:
+def owned_of(row: Shown) -> Owned:
+    """A row of Azure's as reports have it."""
     resource_id = text(row, "id")
     kind = kind_of(resource_id)
     created, machine = part(row, "createdTime"), machine_id(tags(row), FACTS.tags)
@@ -139,13 +141,6 @@ async def delete_network(account: Account, ref: ClusterRef) -> None:
         if owned.kind == KINDS[GROUP.lower()]:
             with suppress(Transient):  # what something else is in stays until the last sweep
                 await delete_owned(account, ref, owned)
-
-
-async def delete_named(account: Account, ref: ClusterRef, names: tuple[str, ...]) -> None:
-    """Delete those of our resources that have one of these names, in order."""
-    for owned in await sweep(account, ref):
-        if owned.name in names:
-            await delete_owned(account, ref, owned)
 
 
 async def _delete_all(account: Account, ref: ClusterRef, wave: list[Owned]) -> None:
