@@ -7,13 +7,14 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.mgmt.network import models as net
 
 from emulators.azure.bench import FOREIGN, AzureBench, cluster
-from emulators.azure.place import CLIENT, Arm, start
+from emulators.azure.place import CLIENT, SUBSCRIPTION, Arm, start
 from emulators.stage import Stage
 from flatyard.clouds import conformance
 from flatyard.clouds.azure.cloud import AzureCloud, connect
@@ -21,6 +22,7 @@ from flatyard.clouds.azure.settings import ACCEPT_TERMS, IDENTITY
 from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, Rejected, Role
 from flatyard.decode.types import ConfigVar, ConfigVarBool
 from flatyard.model import cluster as model
+from flatyard.model.documents import read
 from flatyard.model.machines import AzureMachine
 from flatyard.model.machines.azure import ImageReference, SecurityProfile
 
@@ -205,6 +207,33 @@ def test_baked_images_come_from_the_community_gallery(play: Play) -> None:
         assert made.name == asked.name
         none = replace(query, kubernetes="v1.9.0")
         assert await bench.cloud.images(none) == ()
+
+    play(scene)
+
+
+SEEDS = Path(__file__).resolve().parent.parent.parent / "seeds"
+
+
+@pytest.mark.parametrize(
+    ("flavor", "reference"),
+    [
+        ("azure-sysext", "kinvolk:flatcar-container-linux-corevm-amd64:stable-gen2:4593.2.5"),
+        ("azure-image", "/CommunityGalleries/flatcar4capi-742ef0cb-dcaa-4ecb-9cb0-bfd2e43dccc0/Images/"),
+    ],
+)
+def test_the_manifests_of_seed_000_pass_preflight(play: Play, flavor: str, reference: str) -> None:
+    async def scene(bench: AzureBench) -> None:
+        text = (SEEDS / f"000/{flavor}.yaml").read_text()
+        subscription = "7d3c5a52-6a2f-4d1b-9b8e-0f4a1c2e6b90"
+        wanted = read([(flavor, text.replace(subscription, SUBSCRIPTION))]).cluster
+        assert wanted is not None
+        cloud = adapter(bench, wanted)
+        assert await cloud.preflight(wanted) == ()
+        spec = wanted.spec
+        baked = spec.kubernetes.version if spec.kubernetes.flavor == "image" else None
+        query = ImageQuery(spec.flatcar.channel, None, machine=spec.control_plane.machine, kubernetes=baked)
+        assert (await cloud.images(query))[0].reference.startswith(reference)
+        assert cloud.account.place.group_for(bench.ref) == wanted.name
 
     play(scene)
 
