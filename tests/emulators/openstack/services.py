@@ -8,6 +8,7 @@ directly.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import sqlite3
 import tempfile
@@ -138,7 +139,8 @@ class Services:
 
     def _databases(self) -> None:
         """Copied from the template; made first where there is none for this lock."""
-        template = self.python / "template"
+        made_of = hashlib.sha256((HERE / "services.py").read_bytes()).hexdigest()[:12]
+        template = self.python / f"template-{made_of}"
         with (self.python / "template.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not template.exists():
@@ -330,6 +332,7 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         "keystone.conf": common("keystone")
         + database("keystone")
         + "[token]\nprovider = fernet\n[api]\nresponse_validation = ignore\n"
+        + "[identity]\npassword_hash_rounds = 4\n[cache]\nenabled = true\nbackend = oslo_cache.dict\n"
         + f"[fernet_tokens]\nkey_repository = {folder}/fernet\n[credential]\nkey_repository = {folder}/credential\n",
         "glance-api.conf": common("glance")
         + "enabled_backends = fs:file\nbind_host = 127.0.0.1\nworkers = 0\n"
