@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+from functools import cache
 from typing import Any
 
 import boto3
@@ -13,7 +15,14 @@ from botocore.exceptions import ClientError, HTTPClientError
 from emulators.aws.emulated import REGION, Emulated
 
 pytestmark = pytest.mark.emulated
-ONCE = Config(retries={"total_max_attempts": 1}, signature_version="s3v4")
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=5)
+
+
+@cache
+def once(service: str, key: str) -> Any:
+    """A client that tries once, for each key that a test has."""
+    config = ONCE.merge(Config(signature_version="s3v4")) if service == "s3" else ONCE
+    return boto3.Session(region_name=REGION).client(service, config=config)
 
 
 class Bare:
@@ -23,14 +32,8 @@ class Bare:
         self.aws = aws
 
     def __call__(self, service: str, operation: str, **parameters: object) -> Any:
-        def call() -> Any:
-            client = boto3.Session(region_name=REGION).client(
-                service, config=None if service == "ec2" else ONCE
-            )
-            client.meta.config.retries = {"total_max_attempts": 1}
-            return getattr(client, operation)(**parameters)
-
-        return self.aws.stage.inside(call)
+        client = once(service, os.environ["AWS_ACCESS_KEY_ID"])
+        return self.aws.stage.inside(lambda: getattr(client, operation)(**parameters))
 
     def refused(self, service: str, operation: str, **parameters: object) -> tuple[str, int]:
         """Code and status of a refusal."""
@@ -163,10 +166,7 @@ def test_what_a_test_wants_refused_is_refused_so_often(bare, code, status):
     seen = []
     for _ in range(3):
         try:
-            boto = boto3.Session(region_name=REGION).client(
-                "ec2", config=ONCE.merge(Config(signature_version="v4"))
-            )
-            bare.aws.stage.inside(boto.describe_vpcs)
+            bare("ec2", "describe_vpcs")
             seen.append("")
         except ClientError as no:
             seen.append(no.response["Error"]["Code"])
@@ -176,11 +176,8 @@ def test_what_a_test_wants_refused_is_refused_so_often(bare, code, status):
 def test_a_lost_reply_was_an_act(bare):
     bare.aws.control("lose", action="CreateVpc", count=1)
     before = len(bare("ec2", "describe_vpcs")["Vpcs"])
-    client = boto3.Session(region_name=REGION).client(
-        "ec2", config=Config(retries={"total_max_attempts": 1}, read_timeout=5)
-    )
     with pytest.raises(HTTPClientError):
-        bare.aws.stage.inside(lambda: client.create_vpc(CidrBlock="10.0.0.0/16"))
+        bare("ec2", "create_vpc", CidrBlock="10.0.0.0/16")
     assert len(bare("ec2", "describe_vpcs")["Vpcs"]) == before + 1
 
 
