@@ -11,14 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
-from azure.identity import ClientSecretCredential
-from azure.mgmt.authorization import AuthorizationManagementClient
-from azure.mgmt.compute import ComputeManagementClient
-from azure.mgmt.marketplaceordering import MarketplaceOrderingAgreements
-from azure.mgmt.msi import ManagedServiceIdentityClient
-from azure.mgmt.network import NetworkManagementClient
-from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.mgmt.storage import StorageManagementClient
 
 from emulators.azure.place import ARM, CLIENT, SECRET, SUBSCRIPTION, TENANT, Arm
 
@@ -31,9 +23,20 @@ Json = dict[str, Any]
 
 
 class Azure:
-    """Every client, without retries and without waiting between polls."""
+    """Every client, without retries and without waiting between polls. They are loaded with the first of these: who
+    only looks for tests need not wait for them.
+    """
 
     def __init__(self, arm: Arm) -> None:
+        from azure.identity import ClientSecretCredential
+        from azure.mgmt.authorization import AuthorizationManagementClient
+        from azure.mgmt.compute import ComputeManagementClient
+        from azure.mgmt.marketplaceordering import MarketplaceOrderingAgreements
+        from azure.mgmt.msi import ManagedServiceIdentityClient
+        from azure.mgmt.network import NetworkManagementClient
+        from azure.mgmt.resource.resources import ResourceManagementClient
+        from azure.mgmt.storage import StorageManagementClient
+
         self.arm = arm
         common: Json = {
             "base_url": ARM,
