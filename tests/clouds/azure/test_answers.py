@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
+from azure.identity import CredentialUnavailableError
 
 from flatyard.clouds.azure.answers import or_none, translate
 from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
@@ -100,6 +101,11 @@ def test_a_broken_connection_may_have_done_it() -> None:
 def test_credentials_that_are_not_accepted_are_final_and_not_shown() -> None:
     found = told(ClientAuthenticationError("AADSTS7000215: Invalid client secret provided."))
     assert isinstance(found, Rejected) and found.code == "AADSTS7000215" and "az login" in found.next
+
+
+def test_no_credentials_at_all_are_not_refused_ones() -> None:
+    assert told(CredentialUnavailableError("none of them")).code == ""
+    assert told(ClientAuthenticationError("Unable to get authority configuration")).code != ""
 
 
 def test_only_the_exact_code_says_that_something_is_not_there() -> None:

@@ -17,6 +17,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+from azure.identity import CredentialUnavailableError
 
 from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
 
@@ -131,6 +132,7 @@ def _denied(what: str, problem: HttpResponseError, code: str, request: str) -> R
 
 
 def _not_known(what: str, problem: ClientAuthenticationError) -> CloudError:
+    """Credentials that are refused; without a code where there are none at all."""
     said = str(problem)
     code = _AAD.search(said)
     if code is None and problem.response is not None:
@@ -139,9 +141,10 @@ def _not_known(what: str, problem: ClientAuthenticationError) -> CloudError:
             code=code_of(problem),
             next="az login, or renew the credential",
         )
+    none = isinstance(problem, CredentialUnavailableError)
     return Rejected(
-        f"{what}: Azure does not accept the credentials",
-        code=code[0] if code else "",
+        f"{what}: {'there are no credentials for Azure' if none else 'Azure does not accept the credentials'}",
+        code=code[0] if code else "" if none else "AuthenticationFailed",
         why=_short(said),
         next="az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
     )
