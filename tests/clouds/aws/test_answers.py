@@ -119,6 +119,15 @@ def test_expired_and_missing_credentials_say_what_to_do() -> None:
         assert isinstance(found, Rejected) and "aws sso login" in found.next
 
 
+def test_an_image_that_is_not_shared_is_no_matter_of_credentials() -> None:
+    found = answer("AuthFailure", "Not authorized for images: [ami-1]")
+    assert isinstance(found, Rejected) and "flatyard images list" in found.next
+
+
+def test_what_is_protected_from_deletion_is_not_tried_for_ever() -> None:
+    assert isinstance(answer("OperationNotPermitted", "The instance may not be terminated"), Rejected)
+
+
 def test_our_own_bugs_are_not_answers() -> None:
     assert translate("asking", KeyError("x")) is None
 

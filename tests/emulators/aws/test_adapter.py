@@ -304,6 +304,20 @@ def test_a_subnet_without_its_network_or_in_another_zone_is_told(bench):
     assert f"subnet {place.subnets[0]} is in zone {REGION}a and not in {REGION}b" in said
 
 
+@pytest.mark.parametrize(
+    ("size", "why"), [("t2.medium", "has no NVMe volumes"), ("m5d.large", "has disks of its own")]
+)
+def test_a_control_plane_whose_etcd_disk_would_not_be_found_is_refused(bench, size, why):
+    machine = AwsMachine(instance_type=ConfigVar(size))
+    bench.cluster = cluster_of(machine)
+
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    (found,) = bench.aws.stage.run(main)
+    assert found.path == "spec.controlPlane.machine.instanceType" and f"{size} {why}" in found.what
+
+
 # ---- the page on Flatcar of machine-controller
 
 

@@ -86,12 +86,10 @@ IN_USE = frozenset(
         "DependencyViolation",
         "InvalidGroup.InUse",
         "InvalidNetworkInterface.InUse",
-        "InvalidParameterValue.InUse",
         "InvalidTarget",
         "IncorrectInstanceState",
         "IncorrectState",
         "OperationAborted",
-        "OperationNotPermitted",
         "ResourceInUse",
         "VolumeInUse",
     )
@@ -130,6 +128,8 @@ _PERMISSIONS = {
 }
 """Permissions that are not called as the call is (Service Authorization Reference, Amazon S3)."""
 MISMATCH = "IdempotentParameterMismatch"
+_IMAGES = "Not authorized for images"
+"""With the code of bad credentials EC2 says so of an image that is not shared with the account."""
 _NEW_PROFILE = "Invalid IAM Instance Profile"
 _PERFORM = re.compile(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?")
 _SERVER = 500
@@ -192,7 +192,10 @@ def _answered(what: str, problem: ClientError) -> CloudError:
     if code in DENIED:
         return denied(what, code, message, problem.response.get(ASKED, {}), request_id)
     if code in CREDENTIALS:
-        return Rejected(words, code=code, request_id=request_id, next=FIND)
+        image = _IMAGES in message
+        return Rejected(
+            words, code=code, request_id=request_id, next=_next("InvalidAMIID") if image else FIND
+        )
     if code in QUOTA or code.endswith("LimitExceeded"):
         return QuotaExceeded(
             words,

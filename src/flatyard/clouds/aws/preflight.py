@@ -138,11 +138,23 @@ async def _sizes(account: Account, groups: tuple[Pool, ...], sizes: Sizes) -> li
                 f"kubeadm wants {LEAST_VCPUS} and {LEAST_MIB} MiB"
             )
             found.append(_error(path, what, "t3.small, t3.medium, m6i.large and larger"))
+        elif pool.control_plane and _other_disks(row):
+            what = f"{size} {_other_disks(row)}, so that etcd's volume is not {FACTS.etcd_device} there"
+            found.append(
+                _error(path, what, "types with NVMe volumes and no disks of their own: t3, m6i, m7g …")
+            )
     return found
 
 
 def _small(row: Answer) -> bool:
     return bool(row["VCpuInfo"]["DefaultVCpus"] < LEAST_VCPUS or row["MemoryInfo"]["SizeInMiB"] < LEAST_MIB)
+
+
+def _other_disks(row: Answer) -> str:
+    """Why volumes are not called as the nodes' config counts on (EC2 user guide, "NVMe device names")."""
+    if row.get("Hypervisor") == "xen":
+        return "has no NVMe volumes"
+    return "has disks of its own" if row.get("InstanceStorageSupported") else ""
 
 
 def _no_size(path: str, region: str, size: str, names: list[str]) -> Problem:
