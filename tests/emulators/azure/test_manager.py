@@ -74,6 +74,21 @@ def test_delete_absent(azure: Azure) -> None:
 
 
 @inside
+def test_existence(azure: Azure) -> None:
+    groups, resources = azure.resource.resource_groups, azure.resource.resources
+    assert not groups.check_existence("rg")
+    azure.group()
+    assert groups.check_existence("rg")
+    net, version = f"{NETWORK}/virtualNetworks/net", {"api_version": "2025-01-01"}
+    assert not resources.check_existence_by_id(net, **version)
+    azure.net()
+    assert resources.check_existence_by_id(net, **version)
+    assert resources.get_by_id(net, **version).location == HERE
+    resources.begin_delete_by_id(net, **version).result()
+    assert not resources.check_existence_by_id(net, **version)
+
+
+@inside
 def test_operation_status(azure: Azure) -> None:
     azure.group()
     azure.arm.durations(other=0.2)

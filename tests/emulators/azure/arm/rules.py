@@ -25,6 +25,7 @@ RULES = {
     "ids-case": ("Ids are compared without case and kept as written first.", f"{_RPC}common-api-details.md"),
     "unknown-type": ("InvalidResourceNamespace and InvalidResourceType, 404.", _DEPLOY),
     "delete-absent": ("DELETE of what is not there is 204.", f"{_RPC}resource-api-reference.md"),
+    "existence": ("HEAD is 204 or 404.", "rest:resources/resources/check-existence-by-id"),
     "operation-status": (
         "201 with Azure-AsyncOperation; its status InProgress, then Succeeded or Failed.",
         _ASYNC,
