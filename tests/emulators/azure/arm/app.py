@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from . import actions, compute, lists, models, network, services, tokens
+from . import actions, balancers, compute, images, models, network, services, tokens
 from .access import Access
 from .blobs import Accounts
 from .errors import ArmError, invalid, not_found
@@ -24,7 +24,7 @@ from .world import Body, Operation, Resource, World, where
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
-_ = (actions, lists)
+_ = (actions, balancers, images)  # imported for what they register
 
 
 class Arm:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import uuid
 from typing import Any
@@ -12,6 +10,7 @@ from .catalogue import PLACES, SIZES, ZONES, Size
 from .errors import ArmError, invalid
 from .ids import parse
 from .kinds import Kind, register
+from .login import profile
 from .market import Market
 from .network import owner_of
 from .world import Body, Resource, World
@@ -19,13 +18,6 @@ from .world import Body, Resource, World
 VM = "Microsoft.Compute/virtualMachines"
 DISK = "Microsoft.Compute/disks"
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_])?")
-HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-.]{0,62}[A-Za-z0-9])?")
-CUSTOM_DATA = 87_380
-"""Characters of base64: 65,535 bytes (rules: custom-data)."""
-FORBIDDEN_USERS = set(
-    "administrator admin user user1 test user2 test1 user3 admin1 1 123 a actuser adm admin2 aspnet backup console "
-    "david guest john owner root server sql support support_388945a0 sys test2 test3 user4 user5".split()
-)
 FIXED = (
     "osProfile.computerName",
     "osProfile.adminUsername",
@@ -42,7 +34,7 @@ def check_vm(world: World, new: Resource, old: Resource | None) -> None:
         keep(new, old)
     size = offered(world, new)
     image(world, new, size, old)
-    profile(new, old)
+    profile(new)
     zones(new, size)
     interfaces(world, new)
     others(world, new)
@@ -214,81 +206,6 @@ def image(world: World, new: Resource, size: Size, old: Resource | None) -> None
 def market(world: World) -> Market:
     found: Market = world.market
     return found
-
-
-# ---- the operating system
-def profile(new: Resource, old: Resource | None) -> None:
-    os = new.properties.get("osProfile") or {}
-    for word in ("computerName", "adminUsername"):
-        if not os.get(word):
-            raise invalid(
-                "InvalidParameter", f"Required parameter 'osProfile.{word}' is missing (null).", word
-            )
-    if not HOST.fullmatch(os["computerName"]):
-        raise invalid(
-            "InvalidParameter",
-            f"Linux host name '{os['computerName']}' is not valid or too long.",
-            "computerName",
-        )
-    if os["adminUsername"].lower() in FORBIDDEN_USERS:
-        raise invalid(
-            "InvalidParameter",
-            "The Admin Username specified is not allowed.",
-            "adminUsername",
-        )
-    data(os.get("customData"), "customData")
-    data(new.properties.get("userData"), "userData")
-    access(os)
-
-
-def data(text: str | None, name: str) -> bytes:
-    if not text:
-        return b""
-    words = (
-        "Custom data in OSProfile must be in Base64 encoding and with a maximum length of "
-        f"{CUSTOM_DATA} characters."
-        if name == "customData"
-        else f"User data must be in Base64 encoding and with a maximum length of {CUSTOM_DATA} characters."
-    )
-    try:
-        found = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("InvalidParameter", words, name) from None
-    if len(text) > CUSTOM_DATA:
-        raise invalid("InvalidParameter", words, name)
-    return found
-
-
-def access(os: Body) -> None:
-    linux = os.get("linuxConfiguration") or {}
-    keys = (linux.get("ssh") or {}).get("publicKeys") or []
-    if linux.get("disablePasswordAuthentication") and os.get("adminPassword"):
-        raise invalid(
-            "InvalidParameter",
-            "A password is given while password authentication is disabled.",
-            "adminPassword",
-        )
-    if not os.get("adminPassword") and not keys:
-        raise invalid(
-            "InvalidParameter",
-            "Authentication using either SSH or by user name and password must be enabled in Linux profile.",
-            "linuxConfiguration",
-        )
-    home = f"/home/{os['adminUsername']}/.ssh/authorized_keys"
-    for key in keys:
-        if key.get("path") != home:
-            raise invalid(
-                "InvalidParameter",
-                f"Destination path for SSH public keys is currently limited to its default value {home} due to a "
-                "known issue in Linux provisioning agent.",
-                "linuxConfiguration.ssh.publicKeys.path",
-            )
-        if not re.match(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]+", key.get("keyData") or ""):
-            raise invalid(
-                "InvalidParameter",
-                "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid.",
-                "linuxConfiguration.ssh.publicKeys.keyData",
-            )
 
 
 # ---- what it is attached to
