@@ -43,7 +43,8 @@ from flatyard.sim.timings import Spread, Timings
 from flatyard.sysext.layout import NOOP_CONF, transfer_conf
 from flatyard.sysext.simulated import simulated_feed, simulated_image
 
-EVERY = 0.5
+EVERY = float(os.environ.get("ROOM_EVERY", "0.5"))
+"""Seconds between two looks; emulators that share two processors with everything else want fewer."""
 API_PORT, ETCD_PORT, FEED_PORT = 6443, 2379, 8099
 FEED = f"http://127.0.0.1:{FEED_PORT}"
 HOSTS = Path("/etc/hosts")

@@ -68,7 +68,7 @@ class Life:
 
     def flatyard(self, *words: str, code: int = 0) -> str:
         """A command; what it printed on stdout."""
-        watch = ("--timeout", "100s") if words[0] in ("up", "scale", "down") else ()
+        watch = ("--timeout", "240s") if words[0] in ("up", "scale", "restart", "down") else ()
         line = (sys.executable, "-m", "flatyard", *words, *watch)
         done = self.stage.command(*line, environment=self.environment)
         assert done.returncode == code, self.told(f"{words} ended with {done.returncode}", done)
@@ -123,6 +123,51 @@ def start_azure(stage: Stage) -> Mapping[str, str]:
     return arm.environment
 
 
+def start_openstack(stage: Stage) -> Mapping[str, str]:
+    """A project as Jetstream2 gives one: a network with a router, an image, an application credential."""
+    from emulators.openstack.services import AUTH_URL, Services
+
+    services = Services(stage)
+    services.start()
+
+    def project() -> dict[str, str]:
+        user = services.user(services.account("research"))
+        network = user.network.create_network(name="auto_allocated_network")
+        subnet = user.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/16")
+        outside = user.network.find_network("public")
+        router = user.network.create_router(name="auto", external_gateway_info={"network_id": outside.id})
+        user.network.add_interface_to_router(router, subnet_id=subnet.id)
+        user.image.create_image(
+            name="FlatcarContainerLinux-3815-2-2",
+            disk_format="raw",
+            container_format="bare",
+            data=b"flatcar",
+            os_distro="flatcar",
+            os_version="3815.2.2",
+            architecture="x86_64",
+        )
+        made = user.identity.create_application_credential(user.current_user_id, "flatyard")
+        return {
+            "auth_url": AUTH_URL,
+            "application_credential_id": made.id,
+            "application_credential_secret": made.secret,
+        }
+
+    entry = {
+        "auth_type": "v3applicationcredential",
+        "region_name": "RegionOne",
+        "auth": stage.inside(project),
+    }
+    clouds = stage.folder / "clouds.yaml"
+    clouds.write_text(json.dumps({"clouds": {"openstack": entry}}))
+    return {
+        "OS_CLIENT_CONFIG_FILE": str(clouds),
+        "OS_CLOUD": "openstack",
+        "ROOM_CONSOLES": str(services.consoles),
+        "ROOM_EVERY": "2",
+    }
+
+
 EXAMPLES = (
     Example("aws", "aws.yaml", "web", "aws eu-central-1", 3, 4, "general-a", start_aws),
     Example(
@@ -135,6 +180,20 @@ EXAMPLES = (
         "general",
         start_azure,
         (("7d3c5a52-6a2f-4d1b-9b8e-0f4a1c2e6b90", "11111111-1111-1111-1111-111111111111"),),
+    ),
+    Example(
+        "openstack",
+        "openstack-jetstream2.yaml",
+        "kubejetstream",
+        "openstack RegionOne",
+        1,
+        2,
+        "node",
+        start_openstack,
+        (
+            ("https://js2.jetstream-cloud.org:5000/v3/", "http://127.0.0.1:5000/v3"),
+            ("region: IU", "region: RegionOne"),
+        ),
     ),
 )
 
@@ -183,8 +242,10 @@ def test_a_cluster_lives_and_leaves_nothing(life: Life):
     assert len(found["control_plane"]["machines"]) == example.planes
     assert sum(len(pool["machines"]) for pool in found["pools"]) == example.workers
     assert example.place in life.flatyard("status", example.name)
-    life.flatyard("plan", file)
+    assert json.loads(life.flatyard("plan", "-o", "json", file))["comparedWith"] == "the cluster itself"
     _scaled(life)
+    _restarted(life)
+    _told(life)
     down = life.flatyard("down", "--yes", example.name)
     assert f"Cluster {example.name} is gone: 0 resources are left" in down
     assert life.inventory() == before
@@ -195,16 +256,39 @@ def _killed_on_the_way(life: Life, file: str) -> None:
     """The background process is killed with machines made and nothing joined, and the command is interrupted."""
     words = ("ip", "netns", "exec", life.stage.name, sys.executable, "-m", "flatyard", "up", "--yes", file)
     env = {**os.environ, **life.environment}
-    command = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = life.state.parent / "up"
+    with said.open("w") as file:
+        command = subprocess.Popen(words, env=env, stdout=file, stderr=file)
     deadline = time.monotonic() + 300
     while not life.inventory()["instances"]:
-        assert command.poll() is None and time.monotonic() < deadline, life.stage.said("room")
+        assert command.poll() is None and time.monotonic() < deadline, said.read_text()
         time.sleep(0.2)
     command.send_signal(signal.SIGINT)
     command.wait(60)
     pid = life.pid()
     assert pid
     os.kill(pid, signal.SIGKILL)
+
+
+def _restarted(life: Life) -> None:
+    """A worker, by the cloud's own restart: its node has another boot afterwards, and the same machine."""
+    name = life.example.name
+    pool = next(pool for pool in life.status()["pools"] if pool["machines"])
+    machine = pool["machines"][0]["name"]
+    found = json.loads(life.flatyard("restart", name, machine, "-o", "json"))
+    assert not found["simulated"] and found["machines"][0]["restarted"]
+    assert life.status()["healthy"]
+
+
+def _told(life: Life) -> None:
+    """What else can be asked of it."""
+    name = life.example.name
+    path = Path(life.flatyard("kubeconfig", name).strip())
+    assert life.status()["server"] in path.read_text()
+    assert len(life.flatyard("get", "machines", name).splitlines()) > 1
+    assert life.flatyard("get", "resources", name, "-o", "name").splitlines()
+    timing = json.loads(life.flatyard("timing", name, "-o", "json"))
+    assert not timing["simulated"] and timing["machines"]
 
 
 def _scaled(life: Life) -> None:

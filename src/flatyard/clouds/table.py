@@ -40,7 +40,7 @@ CLOUDS: tuple[Entry, ...] = (
     _real("azure", "Microsoft Azure", adapter=True),
     _real("aws", "Amazon Web Services", adapter=True),
     _real("gcp", "Google Cloud"),
-    _real("openstack", "OpenStack"),
+    _real("openstack", "OpenStack", adapter=True),
     _real("vsphere", "VMware vSphere"),
     Entry("local", "this Linux machine", "flatyard.clouds.local.facts", "flatyard.clouds.local.cloud"),
     Entry("sim", "the simulated twin of a cloud", "", "flatyard.clouds.sim.cloud"),
