@@ -131,6 +131,9 @@ def _denied(what: str, problem: HttpResponseError, code: str, request: str) -> R
     )
 
 
+_CHAIN = "ChainedTokenCredential failed to retrieve a token"
+
+
 def _not_known(what: str, problem: ClientAuthenticationError) -> CloudError:
     """Credentials that are refused; without a code where there are none at all."""
     said = str(problem)
@@ -141,7 +144,8 @@ def _not_known(what: str, problem: ClientAuthenticationError) -> CloudError:
             code=code_of(problem),
             next="az login, or renew the credential",
         )
-    none = isinstance(problem, CredentialUnavailableError)
+    # a chain of which no member has anything says so with the wider class
+    none = isinstance(problem, CredentialUnavailableError) or (code is None and said.startswith(_CHAIN))
     return Rejected(
         f"{what}: {'there are no credentials for Azure' if none else 'Azure does not accept the credentials'}",
         code=code[0] if code else "" if none else "AuthenticationFailed",
