@@ -18,7 +18,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = ("quickstart", "plan-and-rehearse", "day-two", "timing", "butane-ignition", "images", "troubleshooting")
+PAGES = (
+    "quickstart",
+    "plan-and-rehearse",
+    "day-two",
+    "timing",
+    "butane-ignition",
+    "images",
+    "troubleshooting",
+)
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PYTHON = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
