@@ -10,11 +10,13 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from emulators.stage import Stage
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent.parent.parent
 PORT = 10100
 
 
@@ -54,9 +56,10 @@ def installed() -> Path:
 
 
 def install(folder: Path) -> None:
-    assert shutil.which("npm"), (
-        "the emulated storage of Azure needs Node.js with npm: apt-get install nodejs npm"
-    )
+    if not shutil.which("npm"):  # Debian's, where there is none
+        command = [sys.executable, str(ROOT / "tools/packages.py"), "node"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
     words = "npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund"
