@@ -17,9 +17,10 @@ from emulators.azure.bench import FOREIGN, AzureBench, cluster
 from emulators.azure.place import CLIENT, SUBSCRIPTION, Arm, start
 from emulators.stage import Stage
 from flatyard.clouds import conformance
+from flatyard.clouds.azure import machines
 from flatyard.clouds.azure.cloud import AzureCloud, connect
 from flatyard.clouds.azure.settings import ACCEPT_TERMS, IDENTITY
-from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, Rejected, Role
+from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, InstanceState, Rejected, Role
 from flatyard.decode.types import ConfigVar, ConfigVarBool
 from flatyard.model import cluster as model
 from flatyard.model.documents import read
@@ -402,6 +403,19 @@ def test_listing_is_one_call_and_a_create_two(play: Play) -> None:
         bench.arm.forget()
         assert len(await bench.cloud.machines(bench.ref)) == 3
         assert len(bench.arm.calls()) == 1
+
+    play(scene)
+
+
+def test_a_machine_that_is_switched_off_is_shown_so(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines, "POWER_SECONDS", 0.0)
+
+    async def scene(bench: AzureBench) -> None:
+        made = await bench.cloud.create(await conformance.request(bench))
+        await bench.wait(60)
+        bench.arm.stop(made.id)
+        (found,) = await bench.cloud.machines(bench.ref)
+        assert found.state is InstanceState.STOPPED
 
     play(scene)
 

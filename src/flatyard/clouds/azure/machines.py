@@ -8,6 +8,7 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
@@ -44,7 +45,10 @@ _STATES = {
     "deleting": InstanceState.DELETING,
     "failed": InstanceState.ERROR,
 }
-_ADDRESSES, _FAULTS, _LOGIN = "addresses", "faults", "login"
+_ADDRESSES, _FAULTS, _LOGIN, _POWER = "addresses", "faults", "login", "power"
+_OFF = {"powerstate/deallocated", "powerstate/stopped"}
+POWER_SECONDS = 60.0
+"""Between two looks at which machines are switched off, the first of them so long after a process began."""
 Addresses = tuple[tuple[str, str], ...]
 
 
@@ -62,7 +66,37 @@ async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
     if unseen:
         await _learn(account, group)
     await asyncio.gather(*(_fault(account, group, row) for row in ours if _state(row) is InstanceState.ERROR))
-    return tuple(instance(account, ref, row) for row in ours)
+    off = await _switched_off(account)
+    found = [(instance(account, ref, row), row) for row in ours]
+    return tuple(replace(one, state=_power(one.state, text(row, "id").lower() in off)) for one, row in found)
+
+
+def _power(state: InstanceState, off: bool) -> InstanceState:
+    return InstanceState.STOPPED if off and state is InstanceState.RUNNING else state
+
+
+async def _switched_off(account: Account) -> frozenset[str]:
+    """The ids of those that have no power, as of the last minute: a list of machines does not tell, and another one, of the
+    subscription, tells nothing else.
+    """
+    now = asyncio.get_running_loop().time()
+    kept = account.kept.get((_POWER, ""))
+    if not isinstance(kept, tuple):
+        kept = account.kept[_POWER, ""] = (now, frozenset())
+    if now - kept[0] < POWER_SECONDS:
+        before: frozenset[str] = kept[1]
+        return before
+    api = account.clients.compute.virtual_machines
+    rows = await account.read(
+        "asking which machines have power", lambda: list(api.list_all(status_only="true"))
+    )
+    off = frozenset(text(row, "id").lower() for row in rows if _codes(row) & _OFF)
+    account.kept[_POWER, ""] = (now, off)
+    return off
+
+
+def _codes(row: Shown) -> set[str]:
+    return {text(status, "code").lower() for status in items(row, "properties", "instanceView", "statuses")}
 
 
 def _is_ours(ref: ClusterRef, row: Shown) -> bool:
