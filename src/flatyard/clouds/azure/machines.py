@@ -76,8 +76,8 @@ def _power(state: InstanceState, off: bool) -> InstanceState:
 
 
 async def _switched_off(account: Account) -> frozenset[str]:
-    """The ids of those that have no power, as of the last minute: a list of machines does not tell, and another one, of the
-    subscription, tells nothing else.
+    """The ids of those that have no power, as of the last minute: a list of machines does not tell, and another one,
+    of the subscription, tells nothing else.
     """
     now = asyncio.get_running_loop().time()
     kept = account.kept.get((_POWER, ""))
