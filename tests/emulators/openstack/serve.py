@@ -8,6 +8,7 @@ import sys
 
 def main(module: str, port: int) -> None:
     sys.argv = sys.argv[:1]
+    importlib.import_module("locked")
     application = importlib.import_module(module).application
     from cheroot import wsgi
 

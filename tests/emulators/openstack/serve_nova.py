@@ -16,6 +16,7 @@ def main(port: int, consoles: Path) -> None:
 
     monkey_patch.patch(backend="threading")  # before anything else of Nova
 
+    import locked
     import os_vif
     from cheroot import wsgi
     from nova import context, objects, service
@@ -32,6 +33,7 @@ def main(port: int, consoles: Path) -> None:
 
     fake.FakeDriver.get_console_output = console
     application = osapi_compute.application
+    assert locked
     os_vif.initialize()
     objects.Service.enable_min_version_cache()
     topics = {
