@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from openstack.compute.v2.server import Server
 from openstack.network.v2.port import Port
@@ -80,10 +81,12 @@ async def create(client: Client, request: CreateRequest) -> Instance:
         if not is_new:
             there = await _earlier(client, request, port)
             if there is not None:
-                return instance(there)
+                found = instance(there)
+                return replace(found, zone=found.zone or _zone(request, machine))
         if addresses.wanted(client, request, machine):
             await addresses.ensure(client, request, machine, port.id)
-        return instance(await _server(client, request, machine, port))
+        made = instance(await _server(client, request, machine, port))
+        return replace(made, zone=made.zone or _zone(request, machine))
 
 
 async def delete(client: Client, ref: ClusterRef, gone: Instance) -> None:
@@ -269,13 +272,20 @@ async def _server_words(
         "tags": marks.server_tags(request),
     }
     if len(request.network.zones) > 1 or machine.zone:
-        words["availability_zone"] = request.zone or machine.zone
+        words["availability_zone"] = _zone(request, machine)
     if machine.config_drive.value:
         words["config_drive"] = True
     group = await _group(client, request, machine)
     if group:
         words["scheduler_hints"] = {"group": group}
     return words | _disks(client, request, machine)
+
+
+def _zone(request: CreateRequest, machine: OpenstackMachine) -> str:
+    """The one asked for; otherwise the same one for the same machine, since Nova's reply does not tell its choice."""
+    zones = request.network.zones
+    spread = zones[sum(request.machine_id.encode()) % len(zones)] if zones else ""
+    return request.zone or machine.zone or spread
 
 
 def _disks(client: Client, request: CreateRequest, machine: OpenstackMachine) -> dict[str, object]:
