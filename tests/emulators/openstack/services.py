@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -99,7 +100,11 @@ class Services:
         """Forget everything; the stage ends the processes."""
         self.proxy.close()
         self.objects.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for _ in range(20):  # the services still write into it
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.05)
 
     def _serve(self, name: str, module: str, port: int) -> None:
         words = [str(self.python / "bin/python"), str(HERE / "serve.py"), module, str(port)]
@@ -139,7 +144,7 @@ class Services:
 
     def _databases(self) -> None:
         """Copied from the template; made first where there is none for this lock."""
-        made_of = hashlib.sha256((HERE / "services.py").read_bytes()).hexdigest()[:12]
+        made_of = hashlib.sha256("".join(files(Path(), Path()).values()).encode()).hexdigest()[:12]
         template = self.python / f"template-{made_of}"
         with (self.python / "template.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
