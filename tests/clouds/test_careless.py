@@ -395,7 +395,7 @@ class RepliesInPart(SimCloud):
     """The reply has not what the request had."""
 
     async def create(self, request: CreateRequest) -> Instance:
-        return replace(await super().create(request), zone="")
+        return replace(await super().create(request), attempt=0)
 
 
 class ListsTwice(SimCloud):
