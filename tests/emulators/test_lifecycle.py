@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ class Example:
     planes: int
     workers: int
     pool: str
-    start: Callable[[Stage], Mapping[str, str]]
-    """Starts the emulator; returns the environment in which its account is found."""
+    start: Callable[[Stage, ExitStack], Mapping[str, str]]
+    """Starts the emulator and says what ends it; returns the environment in which its account is found."""
     account: tuple[tuple[str, str], ...] = ()
     """What the file says of its account, and the emulator's in its place."""
 
@@ -103,7 +104,7 @@ class Life:
         return run.pid if living and run is not None else 0
 
 
-def start_aws(stage: Stage) -> Mapping[str, str]:
+def start_aws(stage: Stage, end: ExitStack) -> Mapping[str, str]:
     python = environment("aws") / "bin/python"
     stage.start(
         "aws", [str(python), str(HERE / "aws/server.py"), "5111", str(HERE / "aws/amis.json")], port=5111
@@ -116,18 +117,19 @@ def start_aws(stage: Stage) -> Mapping[str, str]:
     }
 
 
-def start_azure(stage: Stage) -> Mapping[str, str]:
+def start_azure(stage: Stage, end: ExitStack) -> Mapping[str, str]:
     from emulators.azure.place import start
 
     arm = start(stage, blobs=True)
     return arm.environment
 
 
-def start_openstack(stage: Stage) -> Mapping[str, str]:
+def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
     """A project as Jetstream2 gives one: a network with a router, an image, an application credential."""
     from emulators.openstack.services import AUTH_URL, Services
 
     services = Services(stage)
+    end.callback(services.close)
     services.start()
 
     def project() -> dict[str, str]:
@@ -208,18 +210,20 @@ def life(
     stage = new_stage(f"life-{example.cloud}")
     folder = tmp_path_factory.mktemp(f"life-{example.cloud}")
     made = Life(example, stage, folder / "state")
+    end = ExitStack()
     try:
         made.environment |= {
             "FLATYARD_STATE": str(made.state),
             "FLATYARD_FEED": FEED,
             "PYTHONPATH": str(HERE.parent),
             "ROOM_SPEED": "60",
-            **example.start(stage),
+            **example.start(stage, end),
         }
         room = [sys.executable, "-m", "emulators.room", f"emulators.window_{example.cloud}", str(folder)]
         stage.start("room", room, port=FEED_PORT, environment=made.environment)
         yield made
     finally:
+        end.close()
         stage.close()
 
 
