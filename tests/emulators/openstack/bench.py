@@ -225,7 +225,7 @@ class OpenstackBench:
         self.services.objects.ahead += seconds
         if self._lagging:
             await asyncio.sleep(min(seconds, self._lagging))
-        async with asyncio.timeout(min(max(seconds, 10), SETTLED)):
+        async with asyncio.timeout(SETTLED):
             while await self._is_busy():
                 await asyncio.sleep(0.1)
 
