@@ -92,6 +92,7 @@ def checkout(tmp_path: Path) -> Checkout:
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy2
         copy(source, root / name)
+    (root / "tools/clouds_table.py").unlink()  # it reads what an empty house does not have
     empty_house(root)
     (root / "bench").mkdir()
     (root / "tests").mkdir()
