@@ -12,12 +12,13 @@ from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import images, size_of
 from flatyard.clouds.aws.networks import given_vpc, offered_zones
-from flatyard.clouds.aws.pools import Pool, pools
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.cloud import Image, ImageQuery
 from flatyard.clouds.facts import limits
+from flatyard.clouds.pools import Pool, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
+from flatyard.model.machines import AwsMachine
 from flatyard.model.meant import is_placeholder
 
 LEAST_VCPUS, LEAST_MIB = 2, 1700
@@ -32,7 +33,7 @@ async def problems(
     account: Account, settings: AwsSettings, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Problem, ...]:
     """Everything that is wrong at once, errors and warnings. Raises CloudError when AWS cannot be asked."""
-    groups = pools(cluster, deployments)
+    groups = pools_of(AwsMachine, cluster, deployments)
     found = [*_endpoint(cluster), *_names(cluster, groups), *_disks(groups), *_tags(groups)]
     if settings.region not in account.regions():
         return (*found, _region(settings.region, account.regions()))
@@ -49,7 +50,7 @@ async def problems(
 def _checks(
     account: Account,
     cluster: Cluster,
-    groups: tuple[Pool, ...],
+    groups: tuple[Pool[AwsMachine], ...],
     sizes: Sizes,
     there: Mapping[str, Image | None],
 ) -> tuple[Awaitable[list[Problem]], ...]:
@@ -79,10 +80,10 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
         yield _error("spec.endpoint.kind", f"{kind}: {what}", "lb", "lb")
 
 
-def _names(cluster: Cluster, groups: tuple[Pool, ...]) -> Iterator[Problem]:
+def _names(cluster: Cluster, groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
     longest = limits(FACTS).machine_name_length
     named = [("metadata.name", f"{cluster.name}-control-plane")]
-    named += [(pool.path.removesuffix(".machine"), pool.name) for pool in groups if not pool.control_plane]
+    named += [(pool.name_path, pool.name) for pool in groups if not pool.control_plane]
     for path, name in named:
         full = f"{name}-xxxxx-xxxxx"
         if not FACTS.instance_name.fits(full) or len(full) > longest:
@@ -92,28 +93,28 @@ def _names(cluster: Cluster, groups: tuple[Pool, ...]) -> Iterator[Problem]:
             )
 
 
-def _disks(groups: tuple[Pool, ...]) -> Iterator[Problem]:
+def _disks(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
     for pool in groups:
         kind, iops = pool.machine.disk_type.value, pool.machine.disk_iops
         if kind not in DISKS:
             near = difflib.get_close_matches(kind, DISKS, 1)
             what = f"EBS has no volume type {kind!r}"
-            yield _error(f"{pool.path}.diskType", what, ", ".join(DISKS), near[0] if near else "")
+            yield _error(pool.at("diskType"), what, ", ".join(DISKS), near[0] if near else "")
         elif kind in NEED_IOPS and iops is None:
-            yield _error(f"{pool.path}.diskIops", f"{kind} wants its IOPS", "{} to {}".format(*IOPS[kind]))
+            yield _error(pool.at("diskIops"), f"{kind} wants its IOPS", "{} to {}".format(*IOPS[kind]))
         elif iops is not None and kind not in IOPS:
-            yield _error(f"{pool.path}.diskIops", f"{kind} takes no IOPS", f"diskType: {', '.join(IOPS)}")
+            yield _error(pool.at("diskIops"), f"{kind} takes no IOPS", f"diskType: {', '.join(IOPS)}")
         elif iops is not None and not IOPS[kind][0] <= iops <= IOPS[kind][1]:
             yield _error(
-                f"{pool.path}.diskIops", f"{kind} cannot have {iops} IOPS", "{} to {}".format(*IOPS[kind])
+                pool.at("diskIops"), f"{kind} cannot have {iops} IOPS", "{} to {}".format(*IOPS[kind])
             )
 
 
-def _tags(groups: tuple[Pool, ...]) -> Iterator[Problem]:
+def _tags(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
     for pool in groups:
         for key, value in pool.machine.tags.items():
             if not FACTS.tags.fits(key, value):
-                yield _error(f"{pool.path}.tags[{key}]", f"{key}={value} is not allowed", FACTS.tags.allowed)
+                yield _error(pool.at(f"tags[{key}]"), f"{key}={value} is not allowed", FACTS.tags.allowed)
 
 
 def _region(name: str, known: tuple[str, ...]) -> Problem:
@@ -125,11 +126,11 @@ def _region(name: str, known: tuple[str, ...]) -> Problem:
 # ---- what the region has
 
 
-async def _sizes(account: Account, groups: tuple[Pool, ...], sizes: Sizes) -> list[Problem]:
+async def _sizes(account: Account, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes) -> list[Problem]:
     found = []
     for pool in groups:
         row, size = sizes[pool.machine.size], pool.machine.size
-        path = f"{pool.path}.instanceType"
+        path = pool.at("instanceType")
         if row is None:
             found.append(_no_size(path, account.region, size, await _type_names(account)))
         elif pool.control_plane and _small(row):
@@ -174,14 +175,14 @@ async def _type_names(account: Account) -> list[str]:
     return sorted(row["InstanceType"] for row in rows)
 
 
-async def _zones(account: Account, groups: tuple[Pool, ...], sizes: Sizes) -> list[Problem]:
+async def _zones(account: Account, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes) -> list[Problem]:
     answer = await account.read(
         f"listing the zones of {account.region}", "ec2", "describe_availability_zones"
     )
     known = sorted(row["ZoneName"] for row in answer["AvailabilityZones"])
     found = []
     for pool in groups:
-        zone, path = pool.machine.zone, f"{pool.path}.availabilityZone"
+        zone, path = pool.machine.zone, pool.at("availabilityZone")
         if not zone or is_placeholder(zone):
             continue
         if zone not in known:
@@ -196,7 +197,9 @@ async def _zones(account: Account, groups: tuple[Pool, ...], sizes: Sizes) -> li
     return found
 
 
-async def _available(account: Account, cluster: Cluster, groups: Iterable[Pool]) -> dict[str, Image | None]:
+async def _available(
+    account: Account, cluster: Cluster, groups: Iterable[Pool[AwsMachine]]
+) -> dict[str, Image | None]:
     """By instance type, the image that its machines would start."""
     found: dict[str, Image | None] = {}
     for pool in groups:
@@ -206,14 +209,14 @@ async def _available(account: Account, cluster: Cluster, groups: Iterable[Pool])
     return found
 
 
-def _query(cluster: Cluster, pool: Pool) -> ImageQuery:
+def _query(cluster: Cluster, pool: Pool[AwsMachine]) -> ImageQuery:
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
     baked = kubernetes.version if kubernetes.flavor == "image" else None
     return ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
 
 
 async def _images(
-    account: Account, cluster: Cluster, groups: tuple[Pool, ...], sizes: Sizes
+    account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes
 ) -> list[Problem]:
     found: list[Problem] = []
     asked: dict[tuple[str, str], tuple[Image, ...]] = {}
@@ -229,9 +232,9 @@ async def _images(
     return found
 
 
-async def _no_image(account: Account, cluster: Cluster, pool: Pool) -> Problem:
+async def _no_image(account: Account, cluster: Cluster, pool: Pool[AwsMachine]) -> Problem:
     flatcar, machine = cluster.spec.flatcar, pool.machine
-    path = f"{pool.path}.ami"
+    path = pool.at("ami")
     if machine.image and not is_placeholder(machine.image):
         what = f"{account.region} has no image {machine.image} that {machine.size} boots"
         return _error(path, what, "an AMI of this region and architecture, or none: the channel's newest")

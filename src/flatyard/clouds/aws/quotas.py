@@ -12,8 +12,9 @@ from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws.answers import DENIED
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import tags_of
-from flatyard.clouds.aws.pools import Pool
 from flatyard.clouds.cloud import TAG_CLUSTER, CloudError
+from flatyard.clouds.pools import Pool
+from flatyard.model.machines import AwsMachine
 
 ON_DEMAND, SPOT, VPCS = "L-1216C47A", "L-34B43A08", "L-F678F1CE"
 STANDARD = "acdhimrtz"
@@ -24,7 +25,7 @@ Vcpus = Mapping[str, int]
 
 
 async def problems(
-    account: Account, name: str, pools: tuple[Pool, ...], vcpus: Vcpus, *, network: bool
+    account: Account, name: str, pools: tuple[Pool[AwsMachine], ...], vcpus: Vcpus, *, network: bool
 ) -> list[Problem]:
     """What the cluster `name` needs beyond the quotas; what it has already is not counted."""
     vpcs = await account.pages("counting VPCs", "ec2", "describe_vpcs", "Vpcs")
@@ -41,7 +42,9 @@ async def problems(
     return found
 
 
-async def _cpus(account: Account, pools: tuple[Pool, ...], vcpus: Vcpus, own: set[str]) -> list[Problem]:
+async def _cpus(
+    account: Account, pools: tuple[Pool[AwsMachine], ...], vcpus: Vcpus, own: set[str]
+) -> list[Problem]:
     found: list[Problem] = []
     wanted = {code: _wanted(pools, vcpus, spot=code == SPOT) for code in (ON_DEMAND, SPOT)}
     limits = {code: await _limit(account, "ec2", code) for code, count in wanted.items() if count}
@@ -60,7 +63,7 @@ def _problem(name: str, wanted: int, limit: int, used: int, what: str) -> Proble
     return Problem(Severity.ERROR, None, "spec", f"{text}; ask for more of '{name}' under Service Quotas")
 
 
-def _wanted(pools: tuple[Pool, ...], vcpus: Vcpus, *, spot: bool) -> int:
+def _wanted(pools: tuple[Pool[AwsMachine], ...], vcpus: Vcpus, *, spot: bool) -> int:
     alike = [pool for pool in pools if bool(pool.machine.is_spot_instance) is spot]
     return sum(
         pool.replicas * vcpus.get(pool.machine.size, 0) for pool in alike if _standard(pool.machine.size)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.networks import given_subnets, given_vpc
-from flatyard.clouds.aws.pools import Pool
 from flatyard.clouds.cloud import Rejected
+from flatyard.clouds.pools import Pool
 from flatyard.model.cluster import Cluster
+from flatyard.model.machines import AwsMachine
 from flatyard.model.meant import is_placeholder
 
 
-async def network(account: Account, cluster: Cluster, groups: tuple[Pool, ...]) -> list[Problem]:
+async def network(account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...]) -> list[Problem]:
     """The VPC and its subnets, where the file or a deployment names them."""
     cloud = cluster.spec.cloud.aws
     vpc = given_vpc(cluster)
@@ -40,7 +41,9 @@ async def _dns(account: Account, vpc: str, path: str) -> list[Problem]:
     return found
 
 
-async def _subnets(account: Account, cluster: Cluster, groups: tuple[Pool, ...], vpc: str) -> list[Problem]:
+async def _subnets(
+    account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...], vpc: str
+) -> list[Problem]:
     named = [
         (path, name, zone) for path, name, zone in _named_subnets(cluster, groups) if not is_placeholder(name)
     ]
@@ -67,17 +70,17 @@ async def _subnets(account: Account, cluster: Cluster, groups: tuple[Pool, ...],
     return found
 
 
-def _named_subnets(cluster: Cluster, groups: tuple[Pool, ...]) -> Iterator[tuple[str, str, str]]:
+def _named_subnets(cluster: Cluster, groups: tuple[Pool[AwsMachine], ...]) -> Iterator[tuple[str, str, str]]:
     """Where a subnet is named, its id, and the zone that it should be in."""
     cloud = cluster.spec.cloud.aws
     for number, name in enumerate(cloud.subnet_ids if cloud else ()):
         yield f"spec.cloud.aws.subnetIDs[{number}]", name, ""
     for pool in groups:
         if pool.machine.subnet_id.value:
-            yield f"{pool.path}.subnetId", pool.machine.subnet_id.value, pool.machine.zone
+            yield pool.at("subnetId"), pool.machine.subnet_id.value, pool.machine.zone
 
 
-async def machines(account: Account, cluster: Cluster, groups: tuple[Pool, ...]) -> list[Problem]:
+async def machines(account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...]) -> list[Problem]:
     """Security groups and instance profiles that machine specs name, or should have."""
     found = [problem for pool in groups for problem in _made_for(cluster, pool)]
     for pool in groups:
@@ -90,7 +93,7 @@ async def machines(account: Account, cluster: Cluster, groups: tuple[Pool, ...])
     return found
 
 
-def _made_for(cluster: Cluster, pool: Pool) -> Iterator[Problem]:
+def _made_for(cluster: Cluster, pool: Pool[AwsMachine]) -> Iterator[Problem]:
     """Said where the spec is machine-controller's: it names its network, and would be refused there."""
     machine = pool.machine
     if not (machine.vpc_id or machine.subnet_id or given_vpc(cluster) or given_subnets(cluster)):
@@ -98,13 +101,13 @@ def _made_for(cluster: Cluster, pool: Pool) -> Iterator[Problem]:
     role = "control-plane" if pool.control_plane else "worker"
     if not machine.security_group_ids:
         what = f"no security groups are given: one for the role {role} is made, open to the cluster"
-        yield Problem(Severity.WARNING, None, f"{pool.path}.securityGroupIDs", what)
+        yield Problem(Severity.WARNING, None, pool.at("securityGroupIDs"), what)
     if not machine.instance_profile:
         what = f"no instance profile is given: one for the role {role} is made, as docs/aws.md lists"
-        yield Problem(Severity.WARNING, None, f"{pool.path}.instanceProfile", what)
+        yield Problem(Severity.WARNING, None, pool.at("instanceProfile"), what)
 
 
-async def _groups(account: Account, pool: Pool, names: list[str]) -> list[Problem]:
+async def _groups(account: Account, pool: Pool[AwsMachine], names: list[str]) -> list[Problem]:
     if not names:
         return []
     filters = [{"Name": "group-id", "Values": names}]
@@ -112,7 +115,7 @@ async def _groups(account: Account, pool: Pool, names: list[str]) -> list[Proble
         "looking for security groups", "ec2", "describe_security_groups", "SecurityGroups", Filters=filters
     )
     known = {row["GroupId"] for row in rows}
-    path = f"{pool.path}.securityGroupIDs"
+    path = pool.at("securityGroupIDs")
     return [
         _error(f"{path}[{number}]", f"{account.region} has no security group {name}")
         for number, name in enumerate(names)
@@ -120,7 +123,7 @@ async def _groups(account: Account, pool: Pool, names: list[str]) -> list[Proble
     ]
 
 
-async def _profile(account: Account, pool: Pool, named: str) -> list[Problem]:
+async def _profile(account: Account, pool: Pool[AwsMachine], named: str) -> list[Problem]:
     name = named.rpartition("/")[2]
     try:
         answer = await account.read(
@@ -132,10 +135,10 @@ async def _profile(account: Account, pool: Pool, named: str) -> list[Problem]:
     except Rejected as no:
         if no.code != "NoSuchEntity":
             raise
-        return [_error(f"{pool.path}.instanceProfile", f"the account has no instance profile {name}")]
+        return [_error(pool.at("instanceProfile"), f"the account has no instance profile {name}")]
     row: Answer = answer["InstanceProfile"]
     if not row["Roles"]:
-        return [_error(f"{pool.path}.instanceProfile", f"the instance profile {name} has no role")]
+        return [_error(pool.at("instanceProfile"), f"the instance profile {name} has no role")]
     return []
 
 

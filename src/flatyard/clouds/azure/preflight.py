@@ -12,12 +12,13 @@ from flatyard.clouds.azure import images, locations, permissions, quotas, refere
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.facts import FACTS
 from flatyard.clouds.azure.locations import Location
-from flatyard.clouds.azure.pools import CONTROL_PLANE, Pool, pools
 from flatyard.clouds.azure.settings import ACCEPT_TERMS
 from flatyard.clouds.azure.sizes import SizeHere
 from flatyard.clouds.cloud import CloudError, Image, ImageQuery, Rejected
+from flatyard.clouds.pools import Pool, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
+from flatyard.model.machines import AzureMachine
 
 LOCATION = "spec.cloud.azure.location"
 LEAST_VCPUS, LEAST_MIB = 2, 1700
@@ -37,7 +38,7 @@ async def problems(
         if not no.code:  # nobody was asked: there is nothing to ask with
             raise Refused("there are no credentials for Azure", why=no.why, next=no.next) from None
         return (_refused("spec.cloud.azure", no),)
-    groups = pools(cluster, deployments)
+    groups = pools_of(AzureMachine, cluster, deployments)
     found = [*_names(cluster, groups), *_endpoint(cluster), *_tags(groups), *_retired(groups)]
     if account.place.location not in known:
         return (*found, _location(account.place.location, known))
@@ -70,10 +71,10 @@ def _refused(path: str, no: CloudError) -> Problem:
 # ---- names, tags, kinds
 
 
-def _names(cluster: Cluster, groups: Iterable[Pool]) -> Iterator[Problem]:
+def _names(cluster: Cluster, groups: Iterable[Pool[AzureMachine]]) -> Iterator[Problem]:
     rule = FACTS.instance_name
     named = [("metadata.name", cluster.name)]
-    named += [(f"{pool.path}.name", pool.name) for pool in groups if pool.path != CONTROL_PLANE]
+    named += [(pool.name_path, pool.name) for pool in groups if not pool.control_plane]
     for path, name in named:
         if not rule.fits(f"{name}-xxxxx-xxxxx"):
             yield _error(path, f"machines named after {name!r} cannot be called so here", rule.allowed)
@@ -85,14 +86,14 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
         yield _error("spec.endpoint.kind", f"{kind!r} is not for {FACTS.title}", "lb", "lb")
 
 
-def _tags(groups: Iterable[Pool]) -> Iterator[Problem]:
+def _tags(groups: Iterable[Pool[AzureMachine]]) -> Iterator[Problem]:
     for pool in groups:
         for name, value in pool.machine.tags.items():
             if not FACTS.tags.fits(name, value):
                 yield _error(pool.at(f"tags[{name}]"), f"{name}={value} is not allowed", FACTS.tags.allowed)
 
 
-def _retired(groups: Iterable[Pool]) -> Iterator[Problem]:
+def _retired(groups: Iterable[Pool[AzureMachine]]) -> Iterator[Problem]:
     """What machine-controller's documents still have, and Azure has no more: what was meant is done."""
     for pool in groups:
         if pool.machine.public_ip_sku == "Basic":
@@ -117,7 +118,7 @@ def _location(name: str, known: Mapping[str, Location]) -> Problem:
 
 
 async def _machines(
-    account: Account, known: Mapping[str, Location], groups: Iterable[Pool], here: Sizes
+    account: Account, known: Mapping[str, Location], groups: Iterable[Pool[AzureMachine]], here: Sizes
 ) -> list[Problem]:
     found: list[Problem] = []
     for pool in groups:
@@ -132,7 +133,11 @@ async def _machines(
 
 
 async def _no_size(
-    account: Account, known: Mapping[str, Location], pool: Pool, size: SizeHere | None, here: Sizes
+    account: Account,
+    known: Mapping[str, Location],
+    pool: Pool[AzureMachine],
+    size: SizeHere | None,
+    here: Sizes,
 ) -> Problem:
     """With the sizes nearest to it that are here, and the nearest locations that have it."""
     wanted, where = pool.machine.size, account.place.location
@@ -159,8 +164,8 @@ async def _elsewhere(account: Account, known: Mapping[str, Location], wanted: st
     ]
 
 
-def _small(pool: Pool, size: SizeHere, here: Sizes) -> Iterator[Problem]:
-    if pool.path == CONTROL_PLANE and (size.vcpus < LEAST_VCPUS or size.memory_mib < LEAST_MIB):
+def _small(pool: Pool[AzureMachine], size: SizeHere, here: Sizes) -> Iterator[Problem]:
+    if pool.control_plane and (size.vcpus < LEAST_VCPUS or size.memory_mib < LEAST_MIB):
         roomy = [
             other.name
             for other in here.values()
@@ -170,7 +175,9 @@ def _small(pool: Pool, size: SizeHere, here: Sizes) -> Iterator[Problem]:
         yield _error(pool.at("vmSize"), what, ", ".join(roomy[:6]))
 
 
-def _zones(account: Account, location: Location, pool: Pool, size: SizeHere) -> Iterator[Problem]:
+def _zones(
+    account: Account, location: Location, pool: Pool[AzureMachine], size: SizeHere
+) -> Iterator[Problem]:
     asked = [(pool.at("zones"), zone) for zone in pool.machine.zones]
     if not asked:
         asked = [("spec.cloud.azure.zones", zone) for zone in account.place.zones]
@@ -183,7 +190,7 @@ def _zones(account: Account, location: Location, pool: Pool, size: SizeHere) -> 
             yield _error(path, what, ", ".join(size.zones) or "another size")
 
 
-def _abilities(pool: Pool, size: SizeHere) -> Iterator[Problem]:
+def _abilities(pool: Pool[AzureMachine], size: SizeHere) -> Iterator[Problem]:
     machine = pool.machine
     if machine.enable_accelerated_networking and not size.accelerated:
         what = f"{size.name} has no accelerated networking"
@@ -196,7 +203,9 @@ def _abilities(pool: Pool, size: SizeHere) -> Iterator[Problem]:
 # ---- images and their terms
 
 
-async def _images(account: Account, cluster: Cluster, groups: tuple[Pool, ...], here: Sizes) -> list[Problem]:
+async def _images(
+    account: Account, cluster: Cluster, groups: tuple[Pool[AzureMachine], ...], here: Sizes
+) -> list[Problem]:
     """Pools that are alike are looked up once."""
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
     baked = kubernetes.version if kubernetes.flavor == "image" else None
@@ -217,7 +226,7 @@ async def _images(account: Account, cluster: Cluster, groups: tuple[Pool, ...], 
     return found
 
 
-async def _fits(account: Account, pool: Pool, size: SizeHere, image: Image) -> list[Problem]:
+async def _fits(account: Account, pool: Pool[AzureMachine], size: SizeHere, image: Image) -> list[Problem]:
     field = pool.at("imageID" if pool.machine.image_id.value else "imageReference")
     found = []
     if image.generation and image.generation not in size.generations:
@@ -232,13 +241,13 @@ async def _fits(account: Account, pool: Pool, size: SizeHere, image: Image) -> l
     return found
 
 
-def _sku_of(pool: Pool, size: SizeHere) -> str:
+def _sku_of(pool: Pool[AzureMachine], size: SizeHere) -> str:
     named = pool.machine.image_reference
     base = (named.sku if named else "stable").removesuffix("-gen2")
     return f"{base}-gen2" if "gen2" in size.generations else base
 
 
-async def _no_image(account: Account, pool: Pool, size: SizeHere, query: ImageQuery) -> Problem:
+async def _no_image(account: Account, pool: Pool[AzureMachine], size: SizeHere, query: ImageQuery) -> Problem:
     wanted = query.version or f"channel {query.channel}"
     baked = f" with Kubernetes {query.kubernetes}" if query.kubernetes else ""
     what = f"{account.place.location} has no Flatcar image for {wanted}{baked} that {size.name} boots"

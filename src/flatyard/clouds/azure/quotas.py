@@ -8,16 +8,19 @@ from collections.abc import Iterable, Mapping
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.azure.account import Account
-from flatyard.clouds.azure.pools import Pool
 from flatyard.clouds.azure.reading import Shown, part, text
 from flatyard.clouds.azure.sizes import SizeHere
+from flatyard.clouds.pools import Pool
+from flatyard.model.machines import AzureMachine
 
 OWN_ADDRESSES = 2
 """The endpoint's and the NAT gateway's."""
 _TITLES = {"cores": "vCPUs of the location", "virtualmachines": "virtual machines"}
 
 
-async def problems(account: Account, groups: tuple[Pool, ...], here: Mapping[str, SizeHere]) -> list[Problem]:
+async def problems(
+    account: Account, groups: tuple[Pool[AzureMachine], ...], here: Mapping[str, SizeHere]
+) -> list[Problem]:
     """One problem for each quota that the cluster, made anew, goes beyond."""
     where = account.place.location
     compute, network = await asyncio.gather(
@@ -37,7 +40,9 @@ async def problems(account: Account, groups: tuple[Pool, ...], here: Mapping[str
     return found
 
 
-def needs(account: Account, groups: Iterable[Pool], here: Mapping[str, SizeHere]) -> Counter[str]:
+def needs(
+    account: Account, groups: Iterable[Pool[AzureMachine]], here: Mapping[str, SizeHere]
+) -> Counter[str]:
     """How much of each quota, by its name in small letters."""
     wanted: Counter[str] = Counter()
     for pool in groups:

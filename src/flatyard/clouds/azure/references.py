@@ -11,15 +11,16 @@ from azure.core.exceptions import HttpResponseError
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
-from flatyard.clouds.azure.pools import Pool
 from flatyard.clouds.azure.reading import items, last, segment, text
 from flatyard.clouds.azure.settings import IDENTITY
+from flatyard.clouds.pools import Pool
+from flatyard.model.machines import AzureMachine
 from flatyard.model.meant import is_placeholder
 
 _CLOUD = "spec.cloud.azure"
 
 
-async def problems(account: Account, groups: tuple[Pool, ...]) -> list[Problem]:
+async def problems(account: Account, groups: tuple[Pool[AzureMachine], ...]) -> list[Problem]:
     """One problem for each thing that is not there, with what is."""
     asked = [_network(account), _identity(account)]
     asked += [_security_group(account, pool) for pool in groups]
@@ -78,7 +79,7 @@ async def _identity(account: Account) -> list[Problem]:
     return [_error(f"metadata.annotations[{IDENTITY}]", f"there is no identity {wanted}")]
 
 
-async def _security_group(account: Account, pool: Pool) -> list[Problem]:
+async def _security_group(account: Account, pool: Pool[AzureMachine]) -> list[Problem]:
     name = pool.machine.security_group_name.value
     group = pool.machine.vnet_resource_group.value or account.place.group
     if not name or is_placeholder(name) or not group:
@@ -94,7 +95,7 @@ async def _security_group(account: Account, pool: Pool) -> list[Problem]:
     return [_error(pool.at("securityGroupName"), what, ", ".join(there) or "none", _near(name, there))]
 
 
-async def _availability_set(account: Account, pool: Pool) -> list[Problem]:
+async def _availability_set(account: Account, pool: Pool[AzureMachine]) -> list[Problem]:
     name, group = pool.machine.availability_set.value, account.place.group
     if not name or is_placeholder(name) or not group:
         return []

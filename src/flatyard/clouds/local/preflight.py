@@ -16,6 +16,7 @@ from flatyard.clouds.local.gpt import ImageError
 from flatyard.clouds.local.images import WHAT_IT_TAKES, images
 from flatyard.clouds.local.os_release import Release, release_of
 from flatyard.clouds.local.settings import LocalSettings, architecture, for_cluster
+from flatyard.clouds.pools import pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import LocalMachine
@@ -156,16 +157,8 @@ def _space(size: int) -> str:
 
 
 def _sizes(cluster: Cluster, deployments: tuple[MachineDeployment, ...]) -> Iterator[LocalMachine]:
-    spec, short = cluster.spec, {pool.name for pool in cluster.spec.workers}
-    counted = [(spec.control_plane.machine, spec.control_plane.replicas)]
-    counted += [(pool.machine, pool.replicas) for pool in spec.workers]
-    for deployment in deployments:
-        if deployment.metadata.name not in short:
-            value = deployment.spec.template.spec.provider_spec.value
-            counted.append((value.cloud_provider_spec, deployment.spec.replicas))
-    for machine, replicas in counted:
-        size = machine if isinstance(machine, LocalMachine) else LocalMachine()
-        yield from [size] * replicas
+    for pool in pools_of(LocalMachine, cluster, deployments):
+        yield from [pool.machine] * pool.replicas
 
 
 def _memory_mb() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from openstack.compute.v2.flavor import Flavor
 
@@ -14,6 +13,7 @@ from flatyard.clouds.openstack import images, networks, quotas
 from flatyard.clouds.openstack.client import Client, connect
 from flatyard.clouds.openstack.facts import FACTS
 from flatyard.clouds.openstack.settings import settings
+from flatyard.clouds.pools import Pool, pools_of
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import OpenstackMachine
@@ -22,21 +22,6 @@ from flatyard.model.meant import is_placeholder
 CLOUD = "spec.cloud.openstack"
 LEAST_CORES, LEAST_MIB = 2, 1700
 """What kubeadm wants of a control plane."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Machines that are alike: where they are written, how they are called, and how many."""
-
-    path: str
-    name: str
-    replicas: int
-    machine: OpenstackMachine
-    key: str = "machine"
-    control_plane: bool = False
-
-    def field(self, name: str) -> str:
-        return f"{self.path}.{self.key}.{name}"
 
 
 async def problems(
@@ -50,7 +35,7 @@ async def problems(
         early = _region(client, chosen)
     if early:
         return tuple(early)
-    pools = (*_pools(cluster), *_deployed(deployments))
+    pools = pools_of(OpenstackMachine, cluster, deployments)
     flavors = await client.read("listing flavors", lambda: list(client.sdk.compute.flavors()))
     found = [*_names(cluster, pools), *_tags(pools), *await _zones(client, chosen, pools)]
     for pool in pools:
@@ -60,26 +45,6 @@ async def problems(
     found += await _network(client, cluster, chosen)
     found += await quotas.problems(client, cluster, chosen, pools, flavors)
     return tuple(found)
-
-
-def _pools(cluster: Cluster) -> Iterator[Pool]:
-    spec = cluster.spec
-    plane = spec.control_plane
-    if isinstance(plane.machine, OpenstackMachine):
-        name = f"{cluster.name}-control-plane"
-        yield Pool("spec.controlPlane", name, plane.replicas, plane.machine, control_plane=True)
-    for number, pool in enumerate(spec.workers):
-        if isinstance(pool.machine, OpenstackMachine):
-            yield Pool(f"spec.workers[{number}]", pool.name, pool.replicas, pool.machine)
-
-
-def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
-    for deployment in deployments:
-        machine = deployment.spec.template.spec.provider_spec.value.cloud_provider_spec
-        name = deployment.metadata.name
-        path = f"MachineDeployment {name}: spec.template.spec.providerSpec.value"
-        if isinstance(machine, OpenstackMachine):
-            yield Pool(path, name, deployment.spec.replicas, machine, "cloudProviderSpec")
 
 
 async def _login(client: Client, cluster: Cluster) -> list[Problem]:
@@ -106,25 +71,27 @@ def _region(client: Client, chosen: OpenstackCloud) -> list[Problem]:
     return [unknown(f"{CLOUD}.region", "region", chosen.region, client.regions)]
 
 
-def _names(cluster: Cluster, pools: Iterable[Pool]) -> Iterator[Problem]:
-    named = [("metadata.name", cluster.name), *((p.path, p.name) for p in pools if not p.control_plane)]
+def _names(cluster: Cluster, pools: Iterable[Pool[OpenstackMachine]]) -> Iterator[Problem]:
+    named = [("metadata.name", cluster.name), *((p.name_path, p.name) for p in pools if not p.control_plane)]
     for path, name in named:
         if not FACTS.instance_name.fits(f"{name}-xxxxx-xxxxx"):
             what = f"machines named after {name!r} cannot be called so here"
             yield error(path, what, FACTS.instance_name.allowed)
 
 
-def _tags(pools: Iterable[Pool]) -> Iterator[Problem]:
+def _tags(pools: Iterable[Pool[OpenstackMachine]]) -> Iterator[Problem]:
     for pool in pools:
         for key, value in pool.machine.tags.items():
             if not FACTS.tags.fits(key, value):
-                yield error(pool.field(f"tags[{key}]"), f"{key}={value} is not allowed", FACTS.tags.allowed)
+                yield error(pool.at(f"tags[{key}]"), f"{key}={value} is not allowed", FACTS.tags.allowed)
 
 
-async def _zones(client: Client, chosen: OpenstackCloud, pools: Iterable[Pool]) -> list[Problem]:
+async def _zones(
+    client: Client, chosen: OpenstackCloud, pools: Iterable[Pool[OpenstackMachine]]
+) -> list[Problem]:
     there = await networks.zones(client, OpenstackCloud())
     asked = [(f"{CLOUD}.availabilityZones", zone) for zone in chosen.availability_zones]
-    asked += [(p.field("availabilityZone"), p.machine.zone) for p in pools if p.machine.zone]
+    asked += [(p.at("availabilityZone"), p.machine.zone) for p in pools if p.machine.zone]
     return [
         unknown(path, "zone", zone, there)
         for path, zone in asked
@@ -132,8 +99,8 @@ async def _zones(client: Client, chosen: OpenstackCloud, pools: Iterable[Pool]) 
     ]
 
 
-def _flavor(pool: Pool, flavors: list[Flavor]) -> Iterator[Problem]:
-    name, path = pool.machine.flavor.value, pool.field("flavor")
+def _flavor(pool: Pool[OpenstackMachine], flavors: list[Flavor]) -> Iterator[Problem]:
+    name, path = pool.machine.flavor.value, pool.at("flavor")
     found = flavor_of(pool, flavors)
     if found is None:
         yield unknown(path, "flavor", name, [str(flavor.name) for flavor in flavors])
@@ -144,14 +111,14 @@ def _flavor(pool: Pool, flavors: list[Flavor]) -> Iterator[Problem]:
         yield error(path, what, ", ".join(roomy[:6]))
 
 
-def flavor_of(pool: Pool, flavors: Iterable[Flavor]) -> Flavor | None:
+def flavor_of(pool: Pool[OpenstackMachine], flavors: Iterable[Flavor]) -> Flavor | None:
     """The pool's flavor by name or id."""
     asked = pool.machine.flavor.value
     return next((flavor for flavor in flavors if asked in (flavor.name, flavor.id)), None)
 
 
 async def _images(
-    client: Client, cluster: Cluster, pools: Iterable[Pool], flavors: list[Flavor]
+    client: Client, cluster: Cluster, pools: Iterable[Pool[OpenstackMachine]], flavors: list[Flavor]
 ) -> list[Problem]:
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
     baked = kubernetes.version if kubernetes.flavor == "image" else None
@@ -169,22 +136,24 @@ async def _images(
     return found
 
 
-async def _no_image(client: Client, pool: Pool, query: ImageQuery) -> Problem:
+async def _no_image(client: Client, pool: Pool[OpenstackMachine], query: ImageQuery) -> Problem:
     named = pool.machine.image
     if named and not is_placeholder(named):
         names = await client.read(
             "listing images", lambda: [str(image.name) for image in client.sdk.image.images(status="active")]
         )
-        return unknown(pool.field("image"), "image", named, names)
+        return unknown(pool.at("image"), "image", named, names)
     wanted = query.version or f"channel {query.channel}"
     there = ", ".join(images.newest(await images.flatcar(client))[:8])
     what = (
         f"the project has no Flatcar image for {wanted}; flatyard images import --cloud openstack uploads it"
     )
-    return error(pool.field("image"), what, there or "none is there")
+    return error(pool.at("image"), what, there or "none is there")
 
 
-async def _disk(client: Client, pool: Pool, image: str, flavor: Flavor | None) -> list[Problem]:
+async def _disk(
+    client: Client, pool: Pool[OpenstackMachine], image: str, flavor: Flavor | None
+) -> list[Problem]:
     """Whether the image fits on the flavor's disk, or on the volume."""
     shown = await client.read("reading the image", lambda: client.sdk.image.get_image(image))
     found = list(_bus(client, pool, shown))
@@ -192,24 +161,24 @@ async def _disk(client: Client, pool: Pool, image: str, flavor: Flavor | None) -
     given = pool.machine.root_disk_size_gb or (flavor.disk if flavor else 0) or 0
     if not pool.machine.root_disk_size_gb and flavor is not None and not flavor.disk:
         what = f"flavor {flavor.name} has no disk of its own"
-        found.append(error(pool.field("rootDiskSizeGB"), what, "a size: it boots from a volume then"))
+        found.append(error(pool.at("rootDiskSizeGB"), what, "a size: it boots from a volume then"))
     if given and given < least:
-        found.append(error(pool.field("rootDiskSizeGB"), f"the image wants {least} GB", f"{least} or more"))
+        found.append(error(pool.at("rootDiskSizeGB"), f"the image wants {least} GB", f"{least} or more"))
     return found
 
 
-def _bus(client: Client, pool: Pool, image: object) -> Iterator[Problem]:
+def _bus(client: Client, pool: Pool[OpenstackMachine], image: object) -> Iterator[Problem]:
     """A volume on another bus than virtio has another name than the one under which etcd's disk is mounted."""
     bus = getattr(image, "hw_disk_bus", None) or "virtio"
     if pool.control_plane and bus != "virtio" and client.has("block-storage"):
         name, disk = getattr(image, "name", ""), FACTS.etcd_device
         what = f"image {name} has hw_disk_bus={bus}, so etcd's disk is not {disk}"
         yield error(
-            pool.field("image"), what, "an image with hw_disk_bus=virtio, as flatyard images import makes"
+            pool.at("image"), what, "an image with hw_disk_bus=virtio, as flatyard images import makes"
         )
 
 
-async def _named_things(client: Client, pool: Pool) -> list[Problem]:
+async def _named_things(client: Client, pool: Pool[OpenstackMachine]) -> list[Problem]:
     """Networks, security groups, server group, floating IP pool that the spec names."""
     machine, network, compute = pool.machine, client.sdk.network, client.sdk.compute
     nets = [n.value for n in machine.networks] or [machine.network.value]
@@ -231,10 +200,10 @@ async def _named_things(client: Client, pool: Pool) -> list[Problem]:
         wanted = [name for name in names if name and not is_placeholder(name)]
         if wanted and wanted != [networks.AUTO]:
             known = await client.read(f"listing {kind}s", there)
-            found += [unknown(pool.field(field), kind, name, known) for name in wanted if name not in known]
+            found += [unknown(pool.at(field), kind, name, known) for name in wanted if name not in known]
     if machine.root_disk_size_gb and not client.has("block-storage"):
         what = "this site has no volumes to boot from"
-        found.append(error(pool.field("rootDiskSizeGB"), what, "nothing: the flavor's own disk"))
+        found.append(error(pool.at("rootDiskSizeGB"), what, "nothing: the flavor's own disk"))
     return found
 
 

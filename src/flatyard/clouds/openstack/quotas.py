@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 from openstack.compute.v2.flavor import Flavor
 
@@ -11,6 +10,7 @@ from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import Rejected
 from flatyard.clouds.openstack.client import Client
 from flatyard.clouds.openstack.facts import ETCD_GIB, FACTS
+from flatyard.clouds.pools import Pool
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machines import OpenstackMachine
 
@@ -19,24 +19,11 @@ Row = tuple[str, int, int, int]
 """A quota's name in words, what the cluster needs, what is used, the limit."""
 
 
-class Machines(Protocol):
-    """Machines that are alike."""
-
-    @property
-    def replicas(self) -> int: ...
-
-    @property
-    def machine(self) -> OpenstackMachine: ...
-
-    @property
-    def control_plane(self) -> bool: ...
-
-
 async def problems(
     client: Client,
     cluster: Cluster,
     chosen: OpenstackCloud,
-    pools: Sequence[Machines],
+    pools: Sequence[Pool[OpenstackMachine]],
     flavors: Iterable[Flavor],
 ) -> list[Problem]:
     """One per quota that is too small."""
@@ -57,7 +44,9 @@ def _problem(row: Row) -> Problem:
     return Problem(Severity.ERROR, None, path, f"{text}; {hint}")
 
 
-async def _compute(client: Client, pools: Sequence[Machines], flavors: dict[str, Flavor]) -> Iterator[Row]:
+async def _compute(
+    client: Client, pools: Sequence[Pool[OpenstackMachine]], flavors: dict[str, Flavor]
+) -> Iterator[Row]:
     limits = (await client.read("reading the quotas", client.sdk.compute.get_limits)).absolute
     sizes = [(pool.replicas, flavors.get(pool.machine.flavor.value)) for pool in pools]
     return iter(
@@ -85,7 +74,7 @@ async def _compute(client: Client, pools: Sequence[Machines], flavors: dict[str,
 
 
 async def _network(
-    client: Client, cluster: Cluster, chosen: OpenstackCloud, pools: Sequence[Machines]
+    client: Client, cluster: Cluster, chosen: OpenstackCloud, pools: Sequence[Pool[OpenstackMachine]]
 ) -> list[Row]:
     machines = sum(pool.replicas for pool in pools)
     workers = sum(pool.replicas for pool in pools if not pool.control_plane)
@@ -115,7 +104,7 @@ async def _network(
     return rows
 
 
-async def _volumes(client: Client, pools: Sequence[Machines]) -> list[Row]:
+async def _volumes(client: Client, pools: Sequence[Pool[OpenstackMachine]]) -> list[Row]:
     """etcd's own disks, and the machines that boot from volumes."""
     if not client.has("block-storage"):
         return []

@@ -5,12 +5,12 @@ quotas.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import ImageQuery
 from flatyard.clouds.facts import CloudFacts, Size
+from flatyard.clouds.pools import Pool, pools
 from flatyard.clouds.sim.addresses import room_in
 from flatyard.clouds.sim.api import Provider, Usage
 from flatyard.clouds.sim.endpoint import kind_of
@@ -39,58 +39,21 @@ _IMAGE_FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Machines that are alike: where they are written, how they are called, and how many."""
-
-    path: str
-    name: str
-    replicas: int
-    machine: MachineSpec | None
-    key: str = "machine"
-    """Key of the machine spec below `path`."""
-
-    @property
-    def machine_path(self) -> str:
-        return f"{self.path}.{self.key}"
-
-
 async def problems(
     provider: Provider, cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Problem, ...]:
-    """Everything that is wrong at once, errors and warnings; raises Refused when the account cannot be asked.
-
-    A deployment that was made from the cluster's `workers` shorthand is told at the shorthand.
-    """
-    short = {pool.name for pool in cluster.spec.workers}
-    whole = (deployment for deployment in deployments if deployment.metadata.name not in short)
-    pools = (*_pools(cluster), *_deployed(whole))
+    """Everything that is wrong at once, errors and warnings; raises Refused when the account cannot be asked."""
+    groups = pools(cluster, deployments)
     usage = await provider.usage()
-    found = [*_region(provider, cluster), *_endpoint(provider, cluster), *_name(provider, cluster, pools)]
+    found = [*_region(provider, cluster), *_endpoint(provider, cluster), *_name(provider, cluster, groups)]
     asked: dict[tuple[str, str], bool] = {}
-    for pool in pools:
+    for pool in groups:
         found += _sizes(provider, pool)
         found += _zones(provider, pool)
         found += _tags(provider.persona.facts, pool)
         found += await _images(provider, cluster, pool, asked)
-    found += _room(provider, cluster, pools)
-    return (*found, *_quotas(provider, pools, usage), *_zone_count(provider, cluster))
-
-
-def _pools(cluster: Cluster) -> Iterator[Pool]:
-    spec = cluster.spec
-    plane = spec.control_plane
-    yield Pool("spec.controlPlane", f"{cluster.name}-control-plane", plane.replicas, plane.machine)
-    for number, pool in enumerate(spec.workers):
-        yield Pool(f"spec.workers[{number}]", pool.name, pool.replicas, pool.machine)
-
-
-def _deployed(deployments: Iterable[MachineDeployment]) -> Iterator[Pool]:
-    for deployment in deployments:
-        provider = deployment.spec.template.spec.provider_spec.value
-        path = f"MachineDeployment {deployment.metadata.name}: spec.template.spec.providerSpec.value"
-        machine = provider.cloud_provider_spec
-        yield Pool(path, deployment.metadata.name, deployment.spec.replicas, machine, "cloudProviderSpec")
+    found += _room(provider, cluster, groups)
+    return (*found, *_quotas(provider, groups, usage), *_zone_count(provider, cluster))
 
 
 def _region(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
@@ -105,7 +68,9 @@ def _region(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
         yield _error(f"spec.cloud.{chosen}.{field}", what, ", ".join(names), near[0] if near else "")
 
 
-def _room(provider: Provider, cluster: Cluster, pools: tuple[Pool, ...]) -> Iterator[Problem]:
+def _room(
+    provider: Provider, cluster: Cluster, pools: tuple[Pool[MachineSpec | None], ...]
+) -> Iterator[Problem]:
     """Machines are spread over a subnet in each zone, so that each must hold its share of them."""
     nodes, zones = cluster.spec.network.nodes, len(zones_of(provider, cluster))
     machines = sum(pool.replicas for pool in pools)
@@ -121,16 +86,18 @@ def _endpoint(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
         yield _error("spec.endpoint.kind", what, "vip, dns", "vip")
 
 
-def _name(provider: Provider, cluster: Cluster, pools: tuple[Pool, ...]) -> Iterator[Problem]:
+def _name(
+    provider: Provider, cluster: Cluster, pools: tuple[Pool[MachineSpec | None], ...]
+) -> Iterator[Problem]:
     rule = provider.persona.facts.instance_name
-    for path, name in (("metadata.name", cluster.name), *((pool.path, pool.name) for pool in pools[1:])):
+    for path, name in (("metadata.name", cluster.name), *((pool.name_path, pool.name) for pool in pools[1:])):
         if not rule.fits(f"{name}-xxxxx-xxxxx"):
             yield _error(path, f"machines named after {name!r} cannot be called so here", rule.allowed)
 
 
-def _sizes(provider: Provider, pool: Pool) -> Iterator[Problem]:
+def _sizes(provider: Provider, pool: Pool[MachineSpec | None]) -> Iterator[Problem]:
     facts, machine = provider.persona.facts, pool.machine
-    path = f"{pool.machine_path}.{_SIZE_FIELDS.get(facts.name, 'cpus')}"
+    path = pool.at(_SIZE_FIELDS.get(facts.name, "cpus"))
     if machine is None or isinstance(machine, VsphereMachine) or not facts.sizes:
         return
     size = facts.size(machine.size)
@@ -139,7 +106,7 @@ def _sizes(provider: Provider, pool: Pool) -> Iterator[Problem]:
         close = ", ".join(difflib.get_close_matches(machine.size, facts.size_names, 6, 0.3))
         what = f"{facts.title} has no size {machine.size!r}" if machine.size else "no size is given"
         yield _error(path, what, close or ", ".join(facts.size_names[:12]), near[0] if near else "")
-    elif pool.path == "spec.controlPlane" and (size.vcpus < 2 or size.memory_mib < 1700):
+    elif pool.control_plane and (size.vcpus < 2 or size.memory_mib < 1700):
         what = f"{size.name} has {size.vcpus} vCPU and {size.memory_mib} MiB; kubeadm wants 2 and 1700 MiB"
         yield _error(path, what, ", ".join(_roomy(facts, size)))
 
@@ -149,17 +116,17 @@ def _roomy(facts: CloudFacts, size: Size) -> list[str]:
     return [name for name, _ in zip(fits, range(6), strict=False)]
 
 
-def _zones(provider: Provider, pool: Pool) -> Iterator[Problem]:
+def _zones(provider: Provider, pool: Pool[MachineSpec | None]) -> Iterator[Problem]:
     region = provider.persona.region
     zone = pool.machine.zone if pool.machine else ""
     if zone and zone not in region.zones and not provider.persona.facts.open_regions:
         near = difflib.get_close_matches(zone, region.zones, 1)
-        path = f"{pool.machine_path}.{_ZONE_FIELDS.get(provider.persona.name, 'cluster')}"
+        path = pool.at(_ZONE_FIELDS.get(provider.persona.name, "cluster"))
         what = f"{region.name} has no zone {zone!r}"
         yield _error(path, what, ", ".join(filter(None, region.zones)) or "none", near[0] if near else "")
 
 
-def _tags(facts: CloudFacts, pool: Pool) -> Iterator[Problem]:
+def _tags(facts: CloudFacts, pool: Pool[MachineSpec | None]) -> Iterator[Problem]:
     machine, key = pool.machine, "tags"
     labels: Mapping[str, str] = {}
     if isinstance(machine, GcpMachine):
@@ -169,11 +136,11 @@ def _tags(facts: CloudFacts, pool: Pool) -> Iterator[Problem]:
     for name, value in labels.items():
         if not facts.tags.fits(name, value):
             what = f"{name}={value} is not allowed"
-            yield _error(f"{pool.machine_path}.{key}[{name}]", what, facts.tags.allowed)
+            yield _error(pool.at(f"{key}[{name}]"), what, facts.tags.allowed)
 
 
 async def _images(
-    provider: Provider, cluster: Cluster, pool: Pool, asked: dict[tuple[str, str], bool]
+    provider: Provider, cluster: Cluster, pool: Pool[MachineSpec | None], asked: dict[tuple[str, str], bool]
 ) -> list[Problem]:
     """`asked` keeps what was found for a size and an image: pools that are alike take one call."""
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
@@ -184,7 +151,7 @@ async def _images(
         asked[key] = bool(await images(provider, query))
     if asked[key]:
         return []
-    path = f"{pool.machine_path}.{_IMAGE_FIELDS.get(provider.persona.name, 'image')}"
+    path = pool.at(_IMAGE_FIELDS.get(provider.persona.name, "image"))
     wanted = flatcar.version or f"channel {flatcar.channel}"
     size = size_of(provider, pool.machine)
     fits = f" that {size.name} boots ({', '.join((size.arch, *size.generations))})" if size else ""
@@ -194,7 +161,9 @@ async def _images(
     return [_error(path, what, allowed or "none for this architecture")]
 
 
-def _quotas(provider: Provider, pools: tuple[Pool, ...], usage: Usage) -> Iterator[Problem]:
+def _quotas(
+    provider: Provider, pools: tuple[Pool[MachineSpec | None], ...], usage: Usage
+) -> Iterator[Problem]:
     machines = sum(pool.replicas for pool in pools)
     vcpus = sum(pool.replicas * _vcpus(provider, pool.machine) for pool in pools)
     needs = (

@@ -1,0 +1,83 @@
+"""The groups of machines that a cluster asks for, and where they are written: what every preflight walks through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from flatyard.model.cluster import Cluster
+from flatyard.model.machine import MachineDeployment
+from flatyard.model.machines import MachineSpec
+
+M = TypeVar("M")
+K = TypeVar("K", bound=MachineSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool(Generic[M]):
+    """Machines that are alike; `path` is where the document describes them, `name_path` where it names them."""
+
+    path: str
+    name_path: str
+    name: str
+    replicas: int
+    machine: M
+    key: str = "machine"
+    """Key of the machine spec below `path`."""
+    control_plane: bool = False
+
+    def at(self, field: str) -> str:
+        """Path of a field of the machine spec, for a Problem."""
+        return f"{self.path}.{self.key}.{field}"
+
+    def holding(self, machine: K) -> Pool[K]:
+        """The same with this machine spec."""
+        return Pool(
+            self.path, self.name_path, self.name, self.replicas, machine, self.key, self.control_plane
+        )
+
+
+def pools(
+    cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+) -> tuple[Pool[MachineSpec | None], ...]:
+    """The control plane first. A deployment that was made from the `workers` shorthand is told at the shorthand."""
+    return (*_of_cluster(cluster), *_of_deployments(cluster, deployments))
+
+
+def pools_of(
+    kind: type[K], cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+) -> tuple[Pool[K], ...]:
+    """The pools of one cloud's machines; a pool without a machine spec has the kind's defaults.
+
+    Machines of other clouds are left out: the engine says of them that they are not this cluster's.
+    """
+    found = []
+    for pool in pools(cluster, deployments):
+        machine = kind() if pool.machine is None else pool.machine
+        if isinstance(machine, kind):
+            found.append(pool.holding(machine))
+    return tuple(found)
+
+
+def _of_cluster(cluster: Cluster) -> Iterator[Pool[MachineSpec | None]]:
+    plane = cluster.spec.control_plane
+    name = f"{cluster.name}-control-plane"
+    yield Pool("spec.controlPlane", "metadata.name", name, plane.replicas, plane.machine, control_plane=True)
+    for number, pool in enumerate(cluster.spec.workers):
+        path = f"spec.workers[{number}]"
+        yield Pool(path, f"{path}.name", pool.name, pool.replicas, pool.machine)
+
+
+def _of_deployments(
+    cluster: Cluster, deployments: tuple[MachineDeployment, ...]
+) -> Iterator[Pool[MachineSpec | None]]:
+    short = {pool.name for pool in cluster.spec.workers}
+    for deployment in deployments:
+        name = deployment.metadata.name
+        if name not in short:
+            document = f"MachineDeployment {name}"
+            path = f"{document}: spec.template.spec.providerSpec.value"
+            machine = deployment.spec.template.spec.provider_spec.value.cloud_provider_spec
+            named = f"{document}: metadata.name"
+            yield Pool(path, named, name, deployment.spec.replicas, machine, "cloudProviderSpec")
