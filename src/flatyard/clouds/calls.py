@@ -49,16 +49,7 @@ class Calls:
 
         Raises the CloudError that the last answer means.
         """
-        async for attempt in stamina.retry_context(
-            on=_wait,
-            attempts=ATTEMPTS,
-            timeout=SECONDS,
-            wait_initial=FIRST_WAIT,
-            wait_max=LONGEST_WAIT,
-        ):
-            with attempt:
-                return await self.once(what, call)
-        raise AssertionError("stamina ends with the last error")
+        return await self._repeated(_wait, what, call)
 
     async def once(self, what: str, call: Callable[[], T]) -> T:
         """One call, never repeated: the engine decides what then. Raises the CloudError that the answer means."""
@@ -75,8 +66,17 @@ class Calls:
 
     async def write(self, what: str, call: Callable[[], T]) -> T:
         """As `once`, but for throttling, which says that nothing was done: that is waited out and tried again."""
+        return await self._repeated(_wait_if_limited, what, call)
+
+    async def close(self) -> None:
+        """Wait for every call that was begun, and end the pool."""
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def _repeated(
+        self, on: Callable[[Exception], bool | float], what: str, call: Callable[[], T]
+    ) -> T:
         async for attempt in stamina.retry_context(
-            on=_wait_if_limited,
+            on=on,
             attempts=ATTEMPTS,
             timeout=SECONDS,
             wait_initial=FIRST_WAIT,
@@ -85,10 +85,6 @@ class Calls:
             with attempt:
                 return await self.once(what, call)
         raise AssertionError("stamina ends with the last error")
-
-    async def close(self) -> None:
-        """Wait for every call that was begun, and end the pool."""
-        await asyncio.to_thread(self._pool.shutdown)
 
     async def _turn(self) -> None:
         """A bucket of `burst` calls that fills at `per_second`."""

@@ -36,9 +36,8 @@ _RESOURCES: dict[str, Resource] = {
 
 
 def base_manifests(cluster: Cluster) -> tuple[Json, ...]:
-    """The base manifests of a cluster, in the order in which they are created."""
-    network = flannel(cluster.spec.network.pods) if cluster.spec.network.cni == "flannel" else ()
-    return (*node_rights(), *network)
+    """What `apply_base` keeps, in the order in which it is created."""
+    return flannel(cluster.spec.network.pods) if cluster.spec.network.cni == "flannel" else ()
 
 
 async def apply_definitions(api: Api) -> None:
@@ -53,10 +52,11 @@ async def apply_rights(ctx: Context) -> Waiting | None:
     The first workers' tokens are there from kubeadm's hand: who joins before the bindings are is refused.
     """
     assert ctx.api is not None
-    if not ctx.ensured_ever("rights"):
-        for manifest in node_rights():
-            await apply_object(ctx.api, manifest)
-        ctx.note_ensured("rights")
+    if ctx.ensured_lately("rights", APPLY_AGAIN):
+        return None
+    for manifest in node_rights():
+        await apply_object(ctx.api, manifest)
+    ctx.note_ensured("rights")
     return None
 
 
