@@ -19,6 +19,7 @@ from flatyard.kube.resources import (
     ROLE_BINDINGS,
 )
 from flatyard.node import layout
+from flatyard.node.inputs import NodeFile
 
 DEADLINE = 3600.0
 VICTIM = 2
@@ -71,6 +72,27 @@ def test_joining_machines_have_their_rights_before_anything_else_is_made(simulat
 
     def made(item):
         return int(item.raw["metadata"]["resourceVersion"])
+
+    simulate(main, example("quickstart.yaml"))
+
+
+def test_every_machine_has_what_the_clouds_own_controllers_read(simulate, example):
+    """The simulated cloud has none, so the test gives it some, which name the cluster and the network."""
+
+    async def main(life):
+        seams = life.seams()
+        seams.cloud.node_files = lambda ref, network: (
+            NodeFile("/etc/kubernetes/azure.json", f"{ref.name} {network.id} {network.subnets[-1]}\n"),
+        )
+        _, outcome = await bring_up(seams, life.wanted, DEADLINE)
+        assert outcome.done
+        (network,) = life.region.provider.account.networks
+        trees = [machine.boot.tree for machine in life.region.machines.machines.values()]
+        read = {tree.text("/etc/kubernetes/azure.json") for tree in trees}
+        assert len(trees) == 4 and len(read) == 1
+        name, found, subnet = read.pop().split()
+        assert (name, found) == (life.wanted.name, network.id) and subnet
+        assert {tree.get("/etc/kubernetes/azure.json").mode & 0o777 for tree in trees} == {0o600}
 
     simulate(main, example("quickstart.yaml"))
 

@@ -39,6 +39,7 @@ from flatyard.node.inputs import (
     JoinWorker,
     MachineIdentity,
     MachineToken,
+    NodeFile,
     NodeRole,
     PoolSettings,
     Vip,
@@ -62,7 +63,7 @@ TRAITS = {
         provider_id_format="aws:///{zone}/{id}",
         hairpin=False,
         metadata_block=MetadataBlock.HOP_LIMIT,
-        etcd_device="/dev/nvme1n1",
+        etcd_device="/dev/xvdf",
     ),
     "azure": NodeTraits(
         cloud="azure",
@@ -256,6 +257,22 @@ def test_a_worker_holds_no_secret_but_its_own_token(cloud: str) -> None:
     assert [secret for secret in _secret_texts() if secret in text] == [own]
     assert "PRIVATE KEY" not in text
     assert not [p for p in paths(rendered(cloud, "worker")) if p.startswith(layout.PKI_FOLDER)]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_a_clouds_controllers_read_is_on_every_machine_for_root_only_unless_the_user_has_an_own(
+    cloud: str, role: str
+) -> None:
+    theirs = NodeFile("/etc/kubernetes/azure.json", '{"cloud": "AzurePublicCloud"}\n')
+    cluster = replace(cluster_of(cloud), files=(theirs,))
+    first = role == "first"
+    made = prepare(cluster, pool_of(role), TRAITS[cloud], first=first)
+    entry = next(f for f in made.shared.storage.files if f.path == theirs.path)
+    assert (entry.mode, content(entry.contents)) == (0o600, theirs.text)
+    extra = config(files=[file(theirs.path, "mine")])
+    own = prepare(cluster, replace(pool_of(role), extras=(extra,)), TRAITS[cloud], first=first)
+    assert [content(f.contents) for f in own.shared.storage.files if f.path == theirs.path] == ["mine"]
 
 
 @pytest.mark.parametrize("role", ROLES)

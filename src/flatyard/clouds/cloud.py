@@ -24,6 +24,7 @@ from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import MachineSpec
 from flatyard.model.traits import Limits, NodeTraits
+from flatyard.node.inputs import NodeFile
 
 TAG_CLUSTER = "flatyard-cluster"
 TAG_MACHINE = "flatyard-machine"
@@ -256,6 +257,10 @@ class Cloud(Protocol):
         ...
 
     async def delete_endpoint(self, ref: ClusterRef) -> None: ...
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        """What this cloud's own controllers and drivers read on machines: no secret, no call, the same each time."""
+        ...
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         """Every instance of the cluster by tag, all pages; the cloud's list may lag behind its creates."""

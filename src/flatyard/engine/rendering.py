@@ -32,6 +32,7 @@ from flatyard.node.inputs import (
     JoinWorker,
     MachineIdentity,
     MachineToken,
+    NodeFile,
     NodeRole,
     PoolSettings,
     Vip,
@@ -62,7 +63,8 @@ async def render_request(ctx: Context, machine: Object) -> CreateRequest | Waiti
     bootstrap = await _bootstrap(ctx, machine, endpoint)
     if isinstance(bootstrap, Waiting):
         return bootstrap
-    template = _template(ctx, machine, provider, kubelet, chosen, endpoint, bootstrap)
+    files = ctx.cloud.node_files(ctx.record.ref, network)
+    template = _template(ctx, machine, provider, kubelet, chosen, endpoint, bootstrap, files)
     identity = MachineIdentity(id=machine_id_of(machine), name=machine.name)
     user_data, stash_key = await deliver(ctx, machine, template.render(identity, bootstrap))
     return _request(ctx, machine, spec, chosen, network, user_data, stash_key)
@@ -148,21 +150,22 @@ def _template(
     chosen: Chosen,
     endpoint: Endpoint,
     bootstrap: Bootstrap,
+    files: tuple[NodeFile, ...],
 ) -> NodeTemplate:
     """The pool's prepared config; prepared again when something it was made from changed."""
     first = isinstance(bootstrap, Init)
     annotations = _pool_annotations(ctx, machine)
     pinned = tuple(sorted(annotations.items()))
-    key = (pool_of(machine), first, kubelet, chosen, endpoint.host, pinned, ctx.cluster_generation)
+    key = (pool_of(machine), first, kubelet, chosen, endpoint.host, pinned, files, ctx.cluster_generation)
     found = ctx.templates.get(key)
     if found is None:
         pool = _pool(ctx, machine, provider, kubelet, chosen, annotations)
-        found = prepare(_cluster(ctx, endpoint), pool, ctx.cloud.traits, first=first)
+        found = prepare(_cluster(ctx, endpoint, files), pool, ctx.cloud.traits, first=first)
         ctx.templates[key] = found
     return found
 
 
-def _cluster(ctx: Context, endpoint: Endpoint) -> ClusterSettings:
+def _cluster(ctx: Context, endpoint: Endpoint, files: tuple[NodeFile, ...]) -> ClusterSettings:
     wanted = ctx.wanted()
     spec = wanted.spec
     held = endpoint.held or spec.endpoint.kind == "vip"
@@ -181,6 +184,7 @@ def _cluster(ctx: Context, endpoint: Endpoint) -> ClusterSettings:
         reboots=spec.updates.reboots,
         cert_sans=(endpoint.address,) if endpoint.address else (),
         vip=Vip(spec.endpoint.address or endpoint.address) if held else None,
+        files=files,
         exosphere=spec.access.exosphere,
     )
 

@@ -30,6 +30,15 @@ class Vip:
     """Empty: the one with the default route."""
 
 
+@dataclass(frozen=True, slots=True)
+class NodeFile:
+    """A file that the cloud's own controllers and drivers read on machines."""
+
+    path: str
+    text: str = field(repr=False)
+    mode: int = 0o600
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
     """The same on every machine of a cluster."""
@@ -58,6 +67,8 @@ class ClusterSettings:
     vip: Vip | None = None
     feed: str = ""
     """Base address of the feed that sysupdate follows; empty: the bakery's."""
+    files: tuple[NodeFile, ...] = ()
+    """On every machine, as `clouds.cloud.Cloud.node_files` gives them."""
     exosphere: bool = False
     """Machines show as Ready in Exosphere and have its user (OpenStack only)."""
 

@@ -163,6 +163,7 @@ def _files(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, 
         files.append(file(layout.VIP_MANIFEST, vip_manifest(cluster, cluster.vip, first=first), mode=_SECRET))
     return [
         *files,
+        *(file(one.path, one.text, mode=one.mode) for one in cluster.files),
         file(layout.MODULES_CONF, "overlay\nbr_netfilter\n"),
         file(layout.SYSCTL_CONF, _SYSCTLS),
         file(layout.UPDATE_CONF, units.update_conf(cluster), overwrite=True),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
-from flatyard.clouds.azure.controller import CA_CERT_DIR, azure_json, values
+from flatyard.base.world import SIMULATED_EPOCH, SeededWorld
+from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.client import AzureClients
+from flatyard.clouds.azure.controller import CA_CERT_DIR, azure_json, node_file, values
+from flatyard.clouds.azure.credentials import credential
+from flatyard.clouds.azure.identities import KIND
 from flatyard.clouds.azure.settings import AzureSettings
 from flatyard.clouds.cloud import ClusterRef, Network
+from flatyard.decode.types import ConfigVar
+from flatyard.model.machines import AzureMachine
 
 REF = ClusterRef("01JGFJJZ00AAAAAAAAAAAAAAAA", "prod")
 PLACE = AzureSettings(location="westeurope", subscription="SUB", tenant="TEN")
@@ -18,6 +26,7 @@ NETWORK = Network(
     ("1", "2", "3"),
     "10.0.0.0/16",
 )
+IDENTITY = "/subscriptions/S/of-the-machines"
 GOLDEN = """\
 {
   "cloud": "AzurePublicCloud",
@@ -38,13 +47,13 @@ GOLDEN = """\
   "disableOutboundSNAT": true,
   "useInstanceMetadata": true,
   "useManagedIdentityExtension": true,
-  "userAssignedIdentityID": "CLIENT"
+  "userAssignedIdentityID": "/subscriptions/S/of-the-machines"
 }
 """
 
 
 def test_azure_json_is_what_the_controller_manager_reads() -> None:
-    assert azure_json(PLACE, REF, NETWORK, identity_client_id="CLIENT") == GOLDEN
+    assert azure_json(PLACE, REF, NETWORK, identity=IDENTITY) == GOLDEN
 
 
 def test_a_given_network_in_another_group_is_found_by_the_controller_manager() -> None:
@@ -54,5 +63,30 @@ def test_a_given_network_in_another_group_is_found_by_the_controller_manager() -
     assert '"disableOutboundSNAT": false' in said
 
 
+def test_workers_own_security_group_is_the_one_that_services_are_opened_in() -> None:
+    plain = AzureMachine()
+    own = AzureMachine(security_group_name=ConfigVar("mine"), vnet_resource_group=ConfigVar("hub"))
+    said = azure_json(replace(PLACE, machines=(plain, plain, own)), REF, NETWORK)
+    assert '"securityGroupName": "mine"' in said and '"securityGroupResourceGroup": "hub"' in said
+    planes_only = azure_json(replace(PLACE, machines=(own, plain)), REF, NETWORK)
+    assert '"securityGroupName": "guard"' in planes_only
+
+
+def test_every_machine_gets_the_file_with_the_identity_that_machines_of_the_cluster_have() -> None:
+    place = replace(PLACE, external=True)
+    account = Account(
+        place, AzureClients(place, credential(place, {})), SeededWorld(1, lambda: 0.0, SIMULATED_EPOCH)
+    )
+    made = node_file(account, REF, NETWORK)
+    assert (made.path, made.mode) == ("/etc/kubernetes/azure.json", 0o600)
+    wanted = place.id("flatyard-prod-aaaaaaaa", KIND, "flatyard-prod-aaaaaaaa-machines")
+    assert json.loads(made.text)["userAssignedIdentityID"] == wanted
+    assert node_file(account, REF, NETWORK) == made
+
+
 def test_the_chart_finds_flatcars_certificates() -> None:
-    assert values(REF)["cloudControllerManager"]["caCertDir"] == CA_CERT_DIR == "/usr/share/ca-certificates"
+    assert (
+        values("prod", "10.244.0.0/16")["cloudControllerManager"]["caCertDir"]
+        == CA_CERT_DIR
+        == "/usr/share/ca-certificates"
+    )

@@ -47,11 +47,19 @@ def test_the_file_s_subscription_goes_before_the_environment_s() -> None:
 
 
 def test_the_subscription_is_the_one_that_az_has_chosen(tmp_path: Path) -> None:
-    subscriptions = [{"id": "A", "isDefault": False}, {"id": "B", "isDefault": True}]
+    subscriptions = [
+        {"id": "A", "isDefault": False, "tenantId": "TA"},
+        {"id": "B", "isDefault": True, "tenantId": "TB"},
+    ]
     (tmp_path / "azureProfile.json").write_text(
         "\ufeff" + json.dumps({"subscriptions": subscriptions}), encoding="utf-8"
     )
-    assert settings(cluster(), {"AZURE_CONFIG_DIR": str(tmp_path)}).subscription == "B"
+    az = {"AZURE_CONFIG_DIR": str(tmp_path)}
+    assert (settings(cluster(), az).subscription, settings(cluster(), az).tenant) == ("B", "TB")
+    other = settings(cluster(subscription_id="a"), az)
+    assert (other.subscription, other.tenant) == ("a", "TA")
+    assert settings(cluster(subscription_id="c"), az).tenant == ""
+    assert settings(cluster(tenant_id="T"), az).tenant == "T"
 
 
 def test_without_a_subscription_it_is_refused_with_what_to_do(tmp_path: Path) -> None:

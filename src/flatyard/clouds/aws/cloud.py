@@ -41,6 +41,7 @@ from flatyard.clouds.facts import limits, traits
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
+from flatyard.node.inputs import NodeFile
 
 
 class AwsCloud:
@@ -109,6 +110,9 @@ class AwsCloud:
         await endpoint.delete(self.account, ref)
 
     # ---- machines
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        return ()
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return await machines.listed(self.account, ref)

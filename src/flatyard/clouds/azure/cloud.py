@@ -10,7 +10,17 @@ from collections.abc import Mapping
 
 from flatyard.base.errors import Problem
 from flatyard.base.world import World
-from flatyard.clouds.azure import endpoint, evidence, images, machines, networks, preflight, stash, sweep
+from flatyard.clouds.azure import (
+    controller,
+    endpoint,
+    evidence,
+    images,
+    machines,
+    networks,
+    preflight,
+    stash,
+    sweep,
+)
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.client import AzureClients
 from flatyard.clouds.azure.credentials import credential
@@ -33,6 +43,7 @@ from flatyard.clouds.facts import limits, traits
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits
+from flatyard.node.inputs import NodeFile
 
 
 def connect(cluster: Cluster, world: World, environment: Mapping[str, str] = os.environ) -> Adapter:
@@ -97,6 +108,9 @@ class AzureCloud:
         await endpoint.delete(self.account, ref)
 
     # ---- machines
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        return (controller.node_file(self.account, ref, network),)
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return await machines.listed(self.account, ref)

@@ -106,10 +106,14 @@ def settings(cluster: Cluster, environment: Mapping[str, str]) -> AzureSettings:
     manager = environment.get("AZURE_RESOURCE_MANAGER_ENDPOINT", "").rstrip("/")
     group = cloud.resource_group or _first(machines, "resource_group")
     annotations = cluster.metadata.annotations
+    subscription = _subscription(cloud, machines, environment)
     return AzureSettings(
         location=(cloud.location or _first(machines, "location")).lower().replace(" ", ""),
-        subscription=_subscription(cloud, machines, environment),
-        tenant=cloud.tenant_id or environment.get("AZURE_TENANT_ID", "") or _first(machines, "tenant_id"),
+        subscription=subscription,
+        tenant=cloud.tenant_id
+        or environment.get("AZURE_TENANT_ID", "")
+        or _first(machines, "tenant_id")
+        or _tenant_of_az(subscription, environment),
         group=group,
         vnet=cloud.vnet_name or _first(machines, "vnet_name"),
         vnet_group=_first(machines, "vnet_resource_group") or group,
@@ -161,12 +165,23 @@ def _subscription(
 
 def _chosen_by_az(environment: Mapping[str, str]) -> str:
     """The default subscription of the az command."""
+    return next((s.get("id", "") for s in _known_to_az(environment) if s.get("isDefault")), "")
+
+
+def _tenant_of_az(subscription: str, environment: Mapping[str, str]) -> str:
+    """The tenant of a subscription that the az command knows; empty where it does not."""
+    known = _known_to_az(environment)
+    return next((s.get("tenantId", "") for s in known if s.get("id", "").lower() == subscription.lower()), "")
+
+
+def _known_to_az(environment: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+    """The subscriptions in the az command's profile; what is true there is `True` here."""
     folder = Path(
         environment.get("AZURE_CONFIG_DIR") or Path(environment.get("HOME") or Path.home()) / ".azure"
     )
     try:
         profile = json.loads((folder / "azureProfile.json").read_text(encoding="utf-8-sig"))
-        found = [str(s["id"]) for s in profile["subscriptions"] if s.get("isDefault")]
+        rows = [dict(row) for row in profile["subscriptions"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return found[0] if found else ""
+        return ()
+    return tuple({str(key): str(value) for key, value in row.items() if value} for row in rows)

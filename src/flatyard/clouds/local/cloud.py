@@ -48,6 +48,7 @@ from flatyard.clouds.local.settings import LocalSettings, settings
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits
+from flatyard.node.inputs import NodeFile
 from flatyard.node.milestones import Milestone
 
 _NO_SPACE = 28
@@ -108,6 +109,9 @@ class LocalCloud:
             await endpoint.delete(self.settings, ref)
 
     # ---- machines
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        return ()
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return machines.listed(self.settings, ref)

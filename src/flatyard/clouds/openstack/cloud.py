@@ -31,6 +31,7 @@ from flatyard.clouds.openstack.settings import settings
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
+from flatyard.node.inputs import NodeFile
 from flatyard.node.exosphere import SERVER_METADATA
 
 
@@ -95,6 +96,9 @@ class OpenstackAdapter:
         await endpoint.delete(self.client, ref)
 
     # ---- machines
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        return ()
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return await machines.listed(self.client, ref)

@@ -41,6 +41,7 @@ from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AwsMachine, GcpMachine, LocalMachine, VsphereMachine
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
+from flatyard.node.inputs import NodeFile
 from flatyard.node.evidence import parse_console
 
 
@@ -104,6 +105,9 @@ class SimCloud:
             await endpoint.delete(self.provider, ref)
 
     # ---- machines
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        return ()
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         wanted = tags.cluster_tags(ref, self._rule)
