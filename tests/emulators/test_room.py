@@ -44,6 +44,7 @@ from flatyard.kube.resources import NODES
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits
+from flatyard.node.inputs import NodeFile
 from flatyard.sim.hardware import Hardware
 from flatyard.store import open_memory
 
@@ -112,6 +113,9 @@ class Desk:
 
     async def delete_endpoint(self, ref: ClusterRef) -> None:
         self.backends = None
+
+    def node_files(self, ref: ClusterRef, network: Network) -> tuple[NodeFile, ...]:
+        return ()
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return tuple(instance for instance, _ in self.rows.values())
