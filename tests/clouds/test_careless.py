@@ -449,6 +449,26 @@ class BucketAnew(SimCloud):
         return await super().stash(ref, key, blob, ttl_seconds)
 
 
+class UrlsWithoutSignature(SimCloud):
+    """What it tells machines to fetch, only its owner can."""
+
+    async def stash(self, ref: ClusterRef, key: str, blob: bytes, ttl_seconds: float) -> Stashed:
+        made = await super().stash(ref, key, blob, ttl_seconds)
+        return replace(made, url=made.url.partition("?")[0])
+
+
+class CallsNodesByTheirIds(SimCloud):
+    async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
+        return tuple(replace(one, node_name=one.id) for one in await super().machines(ref))
+
+
+class PrefixesUserData(SimCloud):
+    """As one does it for cloud-init."""
+
+    async def create(self, request: CreateRequest) -> Instance:
+        return await super().create(replace(request, user_data=b"#cloud-config\n" + request.user_data))
+
+
 class CannotDeleteSubnets(SimCloud):
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
         if owned.kind != "subnet":
@@ -544,6 +564,11 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (AddressFirst, "user_tags_in_any_script_are_taken_or_rejected_whole", "gcp", "made before the refusal"),
     (CannotDeleteSubnets, "sweep_alone_can_empty_the_account", "aws", "left over"),
     (SweepsWithoutMachines, "sweep_names_the_machine_of_each_thing", "aws", "sweep shows general-0001 as"),
+    (PrefixesUserData, "machines_boot_from_their_user_data_and_join", "gcp", "has not joined"),
+    (UrlsWithoutSignature, "machines_boot_from_their_user_data_and_join", "azure", "has not joined"),
+    (CallsNodesByTheirIds, "machines_boot_from_their_user_data_and_join", "openstack", "it has joined as"),
+    (UrlsWithoutSignature, "a_config_beyond_the_limit_is_fetched_or_refused", "aws", "has not joined"),
+    (NeverUnstashes, "first_boot_secrets_are_gone_after_the_join", "azure", "has come as far as"),
     (KeysAreSecrets, "a_secret_is_told_to_nobody", "aws", "the secret shows"),
 )
 

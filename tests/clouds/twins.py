@@ -220,6 +220,9 @@ class SimBench:
             return 403 if "403" in str(no) else 404
         return 200
 
+    async def read(self, url: str) -> bytes:
+        return await self.provider.fetcher(1).fetch(url, ())
+
 
 def check(twin: str, named: conformance.Check, make: Callable[[Provider], SimCloud] = SimCloud) -> None:
     loop = VirtualLoop()

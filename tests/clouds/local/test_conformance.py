@@ -185,6 +185,9 @@ class LocalBench:
     async def get(self, url: str) -> int:
         raise AssertionError(f"the local cloud stashes nothing, so nobody asks for {url}")
 
+    async def read(self, url: str) -> bytes:
+        raise AssertionError(f"the local cloud stashes nothing, so nobody reads {url}")
+
 
 def cluster(
     machine: MachineSpec,

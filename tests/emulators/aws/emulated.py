@@ -25,6 +25,7 @@ from flatyard.clouds.cloud import Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.decode.types import ConfigVar
+from flatyard.ignition.fetch import FetchError
 from flatyard.model import cluster as model
 from flatyard.model.machines import AwsMachine, MachineSpec
 from flatyard.model.meta import ObjectMeta
@@ -71,14 +72,19 @@ class Emulated:
 
     def get(self, url: str) -> int:
         """The status that a GET of the URL has."""
+        return self.fetch(url)[0]
+
+    def fetch(self, url: str) -> tuple[int, bytes]:
+        """The status and the body that a GET of the URL has."""
         parts = urlsplit(url)
 
-        def ask() -> int:
+        def ask() -> tuple[int, bytes]:
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=10)
             connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
-            status = connection.getresponse().status
+            reply = connection.getresponse()
+            found = reply.status, reply.read()
             connection.close()
-            return status
+            return found
 
         return self.stage.inside(ask)
 
@@ -202,6 +208,16 @@ class AwsBench:
 
     async def get(self, url: str) -> int:
         return self.aws.get(url)
+
+    async def read(self, url: str) -> bytes:
+        return body_of(*self.aws.fetch(url))
+
+
+def body_of(status: int, body: bytes) -> bytes:
+    """The body of an answer that is one."""
+    if status != http.client.OK:
+        raise FetchError(f"HTTP status {status}")
+    return body
 
 
 def cluster_of(machine: MachineSpec, **changes: object) -> model.Cluster:

@@ -19,7 +19,7 @@ from typing import Any
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
-from emulators.aws.emulated import cluster_of
+from emulators.aws.emulated import body_of, cluster_of
 from flatyard.base.world import RealWorld, ulid
 from flatyard.clouds.aws.client import Account
 from flatyard.clouds.aws.cloud import AwsCloud
@@ -192,7 +192,10 @@ class RealBench:
 
     async def get(self, url: str) -> int:
         self._fetched = True
-        return await asyncio.to_thread(_status, url)
+        return (await asyncio.to_thread(_answer, url))[0]
+
+    async def read(self, url: str) -> bytes:
+        return body_of(*await asyncio.to_thread(_answer, url))
 
     async def clean(self) -> None:
         """Remove everything, whatever a check left, and say so when that cannot be done."""
@@ -230,9 +233,9 @@ class RealBench:
         return cluster_of(machine, **{"cloud": here, **changes})
 
 
-def _status(url: str) -> int:
+def _answer(url: str) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(url, timeout=30) as reply:
-            return int(reply.status)
+            return int(reply.status), reply.read()
     except urllib.error.HTTPError as no:
-        return no.code
+        return no.code, b""

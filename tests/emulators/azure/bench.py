@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import requests
@@ -22,6 +23,7 @@ from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.tags import cluster_tags
 from flatyard.decode.types import ConfigVar
+from flatyard.ignition.fetch import FetchError
 from flatyard.model import cluster as model
 from flatyard.model.machines import AzureMachine, MachineSpec
 from flatyard.model.meta import ObjectMeta
@@ -269,6 +271,17 @@ class AzureBench:
         answer = await asyncio.to_thread(requests.get, url, timeout=10, verify=str(self.arm.ca))
         return answer.status_code
 
+    async def read(self, url: str) -> bytes:
+        return await asyncio.to_thread(read_body, url, str(self.arm.ca))
+
     async def close(self) -> None:
         for cloud in self._made:
             await cloud.close()
+
+
+def read_body(url: str, verify: str | bool) -> bytes:
+    """What a GET brings. Raises FetchError for anything but 200."""
+    answer = requests.get(url, timeout=30, verify=verify)
+    if answer.status_code != HTTPStatus.OK:
+        raise FetchError(f"HTTP status {answer.status_code}")
+    return answer.content

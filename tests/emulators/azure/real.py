@@ -16,7 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from emulators.azure.bench import FOREIGN, PLANTED_ONCE, AzureBench
+from emulators.azure.bench import FOREIGN, PLANTED_ONCE, AzureBench, read_body
 from flatyard.base.world import RealWorld, ulid
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.cloud import AzureCloud, connect
@@ -152,6 +152,10 @@ class RealBench(AzureBench):
         self._fetched = True
         verify = self._environment.get("REQUESTS_CA_BUNDLE") or True
         return (await asyncio.to_thread(requests.get, url, timeout=30, verify=verify)).status_code
+
+    async def read(self, url: str) -> bytes:
+        verify = self._environment.get("REQUESTS_CA_BUNDLE") or True
+        return await asyncio.to_thread(read_body, url, verify)
 
     async def clean(self) -> None:
         """Remove everything, whatever a check left, and say so when that cannot be done."""

@@ -23,6 +23,7 @@ from flatyard.clouds.openstack import marks
 from flatyard.clouds.openstack.cloud import OpenstackAdapter
 from flatyard.clouds.openstack.settings import OpenstackSettings
 from flatyard.decode.types import ConfigVar
+from flatyard.ignition.fetch import FetchError
 from flatyard.model import cluster as model
 from flatyard.model.machines import MachineSpec, OpenstackMachine
 from flatyard.model.meta import ObjectMeta
@@ -238,6 +239,13 @@ class OpenstackBench:
         async with httpx2.AsyncClient() as client:
             status = (await client.get(url)).status_code
         return 403 if status in (401, 404) else status
+
+    async def read(self, url: str) -> bytes:
+        async with httpx2.AsyncClient() as client:
+            answer = await client.get(url)
+        if answer.status_code != httpx2.codes.OK:
+            raise FetchError(f"HTTP status {answer.status_code}")
+        return answer.content
 
     def wipe(self) -> list[str]:
         """Take everything away; what of it was still the cluster's."""

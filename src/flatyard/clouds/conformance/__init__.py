@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flatyard.clouds.conformance import (
+    booting,
     create,
     images,
     machines,
@@ -48,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     *create.CHECKS,
     *troubles.CHECKS,
     *user_data.CHECKS,
+    *booting.CHECKS,
     *machines.CHECKS,
     *many.CHECKS,
     *stashes.CHECKS,

@@ -111,6 +111,10 @@ class Bench(Protocol):
         """The HTTP status that a machine gets for a URL."""
         ...
 
+    async def read(self, url: str) -> bytes:
+        """What a machine gets for a URL. Raises `ignition.fetch.FetchError` for anything but 200."""
+        ...
+
 
 Check = Callable[[Bench], Awaitable[None]]
 

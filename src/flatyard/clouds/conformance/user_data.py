@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flatyard.clouds.cloud import Rejected
 from flatyard.clouds.conformance.bench import Bench, Check, emptied, living, owned, refusal_of, request
+from flatyard.clouds.delivery import raw_limit
 from flatyard.clouds.facts import Trouble
 
 _AWKWARD = (
@@ -29,12 +30,6 @@ async def user_data_arrives_byte_for_byte(bench: Bench) -> None:
     await _arrives(bench, _AWKWARD.encode())
 
 
-def longest(bench: Bench) -> int:
-    """How many bytes the cloud takes."""
-    limits = bench.cloud.limits
-    return limits.user_data_bytes // 4 * 3 if limits.limit_after_encoding else limits.user_data_bytes
-
-
 def padded(size: int) -> bytes:
     """An Ignition config of so many bytes; what fills it does not compress well."""
     head, tail = b'{"ignition":{"version":"3.4.0"}', b"}"
@@ -44,11 +39,11 @@ def padded(size: int) -> bytes:
 
 
 async def user_data_at_the_limit_arrives(bench: Bench) -> None:
-    await _arrives(bench, padded(longest(bench)))
+    await _arrives(bench, padded(raw_limit(bench.cloud.limits)))
 
 
 async def user_data_beyond_the_limit_is_rejected(bench: Bench) -> None:
-    wanted = replace(await request(bench), user_data=padded(longest(bench) + 1))
+    wanted = replace(await request(bench), user_data=padded(raw_limit(bench.cloud.limits) + 1))
     before = await owned(bench)
     no = await refusal_of(bench.cloud.create(wanted))
     assert isinstance(no, Rejected), f"one byte too many is told as {type(no).__name__}: {no}"
