@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flatyard.base.errors import InvalidInput, Position
@@ -128,3 +130,13 @@ def test_the_table_says_what_is_only_simulated() -> None:
 def test_sim_has_no_facts_of_its_own() -> None:
     with pytest.raises(InvalidInput, match="there is no cloud 'sim'"):
         table.facts("sim")
+
+
+def test_a_size_may_call_etcds_disk_otherwise() -> None:
+    cloud = replace(table.facts("aws"), etcd_devices=((r"new\..*", "/dev/new"), (r"newer\..*", "/dev/newer")))
+    names = ("new.large", "newer.large", "t3.large", "anew.large")
+    wanted = ["/dev/new", "/dev/newer", cloud.etcd_device, cloud.etcd_device]
+    assert [cloud.etcd_device_of(name) for name in names] == wanted
+    assert [traits(cloud).for_size(name).etcd_device for name in names] == wanted
+    none = replace(traits(cloud), etcd_device="")
+    assert none.for_size("new.large").etcd_device == ""

@@ -226,7 +226,7 @@ def test_restart_keeps_the_machine() -> None:
 def test_a_control_plane_gets_an_etcd_disk_that_ends_with_it_and_other_volumes_are_kept() -> None:
     async def script(rig: Rig) -> None:
         shown = await rig.running(AwsMachine(), role=Role.CONTROL_PLANE)
-        assert rig.machines.on[shown.id].devices == ("/dev/xvda", "/dev/nvme1n1")
+        assert rig.machines.on[shown.id].devices == ("/dev/xvda", "/dev/xvdf")
         tags = {TAG_CLUSTER: REF.id, "flatyard-owned": "true"}
         await rig.provider.create_volume("pvc-1", "us-east-1a", 10, tags)
         volumes = [owned for owned in await rig.cloud.sweep(REF) if owned.kind == "volume"]

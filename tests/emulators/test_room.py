@@ -175,7 +175,7 @@ def _hardware(instance: Instance, user_data: bytes) -> Hardware:
         provider_id=instance.provider_id,
         zone=instance.zone,
         addresses=instance.addresses,
-        devices=("/dev/xvda", "/dev/nvme1n1"),
+        devices=("/dev/xvda", "/dev/xvdf"),
         platform="aws",
         user_data=user_data,
     )

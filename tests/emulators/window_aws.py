@@ -19,7 +19,26 @@ from flatyard.sim.hardware import Hardware
 
 REGION = "eu-central-1"
 CONTROL = "http://127.0.0.1:5111/_emulator/"
+EBS_DISK = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial}-ns-1"
 SIZES = {"t3.medium": (2, 4096), "m6i.large": (2, 8192)}
+
+
+def devices(row: Mapping[str, Any], hypervisor: str) -> tuple[str, ...]:
+    """The names of an instance's volumes in the initrd of Flatcar, where Ignition looks for them.
+
+    Xen's block driver knows no sdX: they are xvdX (EC2 user guide, "Device names"). On Nitro Flatcar's udev rule makes
+    links: by serial number, and of the name in the block device mapping as it is (flatcar/init 90-cloud-storage.rules,
+    cloud_aws_ebs_nvme_id; in the initrd by flatcar/bootengine's ignition module). The kernel's own nvmeXn1 are left
+    out: they are numbered as the volumes answer, so that a config that counts on one fails here.
+    """
+    found = []
+    for disk in row["BlockDeviceMappings"]:
+        name, serial = disk["DeviceName"], disk["Ebs"]["VolumeId"].replace("-", "")
+        if hypervisor == "xen":
+            found.append(name.replace("/dev/sd", "/dev/xvd"))
+        else:
+            found += [name, EBS_DISK.format(serial=serial)]
+    return tuple(found)
 
 
 def window() -> AwsWindow:
@@ -31,6 +50,7 @@ class AwsWindow:
         session = boto3.Session(region_name=REGION)
         self._ec2, self._elb, self._s3 = (session.client(name) for name in ("ec2", "elbv2", "s3"))
         self._images: dict[str, Mapping[str, Any]] = {}
+        self._types: dict[str, Mapping[str, Any]] = {}
 
     async def instances(self) -> tuple[Seen, ...]:
         return await asyncio.to_thread(self._instances)
@@ -81,7 +101,7 @@ class AwsWindow:
                 ("InternalIP", row["PrivateIpAddress"]),
                 *([("ExternalIP", public)] if public else []),
             ),
-            devices=("/dev/nvme0n1", "/dev/nvme1n1"),
+            devices=devices(row, self._type(row["InstanceType"])["Hypervisor"]),
             arch={"x86_64": "amd64"}.get(image["Architecture"], image["Architecture"]),
             vcpus=vcpus,
             memory_mib=memory,
@@ -95,6 +115,11 @@ class AwsWindow:
         if image_id not in self._images:
             self._images[image_id] = self._ec2.describe_images(ImageIds=[image_id])["Images"][0]
         return self._images[image_id]
+
+    def _type(self, name: str) -> Mapping[str, Any]:
+        if name not in self._types:
+            self._types[name] = self._ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
+        return self._types[name]
 
     def _balancers(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}

@@ -21,6 +21,7 @@ from flatyard.model.traits import (
     ProviderIdSource,
     StashScheme,
     UserDataEncoding,
+    device_of_size,
 )
 
 
@@ -294,6 +295,7 @@ class CloudFacts:
     load_balancer_host: str
     """Form of the endpoint's host name with `{name}`, `{digest}`, `{region}`; empty: the address itself."""
     etcd_device: str
+    """What a machine calls its etcd disk while Ignition runs; empty where there is none."""
     root_device: str
     cloud_controller: str
     """Name of the external cloud controller manager, empty where there is none."""
@@ -305,6 +307,8 @@ class CloudFacts:
     evidence_after: float = 90.0
     evidence_every: float = 60.0
     """Seconds from a create, and between two looks, for the evidence of a machine that has not joined."""
+    etcd_devices: tuple[tuple[str, str], ...] = ()
+    """Patterns of sizes whose machines call the etcd disk otherwise, each with that name."""
     refusals: tuple[Refusal, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -328,6 +332,10 @@ class CloudFacts:
         """The size, None if it is not in the list."""
         return next((size for size in self.sizes if size.name == name), None)
 
+    def etcd_device_of(self, size: str) -> str:
+        """What a machine of this size calls its etcd disk."""
+        return device_of_size(self.etcd_devices, size, self.etcd_device)
+
     @property
     def size_names(self) -> tuple[str, ...]:
         return tuple(size.name for size in self.sizes)
@@ -346,6 +354,7 @@ def traits(facts: CloudFacts, *, simulated: bool = False, external: bool = False
         hairpin=facts.hairpin,
         metadata_block=facts.metadata_block,
         etcd_device=facts.etcd_device,
+        etcd_devices=facts.etcd_devices,
         root_device=facts.root_device,
         ignition_platform=facts.ignition_platform,
         architectures=facts.images.arches,

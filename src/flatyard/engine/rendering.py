@@ -156,11 +156,15 @@ def _template(
     first = isinstance(bootstrap, Init)
     annotations = _pool_annotations(ctx, machine)
     pinned = tuple(sorted(annotations.items()))
-    key = (pool_of(machine), first, kubelet, chosen, endpoint.host, pinned, files, ctx.cluster_generation)
+    traits = ctx.cloud.traits.for_size(
+        provider.cloud_provider_spec.size if provider.cloud_provider_spec else ""
+    )
+    made_from = (kubelet, chosen, endpoint.host, pinned, files, traits, ctx.cluster_generation)
+    key = (pool_of(machine), first, *made_from)
     found = ctx.templates.get(key)
     if found is None:
         pool = _pool(ctx, machine, provider, kubelet, chosen, annotations)
-        found = prepare(_cluster(ctx, endpoint, files), pool, ctx.cloud.traits, first=first)
+        found = prepare(_cluster(ctx, endpoint, files), pool, traits, first=first)
         ctx.templates[key] = found
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -70,11 +71,25 @@ class NodeTraits:
     metadata_address: str = "169.254.169.254"
     etcd_device: str = ""
     """Device of the extra etcd disk; empty: the cloud has none."""
+    etcd_devices: tuple[tuple[str, str], ...] = ()
+    """Patterns of machine sizes, each with the etcd disk's device on those that it matches whole."""
     root_device: str = ""
     ignition_platform: str = ""
     """Flatcar's ``ignition.platform.id``."""
     architectures: tuple[str, ...] = ("amd64",)
     simulated: bool = False
+
+    def for_size(self, size: str) -> NodeTraits:
+        """The traits of machines of one size: the etcd disk has the name that it has there."""
+        device = device_of_size(self.etcd_devices, size, self.etcd_device)
+        return self if device == self.etcd_device else replace(self, etcd_device=device)
+
+
+def device_of_size(devices: tuple[tuple[str, str], ...], size: str, otherwise: str) -> str:
+    """The device of the first pattern that matches the whole size. No disk (`otherwise` empty) has no name anywhere."""
+    if not otherwise:
+        return ""
+    return next((device for pattern, device in devices if re.fullmatch(pattern, size)), otherwise)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

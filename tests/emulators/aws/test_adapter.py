@@ -77,7 +77,7 @@ def test_disks_are_as_the_spec_says(bench):
     root, etcd = volumes(bench)
     assert (root["Size"], root["VolumeType"], root["Encrypted"]) == (50, "gp3", True)
     assert [disk["Ebs"]["DeleteOnTermination"] for disk in row["BlockDeviceMappings"]] == [True, True]
-    assert (etcd["Size"], etcd["Encrypted"], etcd["Attachments"][0]["Device"]) == (20, True, "/dev/xvdb")
+    assert (etcd["Size"], etcd["Encrypted"], etcd["Attachments"][0]["Device"]) == (20, True, "/dev/xvdf")
 
 
 def _yes() -> Any:

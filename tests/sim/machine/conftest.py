@@ -52,7 +52,7 @@ TRAITS = NodeTraits(
     provider_id=ProviderIdSource.METADATA,
     provider_id_format="aws:///{zone}/{id}",
     metadata_block=MetadataBlock.HOP_LIMIT,
-    etcd_device="/dev/nvme1n1",
+    etcd_device="/dev/xvdf",
 )
 FLANNEL: Json = {
     "metadata": {"name": "kube-flannel-ds", "namespace": "kube-system"},
@@ -189,7 +189,7 @@ class Lab:
             "provider_id": f"aws:///eu-central-1a/i-{name}",
             "zone": "eu-central-1a",
             "addresses": (("InternalIP", f"172.16.0.{number}"), ("InternalDNS", f"{name}.internal")),
-            "devices": ("/dev/nvme0n1", "/dev/nvme1n1"),
+            "devices": ("/dev/xvda", "/dev/xvdf"),
             "user_data": user_data,
         }
         return Hardware(**{**given, **changes})

@@ -186,7 +186,7 @@ def test_a_broken_worker_never_joins_and_says_why(play, case):
 
 
 CONTROL_PLANE = (
-    Case("no etcd disk", IGNITION, "/dev/nvme1n1", hardware={"devices": ("/dev/nvme0n1",)}, phase=Phase.EMERGENCY),
+    Case("no etcd disk", IGNITION, "/dev/xvdf", hardware={"devices": ("/dev/xvda",)}, phase=Phase.EMERGENCY),
     Case("etcd disk not formatted", layout.ETCD_MOUNT, "not mounted", without_filesystems, phase=Phase.STUCK),
     Case("etcd disk not mounted", layout.ETCD_MOUNT, "not mounted", without_unit(layout.ETCD_MOUNT)),
     Case("kubelet masked", layout.KUBELET_UNIT, "the kubelet is masked", with_unit(layout.KUBELET_UNIT, mask=True)),

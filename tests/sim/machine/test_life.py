@@ -89,7 +89,7 @@ def test_three_control_planes_behind_a_balancer_that_does_not_hairpin(play):
     async def story(lab):
         from flatyard.model.traits import NodeTraits
 
-        traits = replace(NodeTraits(cloud="aws", etcd_device="/dev/nvme1n1"), hairpin=False)
+        traits = replace(NodeTraits(cloud="aws", etcd_device="/dev/xvdf"), hairpin=False)
         lab.hairpin = False
         first = lab.config("cp-0", lab.init("cp-1", "cp-2"), lab.control_plane_role, traits)
         lab.boot("cp-0", first)

@@ -168,9 +168,6 @@ _REFUSALS = (
     ),
 )
 
-ETCD_DEVICE = "/dev/xvdb"
-"""The etcd disk's name in a create call; Nitro shows it to the machine as FACTS.etcd_device."""
-
 FACTS = CloudFacts(
     name="aws",
     title="Amazon Web Services",
@@ -222,7 +219,10 @@ FACTS = CloudFacts(
     networks=True,
     load_balancer=True,
     load_balancer_host="{name}-{digest}.elb.{region}.amazonaws.com",
-    etcd_device="/dev/nvme1n1",
+    # The name of the create call is the machine's on Xen and, by Flatcar's 90-cloud-storage.rules, a link on Nitro; in
+    # the initrd too, where Ignition looks (flatcar/init, flatcar/bootengine). Not xvdb: Flatcar's AMIs map that to
+    # ephemeral0 (flatcar/mantle platform/api/aws/images.go). xvd[e-z] and sd[f-p] are for EBS (EC2 user guide).
+    etcd_device="/dev/xvdf",
     root_device="/dev/xvda",
     cloud_controller="aws-cloud-controller-manager",
     metadata_block=MetadataBlock.HOP_LIMIT,

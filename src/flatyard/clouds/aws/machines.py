@@ -9,7 +9,7 @@ from flatyard.clouds import tags
 from flatyard.clouds.aws import profiles
 from flatyard.clouds.aws.answers import MISMATCH, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
-from flatyard.clouds.aws.facts import ETCD_DEVICE, FACTS
+from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import image
 from flatyard.clouds.aws.naming import ccm_tag, ours, pairs, profile_name, tags_of
 from flatyard.clouds.cloud import (
@@ -246,7 +246,7 @@ def _subnet(request: CreateRequest, machine: AwsMachine) -> str:
 def _disks(request: CreateRequest, machine: AwsMachine, root: str) -> list[dict[str, object]]:
     disks = [_disk(root, machine.disk_size or DEFAULT_DISK_GIB, machine)]
     if request.role is Role.CONTROL_PLANE:
-        disks.append(_disk(ETCD_DEVICE, ETCD_GIB, machine))
+        disks.append(_disk(FACTS.etcd_device, ETCD_GIB, machine))
     return disks
 
 

@@ -56,7 +56,7 @@ class View:
     def _devices(self, row: InstanceRow) -> tuple[str, ...]:
         facts = self._account.facts
         extra = any(volume.instance == row.id for volume in self._account.volumes)
-        return (facts.root_device, facts.etcd_device) if extra else (facts.root_device,)
+        return (facts.root_device, facts.etcd_device_of(row.size)) if extra else (facts.root_device,)
 
     def node_name(self, row: InstanceRow) -> str:
         """What the node calls itself; AWS has a domain of its own in us-east-1."""
