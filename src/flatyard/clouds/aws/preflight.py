@@ -14,8 +14,7 @@ from flatyard.clouds.aws.images import images, size_of
 from flatyard.clouds.aws.networks import given_vpc, offered_zones
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.cloud import Image, ImageQuery
-from flatyard.clouds.facts import limits
-from flatyard.clouds.pools import Pool, pools_of
+from flatyard.clouds.pools import Pool, badly_named, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AwsMachine
@@ -34,7 +33,7 @@ async def problems(
 ) -> tuple[Problem, ...]:
     """Everything that is wrong at once, errors and warnings. Raises CloudError when AWS cannot be asked."""
     groups = pools_of(AwsMachine, cluster, deployments)
-    found = [*_endpoint(cluster), *_names(cluster, groups), *_disks(groups), *_tags(groups)]
+    found = [*_endpoint(cluster), *badly_named(groups, FACTS.instance_name), *_disks(groups), *_tags(groups)]
     if settings.region not in account.regions():
         return (*found, _region(settings.region, account.regions()))
     wrong = await permissions.credentials(account, settings)
@@ -78,19 +77,6 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
             f"on {FACTS.title} the endpoint is a load balancer; a name of yours goes into spec.endpoint.host"
         )
         yield _error("spec.endpoint.kind", f"{kind}: {what}", "lb", "lb")
-
-
-def _names(cluster: Cluster, groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
-    longest = limits(FACTS).machine_name_length
-    named = [("metadata.name", f"{cluster.name}-control-plane")]
-    named += [(pool.name_path, pool.name) for pool in groups if not pool.control_plane]
-    for path, name in named:
-        full = f"{name}-xxxxx-xxxxx"
-        if not FACTS.instance_name.fits(full) or len(full) > longest:
-            what = f"machines named after {name!r} cannot be called so here"
-            yield _error(
-                path, what, f"{FACTS.instance_name.allowed}; at most {longest} characters with what is added"
-            )
 
 
 def _disks(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
@@ -139,23 +125,11 @@ async def _sizes(account: Account, groups: tuple[Pool[AwsMachine], ...], sizes: 
                 f"kubeadm wants {LEAST_VCPUS} and {LEAST_MIB} MiB"
             )
             found.append(_error(path, what, "t3.small, t3.medium, m6i.large and larger"))
-        elif pool.control_plane and _other_disks(row):
-            what = f"{size} {_other_disks(row)}, so that etcd's volume is not {FACTS.etcd_device} there"
-            found.append(
-                _error(path, what, "types with NVMe volumes and no disks of their own: t3, m6i, m7g …")
-            )
     return found
 
 
 def _small(row: Answer) -> bool:
     return bool(row["VCpuInfo"]["DefaultVCpus"] < LEAST_VCPUS or row["MemoryInfo"]["SizeInMiB"] < LEAST_MIB)
-
-
-def _other_disks(row: Answer) -> str:
-    """Why volumes are not called as the nodes' config counts on (EC2 user guide, "NVMe device names")."""
-    if row.get("Hypervisor") == "xen":
-        return "has no NVMe volumes"
-    return "has disks of its own" if row.get("InstanceStorageSupported") else ""
 
 
 def _no_size(path: str, region: str, size: str, names: list[str]) -> Problem:
