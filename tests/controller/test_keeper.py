@@ -254,8 +254,8 @@ class Deaf:
     def connect(self, endpoint, secrets):
         return DeafApi(self._inner.connect(endpoint, secrets), self)
 
-    def etcd(self, addresses, secrets):
-        return self._inner.etcd(addresses, secrets)
+    def etcd(self, endpoint, hosts, secrets):
+        return self._inner.etcd(endpoint, hosts, secrets)
 
 
 class DeafApi:

@@ -261,8 +261,8 @@ class Life:
             def connect(self, endpoint, secrets) -> Api:
                 return DyingApi(life.region.clients.connect(endpoint, secrets), life.mortal)
 
-            def etcd(self, addresses, secrets):
-                return DyingEtcd(life.region.clients.etcd(addresses, secrets), life.mortal)
+            def etcd(self, endpoint, hosts, secrets):
+                return DyingEtcd(life.region.clients.etcd(endpoint, hosts, secrets), life.mortal)
 
         return Seams(
             world=self.world,

@@ -13,7 +13,7 @@ import pytest
 from flatyard.base.world import RealWorld, SeededWorld
 from flatyard.kube.client import Access
 from flatyard.kube.etcd import EtcdRefused, EtcdSilent, Member, NoQuorum
-from flatyard.kube.etcd_client import HttpEtcd
+from flatyard.kube.etcd_client import HttpEtcd, Straight
 from flatyard.pki.keys import new_authority
 
 Answer = Callable[[str, dict], tuple[int, dict]]
@@ -45,7 +45,7 @@ def ask(answer: Answer, act, *, addresses=("127.0.0.1",), trusted=True):
             port = server.sockets[0].getsockname()[1]
             client = other.client("flatyard", (), world)
             tls = Access("", authority.certificate.decode(), client=client).tls()
-            return await act(HttpEtcd(addresses, tls, port=port))
+            return await act(HttpEtcd((), [Straight(a, tls, port) for a in addresses]))
 
     return asyncio.run(main())
 

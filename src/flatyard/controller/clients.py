@@ -8,7 +8,8 @@ from flatyard.base.world import World
 from flatyard.clouds.cloud import Endpoint
 from flatyard.kube.api import Api
 from flatyard.kube.client import Access, HttpApi
-from flatyard.kube.etcd_client import HttpEtcd
+from flatyard.kube.etcd import EtcdHost
+from flatyard.kube.etcd_client import HttpEtcd, Straight, Through
 from flatyard.pki import ClusterSecrets, Kubeconfig
 
 LIFETIME = timedelta(hours=8)
@@ -44,6 +45,9 @@ class HttpClients:
 
     def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
         """A client as the cluster's administrator."""
+        return self._client(endpoint, secrets)
+
+    def _client(self, endpoint: Endpoint, secrets: ClusterSecrets) -> HttpApi:
         server, authority = server_of(endpoint, by_name=self._by_name), secrets.kubernetes.certificate
         found = self._clients.get((server, authority))
         if found is not None and self._world.now() < found[1]:
@@ -55,10 +59,17 @@ class HttpClients:
         self._clients[server, authority] = client, self._world.now() + LIFETIME - RENEW
         return client
 
-    def etcd(self, addresses: tuple[str, ...], secrets: ClusterSecrets) -> HttpEtcd:
+    def etcd(
+        self, endpoint: Endpoint | None, hosts: tuple[EtcdHost, ...], secrets: ClusterSecrets
+    ) -> HttpEtcd:
         """etcd's membership, with a certificate that ends soon after the question."""
         pair = secrets.etcd.client("flatyard", (), self._world, ETCD_LIFETIME)
-        return HttpEtcd(addresses, Access("", secrets.etcd.certificate.decode(), client=pair).tls())
+        tls = Access("", secrets.etcd.certificate.decode(), client=pair).tls()
+        straight = [Straight(host.address, tls) for host in hosts if host.address]
+        if endpoint is None:
+            return HttpEtcd((), straight)
+        api = self._client(endpoint, secrets)
+        return HttpEtcd([Through(api, host.node, tls) for host in hosts], straight)
 
     async def close(self) -> None:
         """End every connection."""

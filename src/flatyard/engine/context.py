@@ -19,7 +19,7 @@ from flatyard.engine.instances import Instances
 from flatyard.engine.queue import Key, Queue
 from flatyard.engine.record import ClusterRecord
 from flatyard.kube.api import Api
-from flatyard.kube.etcd import EtcdMembers
+from flatyard.kube.etcd import EtcdHost, EtcdMembers
 from flatyard.kube.lease import Lease
 from flatyard.model.cluster import Cluster
 from flatyard.node.render import NodeTemplate
@@ -35,8 +35,10 @@ class Clients(Protocol):
         """A client with a short-lived certificate; connecting happens with the first call."""
         ...
 
-    def etcd(self, addresses: tuple[str, ...], secrets: ClusterSecrets) -> EtcdMembers:
-        """etcd's membership, asked of the first of these control planes that answers."""
+    def etcd(
+        self, endpoint: Endpoint | None, hosts: tuple[EtcdHost, ...], secrets: ClusterSecrets
+    ) -> EtcdMembers:
+        """etcd's membership, asked of the first of these control planes that answers, by way of the API."""
         ...
 
 

@@ -13,9 +13,10 @@ from flatyard.clouds.cloud import Instance, InstanceState, Role
 from flatyard.engine.context import Context
 from flatyard.engine.identity import machine_id_of
 from flatyard.engine.instances import alive
+from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.queue import Waiting
 from flatyard.kube.api import Object
-from flatyard.kube.etcd import EtcdError, EtcdMembers, EtcdSilent, Member, NoQuorum
+from flatyard.kube.etcd import EtcdError, EtcdHost, EtcdMembers, EtcdSilent, Member, NoQuorum
 
 AGAIN = 15.0
 
@@ -29,8 +30,8 @@ def living(ctx: Context) -> list[Instance]:
 def connect(ctx: Context) -> EtcdMembers:
     """etcd by way of those members whose machines are switched on."""
     running = [i for i in living(ctx) if i.state is InstanceState.RUNNING]
-    addresses = tuple(a for a in (_internal(i.addresses) for i in running) if a)
-    return ctx.seams.clients.etcd(addresses, ctx.secrets)
+    hosts = tuple(EtcdHost(i.node_name, _internal(i.addresses)) for i in running)
+    return ctx.seams.clients.etcd(ctx.record.endpoint, hosts, ctx.secrets)
 
 
 def _internal(addresses: Iterable[tuple[str, str]]) -> str:
@@ -74,8 +75,7 @@ def told(ctx: Context, machine: Object, error: EtcdError) -> Waiting:
             said,
             again=60,
             final=True,
-            next=f"run flatyard where the control planes' own addresses on {ctx.cloud.name} can be reached: "
-            "in the cluster, or in its network",
+            next=f"kubectl get pods -n {NAMESPACE} -l component=etcd -o wide shows whether they run, and where",
         )
     return Waiting(said, again=AGAIN)
 

@@ -10,6 +10,7 @@ import json
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ from flatyard.kube.api import (
     WatchEvent,
 )
 from flatyard.kube.approval import with_verdict
+from flatyard.kube.forward import Tunnel, forwarded
 from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, PODS, Resource
 from flatyard.pki.keys import KeyPair
 
@@ -244,6 +246,12 @@ class HttpApi:
 
     async def approve(self, request: Object, verdict: Verdict) -> Object:
         return await self._put(CERTIFICATE_SIGNING_REQUESTS, with_verdict(request, verdict), "/approval")
+
+    def forward(
+        self, namespace: str, pod: str, port: int, *, seconds: float
+    ) -> AbstractAsyncContextManager[Tunnel]:
+        """The tunnel to a pod's port: see kube.forward."""
+        return forwarded(self._client, namespace, pod, port, seconds=seconds)
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

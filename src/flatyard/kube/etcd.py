@@ -46,6 +46,14 @@ class Member:
         return tuple(urlsplit(url).hostname or "" for url in self.peer_urls)
 
 
+@dataclass(frozen=True, slots=True)
+class EtcdHost:
+    """A control plane, on which a member may be: its node's name, and the address of it that its cloud tells."""
+
+    node: str
+    address: str = ""
+
+
 class EtcdMembers(Protocol):
     """The membership of one etcd."""
 

@@ -27,7 +27,7 @@ from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.settings import settings
 from flatyard.controller.clients import HttpClients
 from flatyard.engine import record, secrets
-from flatyard.kube.etcd import EtcdError, Member
+from flatyard.kube.etcd import EtcdError, EtcdHost, Member
 from flatyard.store import open_store
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("kubernetes_built")]
@@ -78,9 +78,10 @@ class Cluster:
     def members(self) -> tuple[Member, ...]:
         """etcd's members as a majority has them now; none while there is no majority."""
         keys = asyncio.run(secrets.load(open_store(None, self.world), NAME))
-        where = tuple(dict(i.addresses)["InternalIP"] for i in self.instances().values())
+        record = self.record()
+        hosts = tuple(EtcdHost(i.node_name) for i in self.instances().values())
         try:
-            return asyncio.run(HttpClients(self.world).etcd(where, keys).list())
+            return asyncio.run(HttpClients(self.world).etcd(record.endpoint, hosts, keys).list())
         except EtcdError:
             return ()
 

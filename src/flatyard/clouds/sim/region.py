@@ -18,7 +18,7 @@ from flatyard.clouds.sim.power import Power
 from flatyard.clouds.sim.twin import twin
 from flatyard.kube import crds
 from flatyard.kube.api import Api
-from flatyard.kube.etcd import EtcdMembers
+from flatyard.kube.etcd import EtcdHost, EtcdMembers
 from flatyard.kube.kinds import BUILT_IN
 from flatyard.model.cluster import Cluster
 from flatyard.node.milestones import Milestone
@@ -135,7 +135,9 @@ class SimulatedClients:
     def connect(self, endpoint: Endpoint, secrets: ClusterSecrets) -> Api:
         return self._kubernetes.client()
 
-    def etcd(self, addresses: tuple[str, ...], secrets: ClusterSecrets) -> EtcdMembers:
+    def etcd(
+        self, endpoint: Endpoint | None, hosts: tuple[EtcdHost, ...], secrets: ClusterSecrets
+    ) -> EtcdMembers:
         return self._kubernetes.etcd()
 
 
