@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.facts import NameRule
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import MachineSpec
+
+LONGEST_NODE = 63
+"""Characters of a node's name: it is the value of its label kubernetes.io/hostname."""
 
 M = TypeVar("M")
 K = TypeVar("K", bound=MachineSpec)
@@ -58,6 +63,19 @@ def pools_of(
         if isinstance(machine, kind):
             found.append(pool.holding(machine))
     return tuple(found)
+
+
+def badly_named(pools: Iterable[Pool[M]], rule: NameRule) -> Iterator[Problem]:
+    """The names after which this cloud, or Kubernetes, lets no machine be called."""
+    longest = min(LONGEST_NODE, rule.longest)
+    for pool in pools:
+        machine = f"{pool.name}-{'99' if pool.control_plane else 'xxxxx-xxxxx'}"
+        if not rule.fits(machine) or len(machine) > longest:
+            name = pool.name.removesuffix("-control-plane") if pool.control_plane else pool.name
+            what = f"machines named after {name!r} cannot be called so here"
+            room = longest - len(machine) + len(name)
+            allowed = f"{rule.allowed}; {room} characters, and with what is added {longest}"
+            yield Problem(Severity.ERROR, None, pool.name_path, what, allowed)
 
 
 def _of_cluster(cluster: Cluster) -> Iterator[Pool[MachineSpec | None]]:

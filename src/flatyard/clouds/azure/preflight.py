@@ -15,7 +15,7 @@ from flatyard.clouds.azure.locations import Location
 from flatyard.clouds.azure.settings import ACCEPT_TERMS
 from flatyard.clouds.azure.sizes import SizeHere
 from flatyard.clouds.cloud import CloudError, Image, ImageQuery, Rejected
-from flatyard.clouds.pools import Pool, pools_of
+from flatyard.clouds.pools import Pool, badly_named, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AzureMachine
@@ -39,7 +39,12 @@ async def problems(
             raise Refused("there are no credentials for Azure", why=no.why, next=no.next) from None
         return (_refused("spec.cloud.azure", no),)
     groups = pools_of(AzureMachine, cluster, deployments)
-    found = [*_names(cluster, groups), *_endpoint(cluster), *_tags(groups), *_retired(groups)]
+    found = [
+        *badly_named(groups, FACTS.instance_name),
+        *_endpoint(cluster),
+        *_tags(groups),
+        *_retired(groups),
+    ]
     if account.place.location not in known:
         return (*found, _location(account.place.location, known))
     here = await sizes.sizes(account)
@@ -69,15 +74,6 @@ def _refused(path: str, no: CloudError) -> Problem:
 
 
 # ---- names, tags, kinds
-
-
-def _names(cluster: Cluster, groups: Iterable[Pool[AzureMachine]]) -> Iterator[Problem]:
-    rule = FACTS.instance_name
-    named = [("metadata.name", cluster.name)]
-    named += [(pool.name_path, pool.name) for pool in groups if not pool.control_plane]
-    for path, name in named:
-        if not rule.fits(f"{name}-xxxxx-xxxxx"):
-            yield _error(path, f"machines named after {name!r} cannot be called so here", rule.allowed)
 
 
 def _endpoint(cluster: Cluster) -> Iterator[Problem]:

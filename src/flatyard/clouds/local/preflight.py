@@ -16,7 +16,7 @@ from flatyard.clouds.local.gpt import ImageError
 from flatyard.clouds.local.images import WHAT_IT_TAKES, images
 from flatyard.clouds.local.os_release import Release, release_of
 from flatyard.clouds.local.settings import LocalSettings, architecture, for_cluster
-from flatyard.clouds.pools import pools_of
+from flatyard.clouds.pools import badly_named, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import LocalMachine
@@ -71,7 +71,7 @@ def problems(
         *_kernel(),
         *_room(settings, cluster, deployments),
         *_image(settings, cluster),
-        *_names(cluster),
+        *badly_named(pools_of(LocalMachine, cluster, deployments), FACTS.instance_name),
         *_endpoint(cluster),
     )
 
@@ -263,17 +263,6 @@ def _wrong_image(cluster: Cluster, what: str, allowed: str = "") -> Problem:
     if local and local.image:
         return Problem(Severity.ERROR, None, _IMAGE, what, allowed)
     return Problem(Severity.ERROR, None, _PATH, f"{what} (FLATYARD_LOCAL_IMAGE)", allowed)
-
-
-def _names(cluster: Cluster) -> Iterator[Problem]:
-    rule = FACTS.instance_name
-    for path, name in (
-        ("metadata.name", cluster.name),
-        *((f"spec.workers[{number}]", pool.name) for number, pool in enumerate(cluster.spec.workers)),
-    ):
-        if not rule.fits(f"{name}-xxxxx-xxxxx"):
-            what = f"machines named after {name!r} cannot be called so here"
-            yield Problem(Severity.ERROR, None, path, what, rule.allowed)
 
 
 def _endpoint(cluster: Cluster) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from flatyard.clouds.openstack import images, networks, quotas
 from flatyard.clouds.openstack.client import Client, connect
 from flatyard.clouds.openstack.facts import FACTS
 from flatyard.clouds.openstack.settings import settings
-from flatyard.clouds.pools import Pool, pools_of
+from flatyard.clouds.pools import Pool, badly_named, pools_of
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import OpenstackMachine
@@ -37,7 +37,7 @@ async def problems(
         return tuple(early)
     pools = pools_of(OpenstackMachine, cluster, deployments)
     flavors = await client.read("listing flavors", lambda: list(client.sdk.compute.flavors()))
-    found = [*_names(cluster, pools), *_tags(pools), *await _zones(client, chosen, pools)]
+    found = [*badly_named(pools, FACTS.instance_name), *_tags(pools), *await _zones(client, chosen, pools)]
     for pool in pools:
         found += _flavor(pool, flavors)
         found += await _named_things(client, pool)
@@ -69,14 +69,6 @@ def _region(client: Client, chosen: OpenstackCloud) -> list[Problem]:
     if not chosen.region or chosen.region in client.regions:
         return []
     return [unknown(f"{CLOUD}.region", "region", chosen.region, client.regions)]
-
-
-def _names(cluster: Cluster, pools: Iterable[Pool[OpenstackMachine]]) -> Iterator[Problem]:
-    named = [("metadata.name", cluster.name), *((p.name_path, p.name) for p in pools if not p.control_plane)]
-    for path, name in named:
-        if not FACTS.instance_name.fits(f"{name}-xxxxx-xxxxx"):
-            what = f"machines named after {name!r} cannot be called so here"
-            yield error(path, what, FACTS.instance_name.allowed)
 
 
 def _tags(pools: Iterable[Pool[OpenstackMachine]]) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import ImageQuery
 from flatyard.clouds.facts import CloudFacts, Size
-from flatyard.clouds.pools import Pool, pools
+from flatyard.clouds.pools import Pool, badly_named, pools
 from flatyard.clouds.sim.addresses import room_in
 from flatyard.clouds.sim.api import Provider, Usage
 from flatyard.clouds.sim.endpoint import kind_of
@@ -45,7 +45,11 @@ async def problems(
     """Everything that is wrong at once, errors and warnings; raises Refused when the account cannot be asked."""
     groups = pools(cluster, deployments)
     usage = await provider.usage()
-    found = [*_region(provider, cluster), *_endpoint(provider, cluster), *_name(provider, cluster, groups)]
+    found = [
+        *_region(provider, cluster),
+        *_endpoint(provider, cluster),
+        *badly_named(groups, provider.persona.facts.instance_name),
+    ]
     asked: dict[tuple[str, str], bool] = {}
     for pool in groups:
         found += _sizes(provider, pool)
@@ -84,15 +88,6 @@ def _endpoint(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
     if kind_of(provider, cluster) == "lb" and not provider.persona.facts.load_balancer:
         what = f"{provider.persona.facts.title} has no load balancers of its own"
         yield _error("spec.endpoint.kind", what, "vip, dns", "vip")
-
-
-def _name(
-    provider: Provider, cluster: Cluster, pools: tuple[Pool[MachineSpec | None], ...]
-) -> Iterator[Problem]:
-    rule = provider.persona.facts.instance_name
-    for path, name in (("metadata.name", cluster.name), *((pool.name_path, pool.name) for pool in pools[1:])):
-        if not rule.fits(f"{name}-xxxxx-xxxxx"):
-            yield _error(path, f"machines named after {name!r} cannot be called so here", rule.allowed)
 
 
 def _sizes(provider: Provider, pool: Pool[MachineSpec | None]) -> Iterator[Problem]:
