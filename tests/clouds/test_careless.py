@@ -10,6 +10,7 @@ from clouds.twins import check
 from flatyard.base.errors import Problem
 from flatyard.clouds import conformance
 from flatyard.clouds.cloud import (
+    TAG_CLUSTER,
     ClusterRef,
     CreateRequest,
     Endpoint,
@@ -469,6 +470,30 @@ class PrefixesUserData(SimCloud):
         return await super().create(replace(request, user_data=b"#cloud-config\n" + request.user_data))
 
 
+class TakesTheClusterTagForOurs(SimCloud):
+    async def sweep(self, ref: ClusterRef) -> tuple[Owned, ...]:
+        rows = await self.provider.list_resources({TAG_CLUSTER: ref.id})
+        return tuple(Owned(row.kind, row.id, row.name, created=row.created) for row in rows)
+
+
+class SweepsFromMemory(SimCloud):
+    """Shows what is ours, and deletes with it what looks so."""
+
+    async def delete_network(self, ref: ClusterRef) -> None:
+        await super().delete_network(ref)
+        for row in await self.provider.list_resources({TAG_CLUSTER: ref.id}):
+            if row.kind == "address":
+                await self.provider.delete_address(row.id)
+
+
+class SilentAboutNames(SimCloud):
+    async def preflight(
+        self, cluster: Cluster, deployments: tuple[MachineDeployment, ...] = ()
+    ) -> tuple[Problem, ...]:
+        found = await super().preflight(cluster, deployments)
+        return () if len(cluster.name) < 60 else found
+
+
 class CannotDeleteSubnets(SimCloud):
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
         if owned.kind != "subnet":
@@ -569,6 +594,10 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (CallsNodesByTheirIds, "machines_boot_from_their_user_data_and_join", "openstack", "it has joined as"),
     (UrlsWithoutSignature, "a_config_beyond_the_limit_is_fetched_or_refused", "aws", "has not joined"),
     (NeverUnstashes, "first_boot_secrets_are_gone_after_the_join", "azure", "has come as far as"),
+    (TakesTheClusterTagForOurs, "sweep_spares_what_is_not_tagged_owned", "aws", "which is not tagged owned"),
+    (SweepsFromMemory, "sweep_spares_what_is_not_tagged_owned", "azure", "and went with the cluster"),
+    (SilentAboutNames, "the_longest_cluster_name_is_taken", "gcp", "is not an instance's name"),
+    (ShortensNames, "the_longest_cluster_name_is_taken", "aws", "became ccc"),
     (KeysAreSecrets, "a_secret_is_told_to_nobody", "aws", "the secret shows"),
 )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from flatyard.base.world import CROCKFORD, SeededWorld
 from flatyard.clouds import conformance
-from flatyard.clouds.cloud import Cloud, ClusterRef, Instance
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import CloudFacts, Trouble
 from flatyard.clouds.sim.api import Provider
@@ -186,6 +186,12 @@ class SimBench:
     def stray(self) -> str:
         own = cluster_tags(self.ref, self.provider.persona.facts.tags)
         return self.provider.networks.create_address("forgotten", "", "", own).id
+
+    def borrowed(self) -> str:
+        return self.provider.networks.create_address("foreign-address", "", "", {TAG_CLUSTER: self.ref.id}).id
+
+    def remains(self, id: str) -> bool:
+        return id in [row.id for row in self.provider.left_over()]
 
     def foreign(self, name: str) -> None:
         zone = self.provider.persona.region.zones[0]

@@ -84,6 +84,7 @@ CANNOT = {
     "preflight_finds_a_wrong_zone": "there are no zones",
     "preflight_finds_a_wrong_credential": "there are no credentials; the suite runs as root, as it must",
     "no_capacity_is_told": "there is no capacity but this machine's own, which shows as a quota",
+    "sweep_spares_what_is_not_tagged_owned": "a bridge has one alias, which is both marks",
     "throttling_is_waited_out": NO_LIMIT,
     "throttling_that_lasts_is_told": NO_LIMIT,
 }
@@ -158,6 +159,12 @@ class LocalBench:
         subprocess.run((*ip, "add", STRAY, "type", "bridge"), check=True)
         subprocess.run((*ip, "set", STRAY, "alias", alias), check=True)
         return STRAY
+
+    def borrowed(self) -> str:
+        raise AssertionError(CANNOT["sweep_spares_what_is_not_tagged_owned"])
+
+    def remains(self, id: str) -> bool:
+        raise AssertionError(CANNOT["sweep_spares_what_is_not_tagged_owned"])
 
     def foreign(self, name: str) -> None:
         """A container of somebody else's, of the same name."""

@@ -21,7 +21,7 @@ from flatyard.clouds.aws.cloud import AwsCloud
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import tagged
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import Cloud, ClusterRef, Instance
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.decode.types import ConfigVar
@@ -192,6 +192,20 @@ class AwsBench:
         zone = f"{REGION}a"
         made = self.aws.call("ec2", "create_volume", AvailabilityZone=zone, Size=1, TagSpecifications=tags)
         return str(made["VolumeId"])
+
+    def borrowed(self) -> str:
+        tags = [{"Key": TAG_CLUSTER, "Value": self.ref.id}]
+        made = self.aws.call(
+            "ec2",
+            "create_volume",
+            AvailabilityZone=f"{REGION}a",
+            Size=1,
+            TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
+        )
+        return str(made["VolumeId"])
+
+    def remains(self, id: str) -> bool:
+        return id in [row["VolumeId"] for row in self.aws.call("ec2", "describe_volumes")["Volumes"]]
 
     def foreign(self, name: str) -> None:
         images = self.aws.call("ec2", "describe_images", Owners=[FACTS.images.publisher])["Images"]

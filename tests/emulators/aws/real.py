@@ -26,7 +26,7 @@ from flatyard.clouds.aws.cloud import AwsCloud
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import tagged
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import Cloud, CloudError, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, CloudError, ClusterRef, Instance, InstanceState
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.decode.types import ConfigVar
@@ -108,6 +108,7 @@ class RealBench:
         self.cluster = self._cluster(self.machine)
         self._ids = [ulid(world) for _ in range(many + 1)]
         self._foreign: list[str] = []
+        self._borrowed: list[str] = []
         self._fetched = False
 
     @property
@@ -168,6 +169,17 @@ class RealBench:
         made = self._bare("create_volume", AvailabilityZone=zone, Size=1, TagSpecifications=tags)
         return str(made["VolumeId"])
 
+    def borrowed(self) -> str:
+        specified = [{"ResourceType": "volume", "Tags": [{"Key": TAG_CLUSTER, "Value": self.ref.id}]}]
+        made = self._bare(
+            "create_volume", AvailabilityZone=f"{self.region}a", Size=1, TagSpecifications=specified
+        )
+        self._borrowed.append(str(made["VolumeId"]))
+        return self._borrowed[-1]
+
+    def remains(self, id: str) -> bool:
+        return id in [row["VolumeId"] for row in self._bare("describe_volumes")["Volumes"]]
+
     def foreign(self, name: str) -> None:
         """In the default VPC, as somebody else's would be."""
         filters = [
@@ -203,6 +215,9 @@ class RealBench:
         self._fetched, self.between.lag = False, 0.0
         if self._foreign:
             self._bare("terminate_instances", InstanceIds=self._foreign)
+        for volume in self._borrowed:
+            if self.remains(volume):
+                self._bare("delete_volume", VolumeId=volume)
         for ref in (self.ref, self.other):
             await self._swept(ref)
         for cloud in self.clouds:

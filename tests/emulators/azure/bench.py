@@ -18,7 +18,7 @@ from flatyard.base.world import CROCKFORD, RealWorld
 from flatyard.clouds.azure.client import AzureClients
 from flatyard.clouds.azure.cloud import AzureCloud, connect
 from flatyard.clouds.azure.facts import FACTS
-from flatyard.clouds.cloud import Cloud, ClusterRef, Instance
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.tags import cluster_tags
@@ -190,16 +190,25 @@ class AzureBench:
         return bytes(self.arm.user_data(instance.id))
 
     def stray(self) -> str:
+        return self._address("stray", cluster_tags(self.ref, FACTS.tags))
+
+    def borrowed(self) -> str:
+        return self._address("borrowed", {TAG_CLUSTER: self.ref.id})
+
+    def remains(self, id: str) -> bool:
+        return id in [row.id for row in self.clients.network.public_ip_addresses.list(FOREIGN)]
+
+    def _address(self, name: str, tags: Mapping[str, str]) -> str:
         """A public address in another group."""
         self._group()
         body = net.PublicIPAddress(
             location=LOCATION,
-            tags=cluster_tags(self.ref, FACTS.tags),
+            tags=dict(tags),
             sku=net.PublicIPAddressSku(name="Standard"),
             properties=net.PublicIPAddressPropertiesFormat(public_ip_allocation_method="Static"),
         )
         api = self.clients.network.public_ip_addresses
-        return str(api.begin_create_or_update(FOREIGN, "stray", body).result().id)
+        return str(api.begin_create_or_update(FOREIGN, name, body).result().id)
 
     def foreign(self, name: str) -> None:
         self._group()

@@ -15,7 +15,7 @@ from emulators.openstack.objects import Objects
 from emulators.openstack.proxy import Reply, is_create
 from emulators.openstack.services import AUTH_URL, Account, Services
 from flatyard.base.world import CROCKFORD, RealWorld
-from flatyard.clouds.cloud import Cloud, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance, InstanceState
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.openstack import client as clients
@@ -91,6 +91,7 @@ class OpenstackBench:
         )
         self.planted = tuple(self._plants())
         self._lagging = 0.0
+        self._borrowed = ""
 
     def _plants(self) -> Iterator[Planted]:
         """One wrong thing each."""
@@ -201,6 +202,14 @@ class OpenstackBench:
         text = marks.described(self.ref)
         return str(self.user.network.create_security_group(name="stray", description=text).id)
 
+    def borrowed(self) -> str:
+        text = f"{TAG_CLUSTER}={self.ref.id}"
+        self._borrowed = str(self.user.network.create_security_group(name="theirs", description=text).id)
+        return self._borrowed
+
+    def remains(self, id: str) -> bool:
+        return id in [group.id for group in self.user.network.security_groups()]
+
     def foreign(self, name: str) -> None:
         """A server of somebody else's in the same project, on a network of theirs."""
         network = self.user.network.create_network(name="theirs")
@@ -270,7 +279,7 @@ class OpenstackBench:
             for thing in listed(**mine):
                 if thing.name == "default":
                     continue
-                if "flatyard" in (thing.description or ""):
+                if "flatyard" in (thing.description or "") and thing.id != self._borrowed:
                     left.append(f"{kind} {thing.name}")
                 delete(thing)
         return left

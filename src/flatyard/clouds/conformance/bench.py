@@ -95,6 +95,14 @@ class Bench(Protocol):
         """Make, behind the adapter's back, one small resource with the tags of `ref`; its id, as `sweep` tells it."""
         ...
 
+    def borrowed(self) -> str:
+        """Somebody's own small resource with the tag of `ref` on it and without `flatyard-owned`; its id."""
+        ...
+
+    def remains(self, id: str) -> bool:
+        """Whether what `borrowed` made is still there."""
+        ...
+
     def foreign(self, name: str) -> None:
         """Somebody else makes an instance in the account, without our tags."""
         ...

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from flatyard.base.errors import Failed
 from flatyard.base.world import SeededWorld
-from flatyard.clouds.cloud import CreateRequest, Endpoint, ImageQuery, Instance, Network, Role
+from flatyard.clouds.cloud import CreateRequest, Endpoint, Instance, Network, Role
 from flatyard.clouds.conformance.bench import Bench, Check, emptied, persistently, request, shown
 from flatyard.clouds.delivery import deliver, raw_limit
 from flatyard.ignition import Config
@@ -24,7 +24,7 @@ from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.types import HttpHeader
 from flatyard.kube.api import Conflict, Verdict
 from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NODES
-from flatyard.model.traits import StashScheme
+from flatyard.model.traits import NodeTraits, StashScheme
 from flatyard.node.inputs import (
     Bootstrap,
     ClusterSettings,
@@ -99,7 +99,11 @@ class Room:
             extras=extras,
         )
         identity = MachineIdentity(id=wanted.machine_id, name=name)
-        return render(self._cluster(), pool, identity, self._bench.cloud.traits, self._bootstrap(role))
+        return render(self._cluster(), pool, identity, self._traits, self._bootstrap(role))
+
+    @property
+    def _traits(self) -> NodeTraits:
+        return self._bench.cloud.traits.for_size(self._bench.machine.size)
 
     def _cluster(self) -> ClusterSettings:
         spec, endpoint = self._bench.cluster.spec, self._endpoint
@@ -111,6 +115,7 @@ class Room:
             endpoint_host=endpoint.host,
             endpoint_port=endpoint.port,
             endpoint_address=endpoint.address if held else "",
+            files=self._bench.cloud.node_files(self._bench.ref, self._network),
             vip=Vip(spec.endpoint.address or endpoint.address) if held else None,
         )
 
@@ -127,14 +132,20 @@ class Room:
         await self._until_it_is_what_it_will_be(machine)
         why = machine.evidence
         assert machine.phase is Phase.JOINED, f"{sent.request.name} has not joined: {why}"
-        nodes = {
-            n.name: n.spec.get("providerID", "") for n in (await self.kubernetes.client().list(NODES)).items
-        }
+        nodes = await self._nodes()
         name, expected = sent.instance.node_name, self._provider_ids(sent.instance)
         assert name in nodes, (
             f"{sent.request.name} is shown as node {name}, and it has joined as {list(nodes)}"
         )
         assert nodes[name] in expected, f"{name} is shown as {expected[0]}, and says {nodes[name]!r}"
+
+    async def _nodes(self) -> dict[str, str]:
+        """Each node's providerID, once as many have registered as machines have joined."""
+        joined = sum(machine.phase is Phase.JOINED for machine in self._made)
+        async with asyncio.timeout(SECONDS):
+            while len(found := (await self.kubernetes.client().list(NODES)).items) < joined:
+                await asyncio.sleep(0.05)
+        return {node.name: node.spec.get("providerID", "") for node in found}
 
     async def does_not_boot(self, sent: Sent) -> str:
         """Power goes on, and Ignition gives up; its last words."""
@@ -149,7 +160,7 @@ class Room:
         return (instance.provider_id, "") if filled_in else (instance.provider_id,)
 
     def _machine(self, sent: Sent) -> SimMachine:
-        traits, shown = self._bench.cloud.traits, sent.instance
+        traits, shown = self._traits, sent.instance
         hardware = Hardware(
             instance_id=shown.id,
             machine_id=shown.machine_id,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from flatyard.clouds.cloud import CloudError
+from flatyard.clouds.cloud import CloudError, Role
 from flatyard.clouds.conformance.bench import (
     LEAVING,
     Bench,
@@ -14,7 +15,12 @@ from flatyard.clouds.conformance.bench import (
     only_these,
     owned,
     request,
+    the_only,
 )
+from flatyard.model.cluster import Cluster
+
+LEAST, MUCH_TOO_LONG = 12, 256
+"""Characters of a cluster's name that every cloud takes, and that none does."""
 
 
 async def the_network_is_made_once(bench: Bench) -> None:
@@ -137,6 +143,40 @@ async def deleting_what_never_was_is_fine(bench: Bench) -> None:
     assert not left, f"a cluster that never was owns {left}"
 
 
+async def the_longest_cluster_name_is_taken(bench: Bench) -> None:
+    """The longest that preflight has nothing against: all that is named after the cluster has room for it."""
+    name = await _longest_name(bench)
+    ref, cluster = replace(bench.ref, name=name), _called(bench, name)
+    network = await bench.cloud.ensure_network(ref, cluster)
+    wanted = await request(bench, ref=ref, network=network)
+    wanted = replace(wanted, name=f"{name}-control-plane-1", role=Role.CONTROL_PLANE, pool="control-plane")
+    made = await bench.cloud.create(wanted)
+    await bench.cloud.ensure_endpoint(ref, cluster, network, (made.id,))
+    found = await the_only(bench, ref=ref)
+    assert found.name == wanted.name, f"{wanted.name} became {found.name}"
+    assert network == await bench.restarted().ensure_network(ref, cluster), (
+        "a new process finds another network"
+    )
+    await emptied(bench, ref)
+    assert not await owned(bench, ref), "something of the cluster with the long name is left"
+
+
+async def _longest_name(bench: Bench) -> str:
+    right, wrong = 1, MUCH_TOO_LONG
+    while wrong - right > 1:
+        length = (right + wrong) // 2
+        if await bench.cloud.preflight(_called(bench, "c" * length)):
+            wrong = length
+        else:
+            right = length
+    assert right >= LEAST, f"preflight takes a name of {right} characters at most"
+    return "c" * right
+
+
+def _called(bench: Bench, name: str) -> Cluster:
+    return replace(bench.cluster, metadata=replace(bench.cluster.metadata, name=name))
+
+
 CHECKS: tuple[Check, ...] = (
     the_network_is_made_once,
     a_half_made_network_is_completed,
@@ -147,4 +187,5 @@ CHECKS: tuple[Check, ...] = (
     the_endpoint_loses_a_backend_that_is_gone,
     the_endpoint_goes_and_comes,
     deleting_what_never_was_is_fine,
+    the_longest_cluster_name_is_taken,
 )

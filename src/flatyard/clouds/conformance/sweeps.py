@@ -86,6 +86,18 @@ async def sweep_alone_spares_what_others_own(bench: Bench) -> None:
     await emptied(bench, bench.other)
 
 
+async def sweep_spares_what_is_not_tagged_owned(bench: Bench) -> None:
+    """A user may put the cluster's tag on a volume of theirs; that does not give it away."""
+    theirs = bench.borrowed()
+    network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+    await bench.cloud.create(await request(bench, network=network))
+    found = [thing.id for thing in await owned(bench)]
+    assert theirs not in found, f"sweep shows {theirs}, which is not tagged owned"
+    await emptied(bench)
+    await _swept(bench)
+    assert bench.remains(theirs), f"{theirs} is not tagged owned, and went with the cluster"
+
+
 async def sweep_tells_when_a_machine_was_made(bench: Bench) -> None:
     """So that what is young is spared: it may still be somebody's create."""
     made = await bench.cloud.create(await request(bench))
@@ -120,6 +132,7 @@ CHECKS: tuple[Check, ...] = (
     sweep_finds_what_nobody_remembers,
     sweep_and_list_show_nothing_of_others,
     sweep_alone_spares_what_others_own,
+    sweep_spares_what_is_not_tagged_owned,
     sweep_tells_when_a_machine_was_made,
     sweep_names_the_machine_of_each_thing,
     a_deleted_owned_thing_may_be_missing,
