@@ -22,7 +22,7 @@ from keystoneauth1.exceptions.connection import ConnectFailure
 from emulators.openstack.bench import REFUSALS
 from emulators.openstack.proxy import Reply, is_create, is_list
 from flatyard.base.world import RealWorld, ulid
-from flatyard.clouds.cloud import Cloud, CloudError, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, CloudError, ClusterRef, Instance, InstanceState
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.openstack import client as clients
@@ -142,6 +142,7 @@ class RealBench:
         self._ids = [ulid(world) for _ in range(many + 1)]
         self._foreign = ("", "")
         """A server of somebody else's, and its network."""
+        self._borrowed: list[str] = []
         self._fetched = False
 
     @property
@@ -213,6 +214,15 @@ class RealBench:
         )
         return str(made.id)
 
+    def borrowed(self) -> str:
+        network = self.clouds[0].client.sdk.network
+        text = f"{TAG_CLUSTER}={self.ref.id}"
+        self._borrowed.append(str(network.create_security_group(name=FOREIGN, description=text).id))
+        return self._borrowed[-1]
+
+    def remains(self, id: str) -> bool:
+        return id in [group.id for group in self.clouds[0].client.sdk.network.security_groups()]
+
     def foreign(self, name: str) -> None:
         """On a network of its own, as somebody else's would be."""
         sdk, machine = self.clouds[0].client.sdk, self.machine
@@ -268,6 +278,8 @@ class RealBench:
             sdk.compute.delete_server(row)
             sdk.compute.wait_for_delete(row, interval=self._look, wait=SETTLED)
             sdk.network.delete_network(network)
+        for group in self._borrowed:
+            self.clouds[0].client.sdk.network.delete_security_group(group)
 
     async def _swept(self, ref: ClusterRef) -> None:
         for _ in range(ROUNDS):

@@ -27,6 +27,7 @@ TRIED = (
     "no_capacity_is_told",
     "a_late_list_makes_no_second",
     "sweep_and_list_show_nothing_of_others",
+    "sweep_spares_what_is_not_tagged_owned",
 )
 
 
