@@ -11,8 +11,8 @@ import asyncio
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
-from flatyard.clouds.aws.naming import balancer_name, ccm_tag, pairs, tags_of
-from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Endpoint, Network, Transient
+from flatyard.clouds.aws.naming import are_ours, balancer_name, ccm_tag, pairs, tags_of
+from flatyard.clouds.cloud import ClusterRef, Endpoint, Network, Transient
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import AwsMachine
@@ -90,7 +90,7 @@ async def _tagged(account: Account, ref: ClusterRef, rows: list[Answer], key: st
         answer = await account.read(what, "elbv2", "describe_tags", ResourceArns=part)
         for told in answer["TagDescriptions"]:
             tags = tags_of(told)
-            if tags.get(TAG_CLUSTER) == ref.id or tags.get(ccm_tag(ref)) == "owned":
+            if are_ours(tags, ref) or tags.get(ccm_tag(ref)) == "owned":
                 found.append(by_arn[told["ResourceArn"]])
     return found
 

@@ -41,6 +41,11 @@ def ours(ref: ClusterRef) -> list[dict[str, object]]:
     ]
 
 
+def are_ours(tags: Mapping[str, str], ref: ClusterRef) -> bool:
+    """Whether something that carries these tags is the cluster's and may go with it."""
+    return all(tags.get(key) == value for key, value in cluster_tags(ref, FACTS.tags).items())
+
+
 def tags_of(row: Answer) -> dict[str, str]:
     """A row's tags."""
     return {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}

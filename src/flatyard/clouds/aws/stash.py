@@ -5,8 +5,8 @@ from __future__ import annotations
 from flatyard.clouds.aws.answers import DENIED, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
-from flatyard.clouds.aws.naming import pairs
-from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Rejected, Stashed, StashForbidden
+from flatyard.clouds.aws.naming import are_ours, pairs
+from flatyard.clouds.cloud import ClusterRef, Rejected, Stashed, StashForbidden
 from flatyard.clouds.naming import bucket_of
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.traits import StashScheme
@@ -90,7 +90,7 @@ async def found_bucket(account: Account, ref: ClusterRef) -> Answer | None:
     with missing_is_fine():
         answer = await account.read(what, "s3", "get_bucket_tagging", Bucket=bucket)
         tags = {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
-    return row if tags.get(TAG_CLUSTER) == ref.id else None
+    return row if are_ours(tags, ref) else None
 
 
 async def delete_bucket(account: Account, ref: ClusterRef) -> None:

@@ -10,7 +10,7 @@ from flatyard.base.world import rfc3339
 from flatyard.clouds.aws import endpoint, machines, networks, profiles, stash
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account
-from flatyard.clouds.aws.naming import TAG_CREATED, ccm_tag, ours
+from flatyard.clouds.aws.naming import TAG_CREATED, are_ours, ccm_tag, ours
 from flatyard.clouds.cloud import TAG_CLUSTER, TAG_MACHINE, ClusterRef, InstanceState, Owned, Rejected
 
 KINDS = {
@@ -77,6 +77,7 @@ async def _in_ec2(account: Account, ref: ClusterRef) -> list[Owned]:
         _owned(KINDS[kind], key, tags[key], stamps)
         for key, kind in kinds.items()
         if kind in KINDS and (kind != "instance" or key in running)
+        if key in by_ccm[0] or are_ours(tags[key], ref)
     ]
 
 
