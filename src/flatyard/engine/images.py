@@ -61,7 +61,8 @@ async def _look_up(ctx: Context, spec: MachineSpec, kubernetes: str | None, know
     flatcar = ctx.wanted().spec.flatcar
     query = ImageQuery(
         channel=flatcar.channel,
-        version=known.flatcar or flatcar.version,
+        # baked images have one Flatcar release for each Kubernetes version: the first one's does not bind the next
+        version=flatcar.version if kubernetes else known.flatcar or flatcar.version,
         machine=spec,
         kubernetes=kubernetes,
     )

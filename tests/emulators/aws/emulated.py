@@ -70,6 +70,16 @@ class Emulated:
         """One bare boto3 call in the stage."""
         return self.stage.inside(lambda: getattr(self.client(service), operation)(**parameters))
 
+    def bake(self, name: str, tags: Mapping[str, str]) -> str:
+        """An image of the account's own; its id."""
+        disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}
+        given = {"Architecture": "x86_64", "RootDeviceName": "/dev/xvda", "VirtualizationType": "hvm"}
+        made = self.call("ec2", "register_image", Name=name, BlockDeviceMappings=[disk], **given)["ImageId"]
+        if tags:
+            pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+            self.call("ec2", "create_tags", Resources=[made], Tags=pairs)
+        return str(made)
+
     def get(self, url: str) -> int:
         """The status that a GET of the URL has."""
         return self.fetch(url)[0]

@@ -11,6 +11,7 @@ states                 EC2 user guide, "Instance lifecycle": pending, running, s
 eventual consistency   EC2 developer guide: a list may not show what was just created
 throttling, quotas     EC2 API reference, error codes: RequestLimitExceeded, VcpuLimitExceeded and their like
 pre-signed URLs        S3 API reference, "Authenticating requests: using query parameters"
+RegisterImage          EC2 API reference: architecture, root device and virtualization are as asked
 load balancers         ELB API reference, CreateLoadBalancer: idempotent by name and settings; provisioning, then active
 """
 
@@ -278,6 +279,16 @@ class Emulator:
         backend(region).delete_vpc(made)
         what = "Request would have succeeded, but DryRun flag is set."
         return error("ec2", 412, "DryRunOperation", what)
+
+    def on_RegisterImage(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        """With the architecture and the root device that were asked for, which moto leaves out."""
+        reply = self.ask(environ)
+        for key in re.findall(rb"<imageId>(ami-[0-9a-f]+)</imageId>", reply.body):
+            image = backend(region).amis[key.decode()]
+            image.architecture = form.get("Architecture", "i386")
+            image.root_device_name = form.get("RootDeviceName", "")
+            image.virtualization_type = form.get("VirtualizationType", "paravirtual")
+        return reply
 
     def on_DescribeTags(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         """Without those of what was deleted, which moto keeps."""

@@ -148,6 +148,71 @@ def test_the_arm_image_for_an_arm_size(bench):
     assert {image.arch for image in found} == {"arm64"}
 
 
+@pytest.mark.parametrize(
+    ("name", "tags", "found"),
+    [
+        ("capa-ami-flatcar-stable-v1.34.3-1712345678", {"kubernetes_version": "v1.34.3"}, True),
+        ("capa-ami-flatcar-stable-1.34.3-1.1-1712345678", {}, True),
+        ("our-Flatcar", {"kubernetes_version": "v1.34.3", "distribution_version": "4459.2.1"}, True),
+        ("capa-ami-flatcar-stable-v1.34.30-1712345678", {}, False),
+        ("capa-ami-flatcar-stable-v1.34.3-1712345678", {"kubernetes_version": "v1.34.2"}, False),
+        ("capa-ami-flatcar-beta-v1.34.3-1712345678", {"kubernetes_version": "v1.34.3"}, False),
+        ("capa-ami-ubuntu-24.04-v1.34.3-1712345678", {"kubernetes_version": "v1.34.3"}, False),
+    ],
+)
+def test_an_image_of_ones_own_is_known_by_the_kubernetes_in_it(bench, name, tags, found):
+    made = bench.aws.bake(name, tags)
+
+    async def main() -> Any:
+        return await bench.cloud.images(ImageQuery("stable", None, machine=GIVEN, kubernetes="v1.34.3"))
+
+    shown = [(image.reference, image.kubernetes, image.version) for image in bench.aws.stage.run(main)]
+    assert shown == ([(made, "v1.34.3", tags.get("distribution_version", ""))] if found else [])
+
+
+def test_the_newest_of_ones_own_images_comes_first_and_other_releases_not_at_all(bench):
+    older, newer = (
+        bench.aws.bake(f"capa-ami-flatcar-stable-v1.34.3-{number}", {"distribution_version": version})
+        for number, version in enumerate(("4230.2.2", "4459.2.1"))
+    )
+
+    async def main(version: str | None) -> list[str]:
+        query = ImageQuery("stable", version, machine=GIVEN, kubernetes="v1.34.3")
+        return [image.reference for image in await bench.cloud.images(query)]
+
+    assert set(bench.aws.stage.run(lambda: main(None))) == {older, newer}
+    assert bench.aws.stage.run(lambda: main("4230.2.2")) == [older]
+
+
+def test_plan_says_that_there_is_no_image_with_kubernetes_in_it_and_which_there_are(bench):
+    bench.aws.bake("capa-ami-flatcar-stable-v1.33.1-1712345678", {"kubernetes_version": "v1.33.1"})
+    version = model.Kubernetes(version="v1.34.3", flavor="image")
+    bench.cluster = cluster_of(GIVEN, kubernetes=version)
+
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    plane, *_ = map(str, bench.aws.stage.run(main))
+    assert (
+        "the account has no image of its own in eu-central-1 of Flatcar stable with Kubernetes v1.34.3"
+        in plane
+    )
+    assert "spec.kubernetes.version" in plane and "allowed: v1.33.1; image-builder" in plane
+
+
+def test_an_image_that_the_file_names_must_have_the_clusters_kubernetes(bench):
+    made = bench.aws.bake("our-image", {"kubernetes_version": "v1.33.1"})
+    version = model.Kubernetes(version="v1.34.3", flavor="image")
+    bench.cluster = cluster_of(replace(GIVEN, ami=ConfigVar(made)), kubernetes=version)
+
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    plane, *_ = map(str, bench.aws.stage.run(main))
+    assert f"image {made} holds Kubernetes v1.33.1, the cluster wants v1.34.3" in plane
+    assert "spec.controlPlane.machine.ami" in plane
+
+
 def test_nobody_elses_image_passes_for_flatcars(bench):
     async def main() -> Any:
         return await bench.cloud.images(ImageQuery("stable", None))

@@ -244,3 +244,11 @@ def test_quotas_are_told(bare):
     bare.aws.control("vcpus", count=5)
     asked = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
     assert bare("service-quotas", "get_service_quota", **asked)["Quota"]["Value"] == 5
+
+
+def test_a_registered_image_is_as_asked(bare):
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}
+    given = {"Architecture": "arm64", "RootDeviceName": "/dev/xvda", "VirtualizationType": "hvm"}
+    made = bare("ec2", "register_image", Name="mine", BlockDeviceMappings=[disk], **given)["ImageId"]
+    (row,) = bare("ec2", "describe_images", Owners=["self"])["Images"]
+    assert (row["ImageId"], {key: row[key] for key in given}) == (made, given)

@@ -6,11 +6,16 @@ import re
 
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.aws.naming import tags_of
 from flatyard.clouds.cloud import Image, ImageQuery, Rejected
 from flatyard.model.machines import AwsMachine
 from flatyard.model.meant import is_placeholder
 
 _NAME = re.compile(r"Flatcar-(stable|beta|alpha|lts)-(\d+\.\d+\.\d+)(?:-arm64)?-hvm")
+_RELEASE = re.compile(r"\d+\.\d+\.\d+")
+_CHANNEL = re.compile(r"flatcar-(stable|beta|alpha|lts)", re.IGNORECASE)
+BAKED, RELEASE = "kubernetes_version", "distribution_version"
+"""Tags of image-builder's AMIs (images/capi/packer/ami/packer.json): `v1.34.3`; Flatcar's release if it was given."""
 _ARCHES = {"amd64": "x86_64", "arm64": "arm64"}
 _NO_IMAGE = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
 _NO_TYPE = ("InvalidInstanceType", "InvalidInstanceType.NotFound", "InvalidParameterValue")
@@ -23,9 +28,11 @@ async def images(account: Account, query: ImageQuery) -> tuple[Image, ...]:
     named = machine.image if isinstance(machine, AwsMachine) else ""
     if named and not is_placeholder(named):
         row = await image(account, named)
-        return (_image(row, query),) if row and row["Architecture"] == _ARCHES[arch] else ()
+        fits = row and row["Architecture"] == _ARCHES[arch] and not other_baked(row, query.kubernetes)
+        return (_image(row, query),) if row and fits else ()
     if query.kubernetes:
-        return await _baked(account, query, arch)
+        rows = [row for row in await own(account, arch) if _holds(row, query)]
+        return tuple(_image(row, query) for row in rows)
     rows = await account.pages(
         f"listing Flatcar's images in {account.region}",
         "ec2",
@@ -75,32 +82,61 @@ async def size_of(account: Account, size: str) -> Answer | None:
     return next(iter(answer["InstanceTypes"]), None)
 
 
-async def _baked(account: Account, query: ImageQuery, arch: str) -> tuple[Image, ...]:
-    """The account's own images with Kubernetes in them, as image-builder names them."""
+async def own(account: Account, arch: str) -> list[Answer]:
+    """The account's own Flatcar images, newest first: such as image-builder's `capa-ami-flatcar-stable-v1.34.3-…`."""
     rows = await account.pages(
         "listing the account's own images",
         "ec2",
         "describe_images",
         "Images",
         Owners=["self"],
-        Filters=_filters(arch, f"*flatcar*{query.kubernetes}*"),
+        Filters=_filters(arch, "*flatcar*", "*Flatcar*"),
     )
-    newest = sorted(rows, key=lambda row: str(row.get("CreationDate", "")), reverse=True)
-    return tuple(_image(row, query) for row in newest)
+    return sorted(rows, key=lambda row: str(row.get("CreationDate", "")), reverse=True)
 
 
-def _filters(arch: str, name: str) -> list[dict[str, object]]:
-    wanted = {"architecture": _ARCHES[arch], "state": "available", "name": name}
-    return [{"Name": key, "Values": [value]} for key, value in wanted.items()]
+def baked(row: Answer) -> str:
+    """The Kubernetes version in an image, as its tag says it; empty when it has none."""
+    version = str(tags_of(row).get(BAKED, ""))
+    return version if version.startswith("v") or not version else f"v{version}"
+
+
+def _holds(row: Answer, query: ImageQuery) -> bool:
+    """Whether one of the account's own images is the wanted one: by its tags, else by what its name says."""
+    wanted, name = query.kubernetes or "", str(row.get("Name", ""))
+    channel, release = _CHANNEL.search(name), _release(row)
+    if query.version and release and release != query.version:
+        return False
+    if not query.version and channel and channel[1] != query.channel:
+        return False
+    # 1.34.3 is neither in 1.34.30 nor in 11.34.3
+    named = re.search(rf"(?<![\d.]){re.escape(wanted.removeprefix('v'))}(?![\d.])", name)
+    return baked(row) == wanted if baked(row) else named is not None
+
+
+def other_baked(row: Answer, wanted: str | None) -> str:
+    """The Kubernetes version in an image, where it is not the wanted one; nothing of an image that does not tell."""
+    found = baked(row)
+    return found if wanted and found != wanted else ""
+
+
+def _release(row: Answer) -> str:
+    """Flatcar's release, from the name of its publisher's images or from image-builder's tag; empty when unknown."""
+    parsed = _NAME.fullmatch(str(row.get("Name", "")))
+    told = tags_of(row).get(RELEASE, "")
+    return parsed[2] if parsed else told if _RELEASE.fullmatch(told) else ""
+
+
+def _filters(arch: str, *names: str) -> list[dict[str, object]]:
+    wanted = {"architecture": (_ARCHES[arch],), "state": ("available",), "name": names}
+    return [{"Name": key, "Values": list(values)} for key, values in wanted.items()]
 
 
 def _image(row: Answer, query: ImageQuery) -> Image:
-    name = str(row.get("Name", ""))
-    parsed = _NAME.fullmatch(name)
     return Image(
         reference=row["ImageId"],
-        name=name,
-        version=parsed[2] if parsed else query.version or "",
+        name=str(row.get("Name", "")),
+        version=_release(row) or query.version or "",
         arch="arm64" if row["Architecture"] == "arm64" else "amd64",
         kubernetes=query.kubernetes,
     )

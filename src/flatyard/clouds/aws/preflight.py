@@ -10,7 +10,7 @@ from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws import permissions, quotas, references
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
-from flatyard.clouds.aws.images import images, size_of
+from flatyard.clouds.aws.images import arch_of, baked, image, images, other_baked, own, size_of
 from flatyard.clouds.aws.networks import given_vpc, offered_zones
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.cloud import Image, ImageQuery
@@ -185,8 +185,8 @@ async def _available(
 
 def _query(cluster: Cluster, pool: Pool[AwsMachine]) -> ImageQuery:
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
-    baked = kubernetes.version if kubernetes.flavor == "image" else None
-    return ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
+    inside = kubernetes.version if kubernetes.flavor == "image" else None
+    return ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=inside)
 
 
 async def _images(
@@ -207,16 +207,39 @@ async def _images(
 
 
 async def _no_image(account: Account, cluster: Cluster, pool: Pool[AwsMachine]) -> Problem:
-    flatcar, machine = cluster.spec.flatcar, pool.machine
-    path = pool.at("ami")
+    flatcar, query, machine = cluster.spec.flatcar, _query(cluster, pool), pool.machine
     if machine.image and not is_placeholder(machine.image):
-        what = f"{account.region} has no image {machine.image} that {machine.size} boots"
-        return _error(path, what, "an AMI of this region and architecture, or none: the channel's newest")
+        return await _not_that_image(account, query, pool)
+    if query.kubernetes:
+        return await _not_baked(account, query, machine)
     bare = ImageQuery(flatcar.channel, None, machine=machine)
     there = ", ".join(image.version for image in (await images(account, bare))[:8])
     wanted = f"version {flatcar.version}" if flatcar.version else f"channel {flatcar.channel}"
     what = f"{account.region} has no Flatcar image of {wanted} that {machine.size} boots"
     return _error("spec.flatcar", what, f"{flatcar.channel}: {there or 'none'}")
+
+
+async def _not_that_image(account: Account, query: ImageQuery, pool: Pool[AwsMachine]) -> Problem:
+    machine, path = pool.machine, pool.at("ami")
+    row = await image(account, machine.image)
+    other = other_baked(row, query.kubernetes) if row else ""
+    if other:
+        what = f"image {machine.image} holds Kubernetes {other}, the cluster wants {query.kubernetes}"
+        return _error(path, what, f"spec.kubernetes.version: {other}, or an AMI of {query.kubernetes}")
+    what = f"{account.region} has no image {machine.image} that {machine.size} boots"
+    return _error(path, what, "an AMI of this region and architecture, or none: the channel's newest")
+
+
+async def _not_baked(account: Account, query: ImageQuery, machine: AwsMachine) -> Problem:
+    """Flatcar publishes no AMIs with Kubernetes in them: they are the account's own, or there are none."""
+    rows = await own(account, await arch_of(account, machine.size))
+    there = ", ".join(sorted({version for version in map(baked, rows) if version}))
+    wanted = f"Flatcar {query.version or query.channel} with Kubernetes {query.kubernetes}"
+    what = f"the account has no image of its own in {account.region} of {wanted} that {machine.size} boots"
+    allowed = (
+        f"{there or 'none there'}; image-builder's build-ami-flatcar makes one, flavor sysext needs none"
+    )
+    return _error("spec.kubernetes.version", what, allowed)
 
 
 def _error(path: str, what: str, allowed: str = "", suggestion: str = "") -> Problem:
