@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,7 @@ NAMESPACE = "kube-system"
 SECONDS = 12.0
 """A member without a leader says so after 7 s (its request timeout of 5 s and two elections)."""
 CONNECT_SECONDS = 3.0
+HEAD_START = 2.0
 FORWARD_SECONDS = 8.0
 """For a tunnel and TLS in it: half a dozen round trips; an API server tries a dead node's kubelet for 30 s."""
 _NOT_FOUND = 5
@@ -61,7 +63,7 @@ class Forwards(Protocol):
 
 
 class HttpEtcd:
-    """`EtcdMembers` by whichever way answers first: `through` the API, then, without it, `straight`.
+    """`EtcdMembers` by whichever way answers first: `through` the API, and when none of these does, `straight`.
 
     What a member remembers (`agreed=False`) is only asked for when the API is silent: straight.
     """
@@ -81,16 +83,57 @@ class HttpEtcd:
         await self._ask(True, "remove", {"ID": member_id})
 
     async def _ask(self, agreed: bool, verb: str, body: Json) -> Json:
+        async def ask(way: Way) -> Json:
+            status, content = await way.post(f"/v3/cluster/member/{verb}", json.dumps(body).encode())
+            return _read(way.where, verb, status, content)
+
         problems: list[EtcdError] = []
-        for way in (*self._through, *self._straight) if agreed else self._straight:
-            try:
-                status, content = await way.post(f"/v3/cluster/member/{verb}", json.dumps(body).encode())
-                return _read(way.where, verb, status, content)
-            except (EtcdSilent, NoQuorum) as problem:
-                problems.append(problem)
+        for ways in (self._through, self._straight) if agreed else (self._straight,):
+            found = await _first(ways, ask, problems)
+            if isinstance(found, EtcdError):
+                raise found
+            if found is not None:
+                return found
         raise next((p for p in problems if isinstance(p, NoQuorum)), None) or EtcdSilent(
             "no etcd member could be reached", why="; ".join(p.what for p in problems)
         )
+
+
+async def _first(
+    ways: Sequence[Way], ask: Callable[[Way], Awaitable[Json]], problems: list[EtcdError]
+) -> Json | EtcdError | None:
+    """The first answer, or refusal; None when each way came to nothing, and then `problems` says why.
+
+    A way that has not answered after HEAD_START is not given up: the next is tried beside it. What is asked twice
+    so does no harm: a member that was removed already is fine.
+    """
+    ended: asyncio.Queue[Json | EtcdError] = asyncio.Queue()
+
+    async def attempt(way: Way) -> None:
+        try:
+            ended.put_nowait(await ask(way))
+        except EtcdError as error:
+            ended.put_nowait(error)
+
+    untried, running = deque(ways), 0
+    tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+        while untried or running:
+            if untried:
+                tasks.append(group.create_task(attempt(untried.popleft())))
+                running += 1
+            try:
+                async with asyncio.timeout(HEAD_START if untried else None):
+                    found = await ended.get()
+            except TimeoutError:
+                continue
+            running -= 1
+            if not isinstance(found, (EtcdSilent, NoQuorum)):
+                for task in tasks:
+                    task.cancel()
+                return found
+            problems.append(found)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ async def forwarded(
                 stream, max_message_size_bytes=MESSAGE, keepalive_ping_interval_seconds=None, response=answer
             ) as session:
                 yield Tunnel(session)
+    except httpx2.TimeoutException:
+        raise Unreachable(f"the Kubernetes API does not answer within {seconds:g} s") from None
     except httpx2.TransportError as error:
         raise Unreachable(f"the Kubernetes API did not answer: {_told(error)}") from error
     except BaseExceptionGroup as group:  # the session is a task group: what the block raised is in it
