@@ -24,7 +24,7 @@ Usage: flatyard restart [OPTIONS] NAME MACHINE...
 
 Options:
   --timeout DURATION           How long to watch; work goes on after.  [default:
-                               10m]
+                               10m on sim and local, 1h on other clouds]
   -o, --output [text|json]     Form of the result on stdout.  [default: text]
   -q, --quiet                  Say less; -qq: nothing.
   -v, --verbose                Say more.

@@ -24,8 +24,13 @@ async def all_names() -> tuple[str, ...]:
 
 async def is_simulated(name: str) -> bool:
     """Whether the cluster called `name` is simulated; true also for one that is not known (any more)."""
+    return await cloud_of(name) in ("sim", "")
+
+
+async def cloud_of(name: str) -> str:
+    """The cloud of the cluster called `name`, as its file says it; empty for one that is not known (any more)."""
     record = await records.load(store(), name)
-    return record is None or record.cloud == "sim"
+    return record.cloud if record is not None else ""
 
 
 async def remark(name: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--delete-volumes", is_flag=True, help="Delete volumes too; they are kept otherwise.")
 @durations.timeout
 @common
-def command(name: str, yes: bool, delete_volumes: bool, timeout: float) -> None:
+def command(name: str, yes: bool, delete_volumes: bool, timeout: float | None) -> None:
     """Delete cluster NAME: load balancers, workers, control plane, endpoint, network.
 
     Nothing is deleted that does not carry the cluster's own tags. Run it again after an interruption.
@@ -32,9 +32,9 @@ def command(name: str, yes: bool, delete_volumes: bool, timeout: float) -> None:
     asyncio.run(_down(talk_of(), name, yes, delete_volumes, timeout))
 
 
-async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout: float) -> None:
+async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout: float | None) -> None:
     from flatyard.base.errors import Failed
-    from flatyard.cli.clusters import all_names, is_simulated
+    from flatyard.cli.clusters import all_names, cloud_of, is_simulated
     from flatyard.cli.follow import Follow, failed
     from flatyard.controller.launch import remove_leftovers
     from flatyard.controller.places import places_of
@@ -54,7 +54,8 @@ async def _down(talk: Talk, name: str, yes: bool, delete_volumes: bool, timeout:
         return await link.down(delete_volumes=delete_volumes)
 
     again = f"flatyard down {name}" + (" --delete-volumes" if delete_volumes else "")
-    follow = Follow(talk, places, order, f"down {name}", timeout=timeout, again=again)
+    watched = durations.patience(timeout, await cloud_of(name))
+    follow = Follow(talk, places, order, f"down {name}", timeout=watched, again=again)
     event = await _until_gone(follow, places)
     if event is not None and not event.done:
         raise failed(event, name)

@@ -24,13 +24,26 @@ class Duration(click.ParamType[float]):
         return hours * 3600 + minutes * 60 + seconds
 
 
+SHORT, LONG = 600.0, 3600.0
+QUICK = ("sim", "local", "")
+"""Clouds on which minutes are enough; the empty name is that of a cluster which is not known (any more)."""
+
 timeout = click.option(
     "--timeout",
     type=Duration(),
-    default="10m",
-    show_default=True,
-    help="How long to watch; work goes on after.",
+    help="How long to watch; work goes on after.  [default: 10m on sim and local, 1h on other clouds]",
 )
+
+
+def patience(timeout: float | None, cloud: str) -> float:
+    """Seconds to watch a cluster on `cloud`, as it is called in a cluster file: what was asked for, or the default.
+
+    On other clouds a control plane takes two to four minutes, they come one after the other, and a slow day of the
+    cloud takes several times as long.
+    """
+    if timeout is not None:
+        return timeout
+    return SHORT if cloud in QUICK else LONG
 
 
 def took(seconds: float) -> str:

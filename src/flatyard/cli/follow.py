@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from flatyard.base.errors import Failed, FlatyardError, PartlyDone
+from flatyard.cli import durations
 from flatyard.cli.durations import took
 from flatyard.cli.talk import Talk
 from flatyard.controller.events import Event, EventKind, WaitLine
@@ -72,7 +73,7 @@ class Follow:
     """Gives the command; returns its round. Given again when the process died under it."""
     title: str
     start: Start | None = None
-    timeout: float = 600.0
+    timeout: float = durations.SHORT
     expected: float = 0.0
     again: str = ""
     """The command that goes on, for sentences."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @durations.timeout
 @output("text", "json")
 @common
-def command(name: str, machines: tuple[str, ...], timeout: float, output: str) -> None:
+def command(name: str, machines: tuple[str, ...], timeout: float | None, output: str) -> None:
     """Restart machines of cluster NAME, one after the other, and wait until their nodes are Ready again.
 
     A MACHINE is told by its own name or its node's. It is drained first, so PodDisruptionBudgets hold it up.
@@ -33,9 +33,11 @@ def command(name: str, machines: tuple[str, ...], timeout: float, output: str) -
     asyncio.run(_restart(talk_of(), name, machines, timeout, output))
 
 
-async def _restart(talk: Talk, name: str, machines: tuple[str, ...], timeout: float, output: str) -> None:
+async def _restart(
+    talk: Talk, name: str, machines: tuple[str, ...], timeout: float | None, output: str
+) -> None:
     from flatyard.base.world import RealWorld, rfc3339_micro
-    from flatyard.cli.clusters import is_simulated, known, link
+    from flatyard.cli.clusters import cloud_of, is_simulated, known, link
     from flatyard.cli.follow import Follow, failed
     from flatyard.controller.places import places_of
 
@@ -47,7 +49,8 @@ async def _restart(talk: Talk, name: str, machines: tuple[str, ...], timeout: fl
         return await link.restart(machines, request)
 
     again = f"flatyard restart {name} {words}"
-    follow = Follow(talk, places_of(name), order, f"{name}: restart {words}", timeout=timeout, again=again)
+    watched = durations.patience(timeout, await cloud_of(name))
+    follow = Follow(talk, places_of(name), order, f"{name}: restart {words}", timeout=watched, again=again)
     event = await follow.until_done()
     async with await link(name) as process:
         found = _results(await process.state(), machines)

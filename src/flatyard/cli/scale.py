@@ -38,7 +38,7 @@ class Size(click.ParamType[tuple[str, int]]):
 @click.argument("sizes", nargs=-1, required=True, metavar="POOL=N...", type=Size())
 @durations.timeout
 @common
-def command(name: str, sizes: tuple[tuple[str, int], ...], timeout: float) -> None:
+def command(name: str, sizes: tuple[tuple[str, int], ...], timeout: float | None) -> None:
     """Give the pools of cluster NAME other numbers of machines, and wait until they are there.
 
     The file keeps its number, and the next `up` leaves yours alone until the file changes it.
@@ -48,8 +48,8 @@ def command(name: str, sizes: tuple[tuple[str, int], ...], timeout: float) -> No
     asyncio.run(_scale(talk_of(), name, sizes, timeout))
 
 
-async def _scale(talk: Talk, name: str, sizes: tuple[tuple[str, int], ...], timeout: float) -> None:
-    from flatyard.cli.clusters import known, remark
+async def _scale(talk: Talk, name: str, sizes: tuple[tuple[str, int], ...], timeout: float | None) -> None:
+    from flatyard.cli.clusters import cloud_of, known, remark
     from flatyard.cli.follow import Follow, failed
     from flatyard.controller.places import places_of
 
@@ -63,7 +63,8 @@ async def _scale(talk: Talk, name: str, sizes: tuple[tuple[str, int], ...], time
         return round
 
     again = f"flatyard scale {name} {words}"
-    follow = Follow(talk, places_of(name), order, f"{name}: {words}", timeout=timeout, again=again)
+    watched = durations.patience(timeout, await cloud_of(name))
+    follow = Follow(talk, places_of(name), order, f"{name}: {words}", timeout=watched, again=again)
     event = await follow.until_done()
     if not event.done:
         raise failed(event, name)

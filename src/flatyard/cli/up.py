@@ -34,7 +34,7 @@ LOCAL_SECONDS = 90.0
 )
 @durations.timeout
 @common
-def command(files: tuple[str, ...], yes: bool, speed: float, timeout: float) -> None:
+def command(files: tuple[str, ...], yes: bool, speed: float, timeout: float | None) -> None:
     """Make what FILE... describe: network, control plane, workers, base manifests, until all is ready.
 
     Run it again after a change, an interruption or a crash: it goes on from what is there. One background
@@ -76,7 +76,7 @@ def _only_simulated(given: Given, files: tuple[str, ...], yes: bool) -> None:
     click.confirm(f"Make or change cluster {given.wanted.name}?", abort=True, err=True)
 
 
-async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, timeout: float) -> None:
+async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, timeout: float | None) -> None:
     from flatyard.cli.follow import Follow, failed
     from flatyard.cli.plan import place
     from flatyard.controller.launch import Start
@@ -90,7 +90,7 @@ async def _up(talk: Talk, given: Given, files: tuple[str, ...], speed: float, ti
         order,
         f"{wanted.name} on {place(given)}",
         start=Start(wanted.cluster, speed if wanted.cluster.spec.cloud.simulated else 1.0),
-        timeout=timeout,
+        timeout=durations.patience(timeout, wanted.cluster.spec.cloud.name),
         expected=_expected(given, speed),
         again=f"flatyard up {' '.join(files)}",
     )
