@@ -18,7 +18,7 @@ from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.facts import FACTS
 from flatyard.clouds.azure.reading import Shown, items, last, part, tags, text
-from flatyard.clouds.cloud import TAG_CLUSTER, ClusterRef, Network, Rejected, Role
+from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 
@@ -237,8 +237,8 @@ async def _adopted(
 
 
 def _ours(ref: ClusterRef, shown: Shown) -> Shown:
-    """The resource, if it has this cluster's tag. Raises Rejected for somebody else's."""
-    if tags(shown).get(TAG_CLUSTER) != ref.id:
+    """The resource, if it has this cluster's tags. Raises Rejected for somebody else's."""
+    if not cluster_tags(ref, FACTS.tags).items() <= tags(shown).items():
         raise Rejected(
             f"{text(shown, 'id')} is not tagged as this cluster's",
             code="Conflict",
