@@ -51,6 +51,13 @@ def test_every_twin_lists_its_images_in_all_channels(flatyard, twin):
     assert len({image["reference"] for image in found["images"]}) == len(found["images"])
 
 
+def test_images_with_kubernetes_baked_in_are_listed_for_flavor_image(flatyard):
+    found = listed(flatyard, "--as", "azure", "--arch", "amd64", "--kubernetes", "1.34.3")
+    assert {image["kubernetes"] for image in found["images"]} == {"v1.34.3"}
+    assert all(image["reference"].endswith("-capi-v1.34.3") for image in found["images"])
+    assert not any("kubernetes" in image for image in listed(flatyard, "--as", "azure")["images"])
+
+
 def test_azure_has_generations_and_arm64_only_the_second(flatyard):
     result = flatyard("images", "list", "--cloud", "sim", "--as", "azure", "--arch", "arm64")
     head, first, *_ = result.stdout.splitlines()

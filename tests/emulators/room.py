@@ -48,6 +48,8 @@ EVERY = float(os.environ.get("ROOM_EVERY", "0.5"))
 API_PORT, ETCD_PORT, FEED_PORT = 6443, 2379, 8099
 FEED = f"http://127.0.0.1:{FEED_PORT}"
 HOSTS = Path("/etc/hosts")
+SHOWN = tuple(os.environ.get("ROOM_SHOWS", "").split())
+"""Paths on machines that tests ask for: each machine's files there are in FOLDER/MACHINE.files, with their modes."""
 Message = dict[str, Any]
 
 
@@ -152,11 +154,23 @@ class Room:
             print(f"{gone} is gone", flush=True)
         for instance in seen.values():
             await self._power(instance)
+        for id, machine in self.machines.items():
+            self._show(id, machine)
         for id, lines in self._consoles.items():
             (self._folder / f"{id.rpartition('/')[2]}.console").write_text("\n".join(lines))
             if id in seen and self._written.get(id, 0) < len(lines):
                 more, self._written[id] = lines[self._written.get(id, 0) :], len(lines)
                 await self._window.console(id, "\n".join(more) + "\n")
+
+    def _show(self, id: str, machine: SimMachine) -> None:
+        path = self._folder / f"{id.rpartition('/')[2]}.files"
+        if not SHOWN or machine.boot is None or path.exists():
+            return
+        nodes = ((where, machine.boot.tree.get(where)) for where in SHOWN)
+        found = {
+            where: [node.mode & 0o7777, node.content.decode()] for where, node in nodes if node is not None
+        }
+        path.write_text(json.dumps(found))
 
     async def _power(self, seen: Seen) -> None:
         machine = self.machines.get(seen.id)

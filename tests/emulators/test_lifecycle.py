@@ -25,6 +25,7 @@ from emulators.stage import Stage, environment
 from flatyard.controller.runfile import look
 
 pytestmark = [pytest.mark.emulated, pytest.mark.timeout(900)]
+AZURE_JSON = "/etc/kubernetes/azure.json"
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
@@ -45,6 +46,14 @@ class Example:
     """Starts the emulator and says what ends it; returns the environment in which its account is found."""
     account: tuple[tuple[str, str], ...] = ()
     """What the file says of its account, and the emulator's in its place."""
+    flavor: str = "sysext"
+    looks: tuple[Callable[[Life], None], ...] = ()
+    """What else is true of this cloud's living cluster."""
+
+    @property
+    def key(self) -> str:
+        """One of a kind, short enough for a namespace's name."""
+        return self.cloud if self.flavor == "sysext" else f"{self.cloud}-{self.flavor}"
 
 
 @dataclass(slots=True)
@@ -91,6 +100,11 @@ class Life:
     def status(self, code: int = 0) -> Any:
         return json.loads(self.flatyard("status", self.example.name, "-o", "json", code=code))
 
+    def files(self) -> dict[str, dict[str, tuple[int, str]]]:
+        """By machine what its disk has, with its mode, of the paths that ROOM_SHOWS names."""
+        found = sorted(self.state.parent.glob("*.files"))
+        return {path.stem: json.loads(path.read_text()) for path in found}
+
     def inventory(self) -> dict[str, list[str]]:
         """What the emulator holds, asked of it with the cloud's own SDK."""
         module = f"emulators.window_{self.example.cloud}"
@@ -102,6 +116,43 @@ class Life:
     def pid(self) -> int:
         run, living = look(self.state / "run" / f"{self.example.name}.json")
         return run.pid if living and run is not None else 0
+
+
+def azure_json_names_what_there_is(life: Life) -> None:
+    """Every machine has the file of Azure's own controllers, and what it names is there."""
+    files, there = life.files(), [one.lower() for one in life.inventory()["resources"]]
+    machines = {id.rpartition("/")[2] for id in life.inventory()["instances"]}
+    assert machines <= set(files)
+    ((mode, text),) = {tuple(files[name][AZURE_JSON]) for name in machines}
+    assert mode == 0o600
+    said = json.loads(text)
+    subscription = f"/subscriptions/{life.environment['AZURE_SUBSCRIPTION_ID']}"
+    assert (said["subscriptionId"], said["tenantId"]) == (
+        life.environment["AZURE_SUBSCRIPTION_ID"],
+        life.environment["AZURE_TENANT_ID"],
+    )
+    assert said["location"] == life.example.place.split()[1]
+    for group, kind, name in (
+        (said["vnetResourceGroup"], "virtualNetworks", said["vnetName"]),
+        (said["securityGroupResourceGroup"], "networkSecurityGroups", said["securityGroupName"]),
+    ):
+        wanted = f"{subscription}/resourceGroups/{group}/providers/Microsoft.Network/{kind}/{name}"
+        assert wanted.lower() in there
+    assert said["resourceGroup"] == life.example.name and said["subnetName"] == "worker"
+
+
+def kubernetes_is_baked_in(life: Life) -> None:
+    """Machines come from the newest image of the community gallery that is listed, and fetch no extension."""
+    where = ("--cloud", "azure", "--region", life.example.place.split()[1])
+    asked = ("images", "list", *where, "--kubernetes", "v1.34.3", "--arch", "amd64", "-o", "json")
+    listed = json.loads(life.flatyard(*asked))["images"]
+    newest = next(row["reference"] for row in listed if row["newest"])
+    assert newest.startswith("/CommunityGalleries/flatcar4capi-") and "-capi-v1.34.3/" in newest
+    machines = json.loads(life.flatyard("get", "machines", life.example.name, "-o", "json"))["items"]
+    assert {machine["status"]["versions"]["kubelet"] for machine in machines} == {"v1.34.3"}
+    for path in life.state.parent.glob("*.console"):
+        said = path.read_text()
+        assert f"Linux version {newest.rpartition('/')[2]}" in said and ".raw" not in said
 
 
 def start_aws(stage: Stage, end: ExitStack) -> Mapping[str, str]:
@@ -121,7 +172,7 @@ def start_azure(stage: Stage, end: ExitStack) -> Mapping[str, str]:
     from emulators.azure.place import start
 
     arm = start(stage, blobs=True)
-    return arm.environment
+    return {**arm.environment, "ROOM_SHOWS": AZURE_JSON}
 
 
 def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
@@ -182,6 +233,20 @@ EXAMPLES = (
         "general",
         start_azure,
         (("7d3c5a52-6a2f-4d1b-9b8e-0f4a1c2e6b90", "11111111-1111-1111-1111-111111111111"),),
+        looks=(azure_json_names_what_there_is,),
+    ),
+    Example(
+        "azure",
+        "azure-image.yaml",
+        "baked",
+        "azure westeurope",
+        1,
+        2,
+        "general",
+        start_azure,
+        (("7d3c5a52-6a2f-4d1b-9b8e-0f4a1c2e6b90", "11111111-1111-1111-1111-111111111111"),),
+        flavor="image",
+        looks=(azure_json_names_what_there_is, kubernetes_is_baked_in),
     ),
     Example(
         "openstack",
@@ -200,15 +265,15 @@ EXAMPLES = (
 )
 
 
-@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda example: example.cloud)
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda example: example.key)
 def life(
     request: pytest.FixtureRequest,
     new_stage: Callable[[str], Stage],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Life]:
     example: Example = request.param
-    stage = new_stage(f"life-{example.cloud}")
-    folder = tmp_path_factory.mktemp(f"life-{example.cloud}")
+    stage = new_stage(f"life-{example.key}")
+    folder = tmp_path_factory.mktemp(f"life-{example.key}")
     made = Life(example, stage, folder / "state")
     end = ExitStack()
     try:
@@ -247,6 +312,8 @@ def test_a_cluster_lives_and_leaves_nothing(life: Life):
     assert sum(len(pool["machines"]) for pool in found["pools"]) == example.workers
     assert example.place in life.flatyard("status", example.name)
     assert json.loads(life.flatyard("plan", "-o", "json", file))["comparedWith"] == "the cluster itself"
+    for also in example.looks:
+        also(life)
     _scaled(life)
     _restarted(life)
     _told(life)

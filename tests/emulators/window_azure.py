@@ -18,7 +18,6 @@ from emulators.room import NoOther, Seen
 from flatyard.sim.hardware import Hardware
 
 CONTROL = "http://127.0.0.1:5080/_emulator/"
-REGION = "germanywestcentral"
 
 
 def window() -> AzureWindow:
@@ -77,8 +76,8 @@ class AzureWindow(NoOther):
             hostname=_get(row, "osProfile", "computerName") or name,
             node_name=(_get(row, "osProfile", "computerName") or name).lower(),
             provider_id=f"azure://{row_id}",
-            region=REGION,
-            zone=f"{REGION}-{zones[0]}" if zones else "",
+            region=raw["location"],
+            zone=f"{raw['location']}-{zones[0]}" if zones else "",
             addresses=tuple((kind, address) for kind, address in found if address),
             devices=("/dev/sda", *(f"/dev/disk/azure/scsi1/lun{disk.get('lun', 0)}" for disk in disks)),
             image_version=_version(image),
@@ -133,14 +132,18 @@ def _version(image: Mapping[str, Any]) -> str:
     version = str(image.get("exactVersion") or image.get("exact_version") or image.get("version") or "")
     if version.count(".") == 2:
         return version
-    gallery = str(image.get("communityGalleryImageId") or image.get("community_gallery_image_id") or "")
-    return gallery.rpartition("/versions/")[2] or "4593.2.5"
+    return _gallery(image).rpartition("/versions/")[2]
+
+
+def _gallery(image: Mapping[str, Any]) -> str:
+    """The id of a community gallery's image in small letters: Azure's ids have no case."""
+    found = image.get("communityGalleryImageId") or image.get("community_gallery_image_id") or ""
+    return str(found).lower()
 
 
 def _kubernetes(image: Mapping[str, Any]) -> str | None:
     """The version that is baked into an image of the community gallery (`…-capi-v1.34.3`)."""
-    gallery = str(image.get("communityGalleryImageId") or image.get("community_gallery_image_id") or "")
-    name = gallery.partition("/versions/")[0]
+    name = _gallery(image).partition("/versions/")[0]
     return f"v{name.rpartition('-v')[2]}" if "-capi-v" in name else None
 
 

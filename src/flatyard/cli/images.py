@@ -85,10 +85,18 @@ command.add_command(show_command)
     help="Flatcar's channel.",
 )
 @click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Default: both.")
+@click.option(
+    "--kubernetes",
+    default="",
+    metavar="VERSION",
+    help="Those with it baked in, for clusters of flavor image.",
+)
 @click.option("--all", "everything", is_flag=True, help="Old ones too, and those that nodes cannot use.")
 @output("table", "json")
 @common
-def list_command(account: Account, channel: str, arch: str | None, everything: bool, output: str) -> int:
+def list_command(
+    account: Account, channel: str, arch: str | None, kubernetes: str, everything: bool, output: str
+) -> int:
     """List the Flatcar images that a region really has, with what they ship.
 
     The newest of each channel, architecture and generation has a star: it is what a new cluster gets. SPEC is
@@ -98,6 +106,7 @@ def list_command(account: Account, channel: str, arch: str | None, everything: b
     \b
     flatyard images list --cloud aws --region eu-central-1
     flatyard images list --cloud sim --as azure --channel beta -o json
+    flatyard images list --cloud azure --region westeurope --kubernetes v1.34.3
     """
     from flatyard.cli import images_lookup
 
@@ -107,9 +116,10 @@ def list_command(account: Account, channel: str, arch: str | None, everything: b
         talk_of().say(doubt)
     channels = CHANNELS if channel == "all" else (channel,)
     arches = (arch,) if arch else images_lookup.ARCHES
-    rows = images_lookup.listing(cluster, channels, arches)
+    baked = f"v{kubernetes.removeprefix('v')}" if kubernetes else None
+    rows = images_lookup.listing(cluster, channels, arches, baked)
     where = images_lookup.place(cluster)
-    late = images_lookup.not_there_yet(rows, channels)
+    late = () if baked else images_lookup.not_there_yet(rows, channels)
     talk = talk_of()
     if output == "json":
         talk.data(json.dumps(_listing(cluster.spec.cloud, rows, late), indent=2))
@@ -118,9 +128,10 @@ def list_command(account: Account, channel: str, arch: str | None, everything: b
     if shown:
         talk.data(_table(shown))
     else:
-        talk.say(f"{where} has no Flatcar image of {_of(channels, arches)}")
+        with_it = f" with Kubernetes {baked} baked in" if baked else ""
+        talk.say(f"{where} has no Flatcar image of {_of(channels, arches)}{with_it}")
     _more(rows, shown, late, where)
-    if not rows and account.cloud == "openstack":
+    if not rows and account.cloud == "openstack" and not baked:
         named = f" --os-cloud {account.os_cloud}" if account.os_cloud else ""
         talk.next((f"flatyard images import --cloud openstack{named}", "brings one there"))
     return Exit.DONE
@@ -209,6 +220,7 @@ def _row_json(row: Row) -> dict[str, object]:
         "generation": image.generation,
         "reference": image.reference,
         "name": image.name,
+        **({"kubernetes": image.kubernetes} if image.kubernetes else {}),
         **(contents_json(known) if known else {"released": None}),
     }
 

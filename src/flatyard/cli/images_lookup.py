@@ -164,9 +164,14 @@ def _ask_twin(cluster: Cluster, queries: Sequence[ImageQuery]) -> tuple[tuple[Im
     return run(asked(), loop=loop)
 
 
-def listing(cluster: Cluster, channels: Sequence[str], arches: Sequence[str]) -> tuple[Row, ...]:
-    """Every image of the channels and architectures that is there; within each the newest first."""
-    queries = [ImageQuery(channel=c, version=None, arch=a) for c in channels for a in arches]
+def listing(
+    cluster: Cluster, channels: Sequence[str], arches: Sequence[str], kubernetes: str | None = None
+) -> tuple[Row, ...]:
+    """Every image of the channels and architectures that is there; within each the newest first.
+
+    `kubernetes`: only those with this version of it baked in.
+    """
+    queries = [ImageQuery(c, None, a, kubernetes=kubernetes) for c in channels for a in arches]
     rows: dict[str, Row] = {}
     for query, images in zip(queries, ask(cluster, queries), strict=True):
         seen: set[str] = set()

@@ -46,6 +46,18 @@ def test_the_images_of_a_location_by_generation_with_what_they_ship(arm: Arm) ->
     assert all(row["reference"].startswith("kinvolk:") for row in found["images"])
 
 
+def test_the_community_gallerys_images_with_kubernetes_baked_in(arm: Arm) -> None:
+    where = ("list", "--cloud", "azure", "--region", "westeurope", "--kubernetes")
+    code, out, err = flatyard(arm, *where, "v1.34.3", "-o", "json")
+    assert code == 0, err
+    rows = json.loads(out)["images"]
+    assert [row["version"] for row in rows if row["arch"] == "arm64"] == ["4593.2.5", "4459.2.3"]
+    assert all(row["kubernetes"] == "v1.34.3" and "-capi-v1.34.3/" in row["reference"] for row in rows)
+    code, out, err = flatyard(arm, *where, "1.34.99")
+    assert (code, out) == (0, "")
+    assert "azure westeurope has no Flatcar image of stable, amd64 or arm64 with Kubernetes v1.34.99" in err
+
+
 def test_a_location_that_there_is_not_is_told_with_the_nearest(arm: Arm) -> None:
     code, out, err = flatyard(arm, "list", "--cloud", "azure", "--region", "germanywestcentrall")
     assert out == "" or code == 0
