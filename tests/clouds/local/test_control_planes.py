@@ -2,6 +2,8 @@
 
 The machines are containers of a stand-in for Flatcar; etcd, kubeadm and the kubelets in them are real. One cluster for
 all tests of this file, in the order in which they stand here. How long each replacement took is recorded with the test.
+Until the majority is lost, nothing of the machines can be reached from this one but the API's port, as from a laptop
+whose cluster is in a cloud.
 """
 
 from __future__ import annotations
@@ -27,13 +29,16 @@ from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.settings import settings
 from flatyard.controller.clients import HttpClients
 from flatyard.engine import record, secrets
-from flatyard.kube.etcd import EtcdError, EtcdHost, Member
+from flatyard.kube.etcd import EtcdError, EtcdHost, EtcdSilent, Member
 from flatyard.store import open_store
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("kubernetes_built")]
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "real-ha"
 PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]
+POOL = "10.233.0.0/16"
+ONLY_6443 = "flatyard-test-only-6443"
+"""An nft table of this file's own. It counts what it refuses."""
 REPLACED = 300.0
 """Seconds that a replacement may take on a busy machine; the recorded ones are a tenth of it."""
 
@@ -118,13 +123,40 @@ def cluster(tmp_path_factory, kubectl_path) -> Iterator[Cluster]:
         patch.setenv("FLATYARD_CACHE", str(settings().cache))
         patch.setenv("FLATYARD_STATE", str(folder / "state"))
         patch.setenv("FLATYARD_LOCAL_HOME", str(folder / "home"))
-        patch.setenv("FLATYARD_LOCAL_POOL", "10.233.0.0/16")
+        patch.setenv("FLATYARD_LOCAL_POOL", POOL)
         made = Cluster(str(kubectl_path), file)
         try:
+            close_the_machines()
             made.flatyard("up", "--yes", "--timeout", "25m", str(file))
             yield made
         finally:
+            open_the_machines()
             made.flatyard("down", "--yes", NAME)
+
+
+def close_the_machines() -> None:
+    """Whatever this machine begins with one of the cluster's is refused, unless it is for the API."""
+    open_the_machines()
+    nft("add", "table", "inet", ONLY_6443)
+    nft(f"add chain inet {ONLY_6443} out {{ type filter hook output priority filter; }}")
+    begun = f'oifname != "lo" ip daddr {POOL} meta l4proto tcp ct state new'
+    nft(f"add rule inet {ONLY_6443} out {begun} tcp dport != 6443 counter reject with tcp reset")
+
+
+def open_the_machines() -> None:
+    if ONLY_6443 in nft("list", "tables"):
+        nft("delete", "table", "inet", ONLY_6443)
+
+
+def refused() -> int:
+    """Connections that the table has refused since it is there."""
+    found = json.loads(nft("-j", "list", "table", "inet", ONLY_6443))["nftables"]
+    (rule,) = [line["rule"] for line in found if "rule" in line]
+    return sum(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+
+
+def nft(*words: str) -> str:
+    return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
 
 
 class Asked(threading.Thread):
@@ -198,8 +230,24 @@ def test_a_deleted_control_plane_machine_is_replaced(cluster, record_property):
     print(f"a deleted control plane was replaced in {took:.1f} s")
 
 
+def test_nothing_of_the_machines_was_asked_but_the_api(cluster):
+    """etcd's members were listed and removed meanwhile, through the API; at their own port they are not reached."""
+    assert refused() == 0
+    keys = asyncio.run(secrets.load(open_store(None, cluster.world), NAME))
+    address = dict(cluster.instances()[PLANES[0]].addresses)["InternalIP"]
+    straight = HttpClients(cluster.world).etcd(None, (EtcdHost("", address),), keys)
+    with pytest.raises(EtcdSilent):
+        asyncio.run(straight.list())
+    assert refused() == 1
+
+
 def test_a_lost_majority_is_told_and_nothing_is_started_anew(cluster, record_property):
-    """`status` answers in time although the API, whose etcd is gone, keeps everybody waiting for a minute."""
+    """`status` answers in time although the API, whose etcd is gone, keeps everybody waiting for a minute.
+
+    From here on the machines can be reached: an API without etcd forwards nothing, and what a member that is left
+    remembers is asked at its own address.
+    """
+    open_the_machines()
     cluster.lose(PLANES[0])
     cluster.lose(PLANES[1])
     waited = [0.0]
