@@ -18,11 +18,13 @@ from flatyard.engine.control_plane import spec_of
 from flatyard.engine.identity import role_of
 from flatyard.engine.queue import Key, Waiting
 from flatyard.engine.record import Chosen, Images
+from flatyard.engine.references import read_machine
 from flatyard.kube.api import Json, Object
 from flatyard.kube.resources import MACHINES
 from flatyard.model.machine import ProviderSpec
 from flatyard.model.machines import MachineSpec
 from flatyard.model.meant import as_meant, kubelet_version
+from flatyard.model.references import without_account
 
 
 def image_key(spec: MachineSpec, kubernetes: str | None) -> str:
@@ -35,7 +37,7 @@ async def resolve_images(ctx: Context) -> Waiting | None:
     """Record an image and a pinned extension for every machine spec in use that has none yet."""
     images = ctx.record.images
     image_flavor = ctx.wanted().spec.kubernetes.flavor == "image"
-    for spec, kubelet in _specs(ctx):
+    for spec, kubelet in await _specs(ctx):
         key = image_key(spec, kubelet if image_flavor else None)
         if key not in images.by_spec:
             found = await _look_up(ctx, spec, kubelet if image_flavor else None, images)
@@ -78,17 +80,19 @@ async def _look_up(ctx: Context, spec: MachineSpec, kubernetes: str | None, know
     return found[0]
 
 
-def _specs(ctx: Context) -> list[tuple[MachineSpec, str]]:
+async def _specs(ctx: Context) -> list[tuple[MachineSpec, str]]:
+    """Those whose references can be read; a machine of another one tells what is missing."""
     version = ctx.wanted().spec.kubernetes.version
-    specs = [(spec_of(ctx.wanted()), version)]
+    specs = [(without_account(spec_of(ctx.wanted())), version)]
     for owner in (*ctx.caches.deployments(), *_alone(ctx)):
         template = _machine_spec(owner)
         try:
             spec = provider_of(template).cloud_provider_spec
         except InvalidInput:
             continue  # its own reconciler tells
-        if spec is not None:
-            specs.append((spec, kubelet_of(template, version)))
+        read = await read_machine(ctx, spec, owner.name) if spec is not None else None
+        if read is not None and not isinstance(read, Waiting):
+            specs.append((read, kubelet_of(template, version)))
     return specs
 
 

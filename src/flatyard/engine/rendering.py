@@ -18,6 +18,7 @@ from flatyard.engine.labels import BOOTSTRAP
 from flatyard.engine.pod_network import most_pods
 from flatyard.engine.queue import Key, Waiting
 from flatyard.engine.record import Chosen
+from flatyard.engine.references import read_machine
 from flatyard.kube.api import Object
 from flatyard.model.annotations import KubeletSettings, kubelet_settings
 from flatyard.model.cluster import Cluster
@@ -51,6 +52,10 @@ async def render_request(ctx: Context, machine: Object) -> CreateRequest | Waiti
         cloud = ctx.wanted().spec.cloud.twin
         said = f"cloudProvider {provider.cloud_provider} with its cloudProviderSpec is not one of {cloud}'s machines"
         return Waiting(said, again=600, final=True, next="name the cluster's own cloud in providerSpec.value")
+    read = await read_machine(ctx, spec, _owner(ctx, machine))
+    if isinstance(read, Waiting):
+        return read
+    spec, provider = read, replace(provider, cloud_provider_spec=read)
     kubelet = kubelet_of(machine.spec, ctx.wanted().spec.kubernetes.version)
     baked = kubelet if ctx.wanted().spec.kubernetes.flavor == "image" else None
     chosen = ctx.record.images.by_spec.get(image_key(spec, baked))
@@ -227,11 +232,21 @@ def _taints(machine: Object) -> list[dict[str, str]]:
     return list(machine.spec.get("taints") or ())
 
 
+def _owner(ctx: Context, machine: Object) -> str:
+    """Whose machine spec it is, for sentences."""
+    deployment = _deployment(ctx, machine)
+    return f"MachineDeployment {deployment.name}" if deployment else f"Machine {machine.name}"
+
+
 def _pool_annotations(ctx: Context, machine: Object) -> Mapping[str, str]:
     """The annotations of the MachineDeployment that the machine's set belongs to: kubelet settings are there."""
-    owner = ctx.caches.machine_set(machine.controller.name) if machine.controller else None
-    deployment = ctx.caches.deployment(owner.controller.name) if owner and owner.controller else None
+    deployment = _deployment(ctx, machine)
     return deployment.annotations if deployment else {}
+
+
+def _deployment(ctx: Context, machine: Object) -> Object | None:
+    owner = ctx.caches.machine_set(machine.controller.name) if machine.controller else None
+    return ctx.caches.deployment(owner.controller.name) if owner and owner.controller else None
 
 
 def _kubelet(annotations: Mapping[str, str], mask: int) -> KubeletSettings:

@@ -23,6 +23,7 @@ from flatyard.model.machines import (
 from flatyard.model.machines.checks import check_machine, check_size
 from flatyard.model.meant import is_placeholder, spellings
 from flatyard.model.meta import DNS_LABEL
+from flatyard.model.references import check_readable, check_written
 from flatyard.model.unsupported import why_not
 from flatyard.model.versions import PATTERN, Version, skew_problem
 
@@ -45,6 +46,8 @@ def check_cluster(cluster: Cluster, at: At) -> Iterator[Problem]:
     yield from _check_extras(spec.ignition, place("ignition"))
     machine = place("controlPlane", "machine")
     yield from _check_cluster_machine(spec.control_plane.machine, spec.cloud, machine)
+    if spec.control_plane.machine is not None:
+        yield from check_written(spec.control_plane.machine, machine)
     for index, pool in enumerate(spec.workers):
         here = place("workers", index)
         yield from _check_cluster_machine(pool.machine, spec.cloud, here("machine"))
@@ -133,6 +136,7 @@ def _check_cluster_machine(machine: MachineSpec | None, cloud: CloudChoice, at: 
         )
     if machine is not None:
         yield from check_machine(machine, at)
+        yield from check_readable(machine, at)
         yield from _check_region(machine, cloud, at)
 
 
@@ -219,6 +223,7 @@ def _check_provider(provider: ProviderSpec, at: At) -> Iterator[Problem]:
     if provider.cloud_provider_spec is not None:
         yield from check_machine(provider.cloud_provider_spec, at("cloudProviderSpec"))
         yield from check_size(provider.cloud_provider_spec, at("cloudProviderSpec"))
+        yield from check_readable(provider.cloud_provider_spec, at("cloudProviderSpec"))
 
 
 def check_together(cluster: Cluster, deployment: MachineDeployment, at: At) -> Iterator[Problem]:
