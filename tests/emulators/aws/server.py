@@ -45,6 +45,12 @@ TAKES = 1.0
 SHOWN = 3600.0
 """Seconds for which a terminated instance is listed."""
 VCPUS = 640
+KINDS = {
+    "vpc-elastic-ip": "elastic-ip",
+    "nat-gateway": "natgateway",
+    "spot-instance-request": "spot-instances-request",
+}
+"""Moto's words for what tags are on, and EC2's (API reference, TagDescription)."""
 Environ = dict[str, Any]
 Start = Callable[..., Any]
 PLUMBING = ("Signature", "SignatureVersion", "SignatureMethod", "Timestamp", "AWSAccessKeyId", "Version")
@@ -100,6 +106,8 @@ class Account:
     launches: dict[str, Launch] = field(default_factory=dict)
     tokens: dict[str, tuple[str, str, Reply]] = field(default_factory=dict)
     consoles: dict[str, str] = field(default_factory=dict)
+    judged: dict[str, None] = field(default_factory=dict)
+    """Actions that policies were asked about, in IAM's words."""
     active_at: dict[str, float] = field(default_factory=dict)
 
     def now(self) -> float:
@@ -290,13 +298,25 @@ class Emulator:
             image.virtualization_type = form.get("VirtualizationType", "paravirtual")
         return reply
 
+    def on_DeleteKeyPair(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        """By its id, too (EC2 API reference, DeleteKeyPair); moto knows names alone."""
+        reply, pairs = self.ask(environ), backend(region).key_pairs
+        if reply.ok:
+            for name in [name for name, pair in pairs.items() if pair.id == form.get("KeyPairId")]:
+                del pairs[name]
+        return reply
+
     def on_DescribeTags(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
-        """Without those of what was deleted, which moto keeps."""
+        """Without those of what was deleted, which moto keeps; kinds as EC2 calls them."""
         there, tags = existing(region), backend(region).tags
         for key in [key for key in tags if key.split("-")[0] in there]:
             if key not in there[key.split("-")[0]]:
                 del tags[key]
-        return self.ask(environ)
+        reply = self.ask(environ)
+        body = reply.body
+        for theirs, real in KINDS.items():
+            body = body.replace(f"<resourceType>{theirs}<".encode(), f"<resourceType>{real}<".encode())
+        return Reply(reply.status, sized(reply.headers, body), body)
 
     def on_ListInstanceProfiles(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         """Below the path prefix alone, which moto does not ask for."""
@@ -375,6 +395,7 @@ class Emulator:
         return Reply(found.status, sized(found.headers, body), body)
 
     def on_GetServiceQuota(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        self.account.judged["servicequotas:GetServiceQuota"] = None
         wanted = form.get("QuotaCode", "")
         values = {"L-1216C47A": self.account.vcpus, "L-34B43A08": self.account.vcpus, "L-F678F1CE": 5}
         if wanted not in values:
@@ -444,7 +465,15 @@ class Emulator:
         """Whether moto looks at policies. It knows actions, and of conditions and resources next to nothing."""
         from moto import settings
         from moto.core.responses import ActionAuthenticatorMixin
+        from moto.iam.access_control import IAMRequestBase
 
+        judge = getattr(IAMRequestBase, "judge", IAMRequestBase.check_action_permitted)
+
+        def judged(request: Any, resource: str) -> None:
+            self.account.judged[request._action] = None
+            judge(request, resource)
+
+        IAMRequestBase.judge, IAMRequestBase.check_action_permitted = judge, judged
         settings.INITIAL_NO_AUTH_ACTION_COUNT = 0 if on else float("inf")
         ActionAuthenticatorMixin.request_count = 0
 
@@ -487,6 +516,10 @@ class Emulator:
         counted = dict(self.account.calls)
         self.account.calls.clear()
         return counted
+
+    def control_judged(self) -> dict[str, Any]:
+        """The actions for which policies were looked at since the last reset."""
+        return {"actions": list(self.account.judged)}
 
     def control_reset(self) -> None:
         from moto import backends
@@ -557,6 +590,9 @@ def existing(region: str) -> dict[str, set[str]]:
         "rtb": set(rows.route_tables),
         "igw": set(rows.internet_gateways),
         "vol": set(rows.volumes),
+        "snap": set(rows.snapshots),
+        "eipalloc": {address.allocation_id for address in rows.describe_addresses([], [], {})},
+        "key": {pair.id for pair in rows.key_pairs.values()},
         "eni": set(rows.enis),
         "i": {one.id for row in rows.reservations.values() for one in row.instances},
         "sir": set(rows.spot_instance_requests),

@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from importlib import resources
 from typing import Any
 
 import pytest
 
-from emulators.aws.emulated import AwsBench, Emulated
+from emulators.aws.emulated import REGION, AwsBench, Emulated
 from flatyard.base.errors import Severity
 from flatyard.clouds import conformance
+from flatyard.clouds.aws.naming import tagged
 from flatyard.clouds.cloud import CloudError, StashForbidden
+from flatyard.clouds.conformance.bench import persistently
 
 pytestmark = pytest.mark.emulated
 POLICY: dict[str, Any] = json.loads(
@@ -66,7 +70,8 @@ async def whole_life(bench: AwsBench) -> None:
     made = await cloud.create(await conformance.request(bench, network=network))
     await bench.wait(60)
     await cloud.ensure_endpoint(bench.ref, bench.cluster, network, (made.id,))
-    await cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+    other = replace(bench.cluster.spec, endpoint=replace(bench.cluster.spec.endpoint, port=8443))
+    await cloud.ensure_endpoint(bench.ref, replace(bench.cluster, spec=other), network, ())
     await cloud.stash(bench.ref, "secret", b"secret", 60)
     await cloud.unstash(bench.ref, "secret")
     await cloud.evidence(bench.ref, made)
@@ -79,6 +84,72 @@ async def whole_life(bench: AwsBench) -> None:
 def test_the_least_policy_is_enough_for_a_whole_life(aws, monkeypatch):
     with allowed(aws, monkeypatch, judged()) as bench:
         aws.stage.run(lambda: whole_life(bench))
+
+
+NOT_ASKED = {
+    **dict.fromkeys(
+        (
+            "ec2:CreateTags",
+            "elasticloadbalancing:AddTags",
+            "iam:TagInstanceProfile",
+            "iam:TagRole",
+        ),
+        "moto asks for no permission to tag what is made",
+    ),
+    "iam:PassRole": "moto asks for no permission to pass a role",
+    "s3:GetObject": "a pre-signed URL has its signer's rights, which nobody judges here",
+    "s3:PutBucketPublicAccessBlock": "moto asks for no permission",
+    "sts:DecodeAuthorizationMessage": "only a refusal is decoded",
+}
+"""Actions of the policy that the emulator does not ask for in a whole life."""
+GRANTED = {"sts:GetCallerIdentity"}
+"""Nobody can be denied this (IAM user guide, GetCallerIdentity)."""
+
+
+def strays(bench: AwsBench) -> None:
+    """One of each kind that somebody may have made for the cluster, with its tags, as an account's owner makes them."""
+    aws, world = bench.aws, bench.clouds[0].account.world
+    call = partial(aws.call, "ec2")
+
+    def tagged_as(kind: str) -> Any:
+        return tagged(kind, bench.ref, world, "stray")
+
+    zone = f"{REGION}a"
+    subnets = call("describe_subnets")["Subnets"]
+    subnet = next(row["SubnetId"] for row in subnets if row["AvailabilityZone"] == zone)
+    made = call("create_volume", AvailabilityZone=zone, Size=1, TagSpecifications=tagged_as("volume"))
+    call("create_snapshot", VolumeId=made["VolumeId"], TagSpecifications=tagged_as("snapshot"))
+    call("create_key_pair", KeyName="stray", TagSpecifications=tagged_as("key-pair"))
+    call("create_network_interface", SubnetId=subnet, TagSpecifications=tagged_as("network-interface"))
+    address = call("allocate_address", Domain="vpc", TagSpecifications=tagged_as("elastic-ip"))[
+        "AllocationId"
+    ]
+    call(
+        "create_nat_gateway", SubnetId=subnet, AllocationId=address, TagSpecifications=tagged_as("natgateway")
+    )
+    image = call("describe_images", Owners=["075585003325"])["Images"][0]["ImageId"]
+    spot = {"LaunchSpecification": {"ImageId": image, "InstanceType": "t3.medium"}, "Type": "persistent"}
+    call("request_spot_instances", **spot, TagSpecifications=tagged_as("spot-instances-request"))
+
+
+async def swept(bench: AwsBench) -> None:
+    """What is left, and what was kept, by the ways that `down --delete-volumes` takes."""
+    for owned in await bench.cloud.sweep(bench.ref):
+        await persistently(bench, lambda owned=owned: bench.cloud.delete_owned(bench.ref, owned))
+    assert await bench.cloud.sweep(bench.ref) == ()
+
+
+def test_the_policy_has_every_action_that_is_asked_for_and_no_other(aws, monkeypatch):
+    strays(AwsBench(aws))
+    with allowed(aws, monkeypatch, judged()) as bench:
+        kinds = {owned.kind for owned in aws.stage.run(lambda: bench.cloud.sweep(bench.ref))}
+        aws.stage.run(lambda: swept(bench))
+        aws.stage.run(lambda: whole_life(bench))
+        asked = set(aws.control("judged")["actions"]) - GRANTED
+    policy = {action for statement in STATEMENTS.values() for action in statement["Action"]}
+    assert kinds >= {"volume", "snapshot", "key-pair", "port", "address", "nat-gateway", "spot-request"}
+    assert sorted(asked - policy) == []
+    assert sorted(policy - asked) == sorted(NOT_ASKED)
 
 
 @pytest.mark.parametrize("sid", [sid for sid in STATEMENTS if sid not in UNSEEN])

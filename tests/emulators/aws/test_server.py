@@ -252,3 +252,12 @@ def test_a_registered_image_is_as_asked(bare):
     made = bare("ec2", "register_image", Name="mine", BlockDeviceMappings=[disk], **given)["ImageId"]
     (row,) = bare("ec2", "describe_images", Owners=["self"])["Images"]
     assert (row["ImageId"], {key: row[key] for key in given}) == (made, given)
+
+
+def test_a_key_pair_goes_by_its_id_and_takes_its_tags_along(bare):
+    tags = [{"ResourceType": "key-pair", "Tags": [{"Key": "mine", "Value": "yes"}]}]
+    made = bare("ec2", "create_key_pair", KeyName="mine", TagSpecifications=tags)["KeyPairId"]
+    assert [row["ResourceId"] for row in bare("ec2", "describe_tags")["Tags"]] == [made]
+    bare("ec2", "delete_key_pair", KeyPairId=made)
+    assert bare("ec2", "describe_key_pairs")["KeyPairs"] == []
+    assert bare("ec2", "describe_tags")["Tags"] == []

@@ -85,6 +85,7 @@ IN_USE = frozenset(
         "DeleteConflict",
         "DependencyViolation",
         "InvalidGroup.InUse",
+        "InvalidIPAddress.InUse",
         "InvalidNetworkInterface.InUse",
         "InvalidTarget",
         "IncorrectInstanceState",

@@ -16,8 +16,8 @@ from flatyard.clouds.cloud import TAG_CLUSTER, TAG_MACHINE, ClusterRef, Instance
 KINDS = {
     "instance": "instance",
     "spot-instances-request": "spot-request",
-    "elastic-ip": "address",
     "natgateway": "nat-gateway",
+    "elastic-ip": "address",
     "network-interface": "port",
     "volume": "volume",
     "snapshot": "snapshot",
@@ -73,12 +73,20 @@ async def _in_ec2(account: Account, ref: ClusterRef) -> list[Owned]:
     running = tuple(stamps)
     stamps |= {row["VolumeId"]: _stamp(row.get("CreateTime")) for row in disks}
     kinds, tags = {**by_ccm[0], **own[0]}, {**by_ccm[1], **own[1]}
+    ended = await _ended_gateways(account, ref) if "natgateway" in kinds.values() else ()
     return [
         _owned(KINDS[kind], key, tags[key], stamps)
         for key, kind in kinds.items()
-        if kind in KINDS and (kind != "instance" or key in running)
+        if kind in KINDS and key not in ended and (kind != "instance" or key in running)
         if key in by_ccm[0] or are_ours(tags[key], ref)
     ]
+
+
+async def _ended_gateways(account: Account, ref: ClusterRef) -> tuple[str, ...]:
+    """NAT gateways that are gone and keep their tags for an hour (VPC user guide, "Delete a NAT gateway")."""
+    filters = [{"Name": "state", "Values": ["deleted", "failed"]}]
+    rows = await account.pages(_what(ref), "ec2", "describe_nat_gateways", "NatGateways", Filter=filters)
+    return tuple(row["NatGatewayId"] for row in rows)
 
 
 async def _balancing(account: Account, ref: ClusterRef) -> list[Owned]:
