@@ -102,21 +102,33 @@ def test_a_feed_is_read_where_it_is_and_kept_for_a_while():
 
     async def twice(base: str) -> None:
         found = feeds.HttpFeeds(base)
-        image = (await found.feed()).image("v1.34.3")
+        image = (await found.feed("")).image("v1.34.3")
         assert (image.url, image.sha256) == (f"{base}/kubernetes/kubernetes-v1.34.3-x86-64.raw", PIN)
         answers.clear()
-        assert (await found.feed()).image("v1.34.3") == image
+        assert (await found.feed("")).image("v1.34.3") == image
 
     served(answers, twice)
 
 
 def test_a_feed_that_is_not_there_is_told_with_what_helps():
     async def ask(base: str) -> None:
-        await feeds.HttpFeeds(base).feed()
+        await feeds.HttpFeeds(base).feed("")
 
     with pytest.raises(Failed, match="cannot be read") as told:
         served({}, ask)
-    assert "it answers 404" in told.value.why and "FLATYARD_FEED" in told.value.next
+    assert "it answers 404" in told.value.why
+    assert "spec.kubernetes.feed, or FLATYARD_FEED, names a mirror" in told.value.next
+
+
+def test_the_feed_of_a_clusters_file_counts_before_the_one_of_the_environment():
+    answers = {"/mirror/kubernetes/SHA256SUMS": SUMS.encode()}
+
+    async def ask(base: str) -> None:
+        mirror = base.replace("/extensions", "/mirror")
+        image = (await feeds.HttpFeeds(base).feed(mirror)).image("v1.34.3")
+        assert image.url == f"{mirror}/kubernetes/kubernetes-v1.34.3-x86-64.raw"
+
+    served(answers, ask)
 
 
 def test_the_feed_is_the_bakery_or_what_the_environment_says(monkeypatch):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from flatyard.decode import JSON
+from flatyard.decode.record import Record, record_of
+from flatyard.kube import crds
+from flatyard.model.cluster import ClusterSpec
 from flatyard.model.schema import schemas
 
 
@@ -57,6 +61,12 @@ def test_fields_have_types_rules_defaults_and_words() -> None:
             "enum": ["sysext", "image"],
             "default": "sysext",
         },
+        "feed": {
+            "description": "Where extension images are fetched; empty: FLATYARD_FEED of whoever runs flatyard, "
+            "or the bakery.",
+            "type": "string",
+            "pattern": "^(?:https?://[^/\\s?#@]+(/[^\\s?#]*)?)$",
+        },
         "patches": {
             "description": "Who moves to new patch releases.",
             "type": "string",
@@ -82,3 +92,24 @@ def test_secrets_are_marked() -> None:
     assert isinstance(properties, dict)
     marked = [name for name, each in properties.items() if isinstance(each, dict) and each.get("writeOnly")]
     assert marked == ["clientSecret"]
+
+
+def test_the_definition_in_the_cluster_has_every_key_of_a_cluster_file() -> None:
+    """A key that it has not is dropped by the API server without a word."""
+    mine = next(one for one in crds.definitions() if one["metadata"]["name"] == "clusters.flatyard.dev")
+    (version,) = mine["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    written = record_of(ClusterSpec, True)
+    assert list(_dropped(written, spec, "spec")) == []
+
+
+def _dropped(record: Record, known: dict[str, Any], path: str) -> Iterator[str]:
+    """The keys below a dataclass that the schema has not, as far as it says what there may be."""
+    if known.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    for each in record.fields:
+        here = known.get("properties", {}).get(each.key)
+        if here is None:
+            yield f"{path}.{each.key}"
+        elif isinstance(each.codec, Record):
+            yield from _dropped(each.codec, here, f"{path}.{each.key}")

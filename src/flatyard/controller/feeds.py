@@ -20,7 +20,7 @@ SIZE_LIMIT = 8 << 20
 
 
 def base_of_environment() -> str:
-    """Where nodes and this process fetch extensions: `FLATYARD_FEED`, or else the bakery.
+    """Where extensions are fetched unless the cluster's file says: `FLATYARD_FEED`, or else the bakery.
 
     Raises Refused for what is no address.
     """
@@ -34,23 +34,26 @@ def base_of_environment() -> str:
 
 
 class HttpFeeds:
-    """`engine.context.Feeds` of `BASE/kubernetes/SHA256SUMS`, which is read anew now and then."""
+    """`engine.context.Feeds` of `BASE/kubernetes/SHA256SUMS`, which is read anew now and then.
+
+    `base` is the feed of a cluster whose file names none.
+    """
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._feed: Feed | None = None
-        self._until = 0.0
+        self._known: dict[str, tuple[float, Feed]] = {}
         self._asking = asyncio.Lock()
 
-    async def feed(self) -> Feed:
+    async def feed(self, base: str) -> Feed:
         """The hashes as they are now. Raises Failed where nobody tells them, InvalidInput for what is no SHA256SUMS."""
-        loop = asyncio.get_running_loop()
+        base, loop = base or self._base, asyncio.get_running_loop()
         async with self._asking:
-            if self._feed is None or loop.time() >= self._until:
-                url = sums_url(self._base)
-                self._feed = parse_feed(await _text(url), url, self._base)
-                self._until = loop.time() + KEPT
-            return self._feed
+            until, known = self._known.get(base, (0.0, None))
+            if known is None or loop.time() >= until:
+                url = sums_url(base)
+                known = parse_feed(await _text(url), url, base)
+                self._known[base] = (loop.time() + KEPT, known)
+            return known
 
 
 async def _text(url: str) -> str:
@@ -70,5 +73,5 @@ def _silent(url: str, why: str) -> Failed:
     return Failed(
         f"the feed of Kubernetes extensions, {url}, cannot be read",
         why=why,
-        next=f"look at it: curl -L {url}; {VARIABLE} names a mirror",
+        next=f"look at it: curl -L {url}; spec.kubernetes.feed, or {VARIABLE}, names a mirror",
     )

@@ -86,8 +86,8 @@ class FolderFeeds:
         self._folder = folder
         self._base = base
 
-    async def feed(self) -> Feed:
-        """The hashes as they are now."""
+    async def feed(self, base: str) -> Feed:
+        """The hashes as they are now; what a local cluster runs was compiled here, whatever its file says."""
         sums = self._folder / EXTENSION / SUMS
         try:
             return parse_feed(sums.read_text(), str(sums), self._base)

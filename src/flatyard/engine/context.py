@@ -45,7 +45,9 @@ class Clients(Protocol):
 class Feeds(Protocol):
     """Where the hashes of Kubernetes extensions come from."""
 
-    async def feed(self) -> Feed: ...
+    async def feed(self, base: str) -> Feed:
+        """The feed at an address; empty: the one that whoever runs this has chosen, or else the bakery's."""
+        ...
 
 
 class StepState(StrEnum):

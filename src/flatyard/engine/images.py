@@ -25,6 +25,7 @@ from flatyard.model.machine import ProviderSpec
 from flatyard.model.machines import MachineSpec
 from flatyard.model.meant import as_meant, kubelet_version
 from flatyard.model.references import without_account
+from flatyard.sysext.layout import base_of
 
 
 def image_key(spec: MachineSpec, kubernetes: str | None) -> str:
@@ -43,16 +44,33 @@ async def resolve_images(ctx: Context) -> Waiting | None:
             found = await _look_up(ctx, spec, kubelet if image_flavor else None, images)
             chosen = {**images.by_spec, key: Chosen(found.reference, found.arch)}
             images = replace(images, flatcar=images.flatcar or found.version, by_spec=chosen)
-        pin = pin_key(kubelet, images.by_spec[key].arch)
-        if not image_flavor and pin not in images.pins:
-            feed = await ctx.seams.feeds.feed()
-            pinned = feed.image(kubelet, images.by_spec[key].arch)
-            images = replace(images, pins={**images.pins, pin: pinned})
+        if not image_flavor:
+            images = await _pin(ctx, images, kubelet, images.by_spec[key].arch)
     if images != ctx.record.images:
         await ctx.save(replace(ctx.record, images=images))
         for machine in ctx.caches.machines():
             ctx.enqueue(Key("machine", machine.name))
     return None
+
+
+async def _pin(ctx: Context, images: Images, kubelet: str, arch: str) -> Images:
+    """The images with an extension for this kubelet, and where the file says that it is.
+
+    Raises Failed when the file names another feed than before and that one has other bytes.
+    """
+    wanted, key = ctx.wanted().spec.kubernetes.feed_base, pin_key(kubelet, arch)
+    known = images.pins.get(key)
+    if known is not None and wanted in ("", base_of(known.url)):
+        return images
+    feed = await ctx.seams.feeds.feed(wanted)
+    found = feed.image(kubelet, arch)
+    if known is not None and wanted == feed.base and found.sha256 != known.sha256:
+        raise Failed(
+            f"{wanted} has another Kubernetes {kubelet} for {arch} than this cluster's machines run",
+            why=f"its sha256 is {found.sha256}, and {known.sha256} is pinned, from {base_of(known.url)}",
+            next="name the former feed in spec.kubernetes.feed, or put its image into the new one",
+        )
+    return replace(images, pins={**images.pins, key: found})
 
 
 def pin_key(version: str, arch: str) -> str:

@@ -156,7 +156,10 @@ def _compare(
 
 def _creation(kind: str, key: str, object: Json) -> Change:
     if kind != "MachineDeployment":
-        return Change(Sign.CREATE, key, "the cluster's intent")
+        feed = (object["spec"].get("kubernetes") or {}).get("feed", "")
+        return Change(
+            Sign.CREATE, key, "the cluster's intent" + (f"; Kubernetes from {feed}" if feed else "")
+        )
     replicas = int(object["spec"].get("replicas", 1))
     noun = "machine" if replicas == 1 else "machines"
     return Change(Sign.CREATE, key, f"{replicas} {noun}", machines=replicas)

@@ -39,6 +39,7 @@ from flatyard.node.inputs import (
     Vip,
 )
 from flatyard.node.render import NodeTemplate, prepare
+from flatyard.sysext.layout import base_of
 
 FIRST_WORKERS = 8
 """So many workers boot together with the first control plane; their tokens ride in its InitConfiguration."""
@@ -164,7 +165,8 @@ def _template(
     traits = ctx.cloud.traits.for_size(
         provider.cloud_provider_spec.size if provider.cloud_provider_spec else ""
     )
-    made_from = (kubelet, chosen, endpoint.host, pinned, files, traits, ctx.cluster_generation)
+    image = ctx.record.images.pins.get(pin_key(kubelet, chosen.arch))
+    made_from = (kubelet, chosen, image, endpoint.host, pinned, files, traits, ctx.cluster_generation)
     key = (pool_of(machine), first, *made_from)
     found = ctx.templates.get(key)
     if found is None:
@@ -193,6 +195,7 @@ def _cluster(ctx: Context, endpoint: Endpoint, files: tuple[NodeFile, ...]) -> C
         reboots=spec.updates.reboots,
         cert_sans=(endpoint.address,) if endpoint.address else (),
         vip=Vip(spec.endpoint.address or endpoint.address) if held else None,
+        feed=spec.kubernetes.feed_base or _feed_of(ctx),
         files=files,
         exosphere=spec.access.exosphere,
     )
@@ -230,6 +233,12 @@ def _pool(
 
 def _taints(machine: Object) -> list[dict[str, str]]:
     return list(machine.spec.get("taints") or ())
+
+
+def _feed_of(ctx: Context) -> str:
+    """The feed that pinned images came from; one on loopback was this machine's, and is no node's."""
+    bases = (base_of(pinned.url) for pinned in ctx.record.images.pins.values())
+    return next((base for base in bases if not base.startswith("http://127.")), "")
 
 
 def _owner(ctx: Context, machine: Object) -> str:

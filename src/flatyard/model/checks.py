@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from itertools import combinations
+from urllib.parse import urlsplit
 
 from flatyard.base.errors import Problem
 from flatyard.decode.context import At
@@ -39,6 +40,7 @@ def check_cluster(cluster: Cluster, at: At) -> Iterator[Problem]:
     spec, place = cluster.spec, at("spec")
     yield from _check_name(cluster.name, at("metadata"))
     yield from _check_cloud(spec.cloud, place("cloud"))
+    yield from _check_feed(cluster, place("kubernetes", "feed"))
     yield from _check_network(spec.network, place("network"))
     yield from _check_endpoint(cluster, place("endpoint"))
     yield from _check_updates(spec.updates, spec.kubernetes.flavor, place("updates"))
@@ -68,6 +70,27 @@ def _check_cloud(cloud: CloudChoice, at: At) -> Iterator[Problem]:
         yield at.error(f"{' and '.join(chosen)} are given; a cluster is on one cloud", allowed)
     elif not chosen and not (at.node and at.node.entries):
         yield at.error("no cloud is given", allowed)
+
+
+def _check_feed(cluster: Cluster, at: At) -> Iterator[Problem]:
+    spec = cluster.spec
+    feed = spec.kubernetes.feed
+    if not feed:
+        return
+    if spec.kubernetes.flavor != "sysext":
+        yield at.warning("flavor image has Kubernetes baked in: no feed is read")
+    elif spec.cloud.local is not None:
+        yield at.warning("what a local cluster runs is compiled on this machine: no feed is read")
+    elif feed.startswith("http://") and not _is_loopback(urlsplit(feed).hostname or ""):
+        what = "whoever stands between can exchange Kubernetes on every node: its hashes come by the same way"
+        yield at.warning(what, "https://…")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_network(network: Network, at: At) -> Iterator[Problem]:

@@ -32,6 +32,9 @@ VERSION = matches(r"v1\.[0-9]{1,3}\.[0-9]{1,3}", "a version like v1.34.3")
 FLATCAR_VERSION = matches(r"[0-9]{4}\.[0-9]+\.[0-9]+", "a version like 4593.2.5")
 CLOCK = matches(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day like 01:00, in quotes")
 TIMEZONE = matches(r"[A-Za-z_]+(/[A-Za-z0-9_+-]+){0,2}", "a time zone like Europe/Berlin")
+FEED = matches(
+    r"https?://[^/\s?#@]+(/[^\s?#]*)?", "an address like https://mirror.example/extensions, above kubernetes/"
+)
 ABSOLUTE_PATH = matches(r"/[^\x00]*", "a path from the root, like /srv/flatcar_production_image.bin.bz2")
 SIZE_OF_CONTROL_PLANE = one_of(1, 3, 5)
 
@@ -203,9 +206,21 @@ class Kubernetes:
             rule=one_of("sysext", "image"), doc="sysext: pinned extension; image: baked into the image."
         ),
     )
+    feed: str = field(
+        default="",
+        metadata=meta(
+            rule=FEED,
+            doc="Where extension images are fetched; empty: FLATYARD_FEED of whoever runs flatyard, or the bakery.",
+        ),
+    )
     patches: str = field(
         default="manual", metadata=meta(rule=one_of("manual", "auto"), doc="Who moves to new patch releases.")
     )
+
+    @property
+    def feed_base(self) -> str:
+        """The feed's address without a slash at its end; empty when the file names none."""
+        return self.feed.rstrip("/")
 
 
 @shape(unknown="error")

@@ -42,6 +42,11 @@ def image_url(version: str, arch: str, base: str = BAKERY) -> str:
     return f"{base}/{EXTENSION}/{image_name(version, arch)}"
 
 
+def base_of(url: str) -> str:
+    """The feed that an image's address is in."""
+    return url.rpartition(f"/{EXTENSION}/")[0]
+
+
 def sums_url(base: str = BAKERY) -> str:
     """The feed's SHA256SUMS over all versions."""
     return f"{base}/{EXTENSION}/SHA256SUMS"

@@ -31,6 +31,7 @@ from flatyard.sim.kubernetes import SimKubernetes
 from flatyard.sim.machine import Memory, Phase, SimMachine
 from flatyard.sim.timings import Timings
 from flatyard.sysext.feed import Feed
+from flatyard.sysext.layout import BAKERY
 from flatyard.sysext.simulated import simulated_feed
 
 _MEMORIES = "machines/"
@@ -144,8 +145,8 @@ class SimulatedClients:
 class SimulatedFeeds:
     """The hashes of the simulated Kubernetes extensions, which the simulated machines fetch."""
 
-    async def feed(self) -> Feed:
-        return simulated_feed()
+    async def feed(self, base: str) -> Feed:
+        return simulated_feed(base=base or BAKERY)
 
 
 class Region:
