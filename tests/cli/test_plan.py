@@ -87,6 +87,7 @@ def test_what_the_cloud_only_warns_of_is_said(flatyard, tmp_path):
 
 COUNTS = {
     "aws": (8, 7),
+    "aws-image": (5, 3),
     "azure-image": (5, 3),
     "azure-sysext": (7, 5),
     "gcp": (8, 9),

@@ -27,6 +27,7 @@ RESOURCES = {
 }
 EXAMPLES = {
     "aws": (3, 4),
+    "aws-image": (1, 2),
     "azure-image": (1, 2),
     "azure-sysext": (3, 2),
     "gcp": (3, 6),

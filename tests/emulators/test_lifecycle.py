@@ -26,6 +26,8 @@ from flatyard.controller.runfile import look
 
 pytestmark = [pytest.mark.emulated, pytest.mark.timeout(900)]
 AZURE_JSON = "/etc/kubernetes/azure.json"
+BAKED = {"azure": "-capi-v1.34.3", "aws": "capa-ami-flatcar-stable-v1.34.3-"}
+"""What names of images with Kubernetes in them have."""
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
@@ -142,17 +144,16 @@ def azure_json_names_what_there_is(life: Life) -> None:
 
 
 def kubernetes_is_baked_in(life: Life) -> None:
-    """Machines come from the newest image of the community gallery that is listed, and fetch no extension."""
-    where = ("--cloud", "azure", "--region", life.example.place.split()[1])
+    """Machines come from the newest image with Kubernetes that is listed, and fetch no extension."""
+    where = ("--cloud", life.example.cloud, "--region", life.example.place.split()[1])
     asked = ("images", "list", *where, "--kubernetes", "v1.34.3", "--arch", "amd64", "-o", "json")
-    listed = json.loads(life.flatyard(*asked))["images"]
-    newest = next(row["reference"] for row in listed if row["newest"])
-    assert newest.startswith("/CommunityGalleries/flatcar4capi-") and "-capi-v1.34.3/" in newest
+    newest = next(row for row in json.loads(life.flatyard(*asked))["images"] if row["newest"])
+    assert BAKED[life.example.cloud] in newest["name"]
     machines = json.loads(life.flatyard("get", "machines", life.example.name, "-o", "json"))["items"]
     assert {machine["status"]["versions"]["kubelet"] for machine in machines} == {"v1.34.3"}
     for path in life.state.parent.glob("*.console"):
         said = path.read_text()
-        assert f"Linux version {newest.rpartition('/')[2]}" in said and ".raw" not in said
+        assert f"Linux version {newest['version']}" in said and ".raw" not in said
 
 
 def start_aws(stage: Stage, end: ExitStack) -> Mapping[str, str]:
@@ -166,6 +167,20 @@ def start_aws(stage: Stage, end: ExitStack) -> Mapping[str, str]:
         "AWS_SECRET_ACCESS_KEY": "emulated-secret",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def start_aws_with_images(stage: Stage, end: ExitStack) -> Mapping[str, str]:
+    """An account with images of its own, as image-builder names and tags them."""
+    environment = start_aws(stage, end)
+    for number, (kubernetes, release) in enumerate(
+        (("v1.34.3", "4230.2.2"), ("v1.34.3", "4459.2.1"), ("v1.33.1", "4593.2.0"))
+    ):
+        name = f"capa-ami-flatcar-stable-{kubernetes}-{1712345678 + number}"
+        tags = {"kubernetes_version": kubernetes, "distribution_version": release}
+        line = (sys.executable, "-m", "emulators.window_aws", "bake", name, json.dumps(tags))
+        done = stage.command(*line, environment={"PYTHONPATH": str(HERE.parent), **environment})
+        assert done.returncode == 0, done.stderr
+    return environment
 
 
 def start_azure(stage: Stage, end: ExitStack) -> Mapping[str, str]:
@@ -223,6 +238,18 @@ def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
 
 EXAMPLES = (
     Example("aws", "aws.yaml", "web", "aws eu-central-1", 3, 4, "general-a", start_aws),
+    Example(
+        "aws",
+        "aws-image.yaml",
+        "baked",
+        "aws eu-central-1",
+        1,
+        2,
+        "general",
+        start_aws_with_images,
+        flavor="image",
+        looks=(kubernetes_is_baked_in,),
+    ),
     Example(
         "azure",
         "azure-sysext.yaml",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
@@ -89,6 +90,7 @@ class AwsWindow:
         vcpus, memory = SIZES.get(row["InstanceType"], (2, 4096))
         zone = row["Placement"]["AvailabilityZone"]
         public = row.get("PublicIpAddress", "")
+        tags = {tag["Key"]: tag["Value"] for tag in image.get("Tags", ())}
         hardware = Hardware(
             instance_id=row["InstanceId"],
             name=name,
@@ -105,7 +107,8 @@ class AwsWindow:
             arch={"x86_64": "amd64"}.get(image["Architecture"], image["Architecture"]),
             vcpus=vcpus,
             memory_mib=memory,
-            image_version=version_in(image["Name"]),
+            image_version=tags.get("distribution_version") or version_in(image["Name"]),
+            kubernetes=tags.get("kubernetes_version"),
             platform="aws",
             user_data=base64.b64decode(told["user_data"]),
         )
@@ -172,5 +175,22 @@ def inventory() -> dict[str, list[str]]:
     }
 
 
+def bake(name: str, tags: Mapping[str, str]) -> str:
+    """An image of the account's own; its id."""
+    ec2 = boto3.Session(region_name=REGION).client("ec2")
+    made: str = ec2.register_image(
+        Name=name,
+        Architecture="x86_64",
+        RootDeviceName="/dev/xvda",
+        VirtualizationType="hvm",
+        BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}],
+    )["ImageId"]
+    ec2.create_tags(Resources=[made], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    return made
+
+
 if __name__ == "__main__":
-    print(json.dumps(inventory()))
+    if sys.argv[1:2] == ["bake"]:
+        print(bake(sys.argv[2], json.loads(sys.argv[3])))
+    else:
+        print(json.dumps(inventory()))

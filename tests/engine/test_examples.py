@@ -19,6 +19,7 @@ PLANS = {
     "quickstart.yaml": ("quickstart", 1, {"flatcar-workers": 3}),
     "aws.yaml": ("web", 3, {"general-a": 2, "general-b": 2}),
     "azure-sysext.yaml": ("prod", 3, {"general": 2}),
+    "aws-image.yaml": ("baked", 1, {"general": 2}),
     "azure-image.yaml": ("baked", 1, {"general": 2}),
     "openstack-jetstream2.yaml": ("kubejetstream", 1, {"node": 2}),
     "gcp.yaml": ("batch", 3, {"steady": 2, "spot": 4}),

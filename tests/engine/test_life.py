@@ -28,6 +28,7 @@ def ready(node) -> bool:
         ("quickstart.yaml", 1, 3),
         ("aws.yaml", 3, 4),
         ("azure-sysext.yaml", 3, 2),
+        ("aws-image.yaml", 1, 2),
         ("azure-image.yaml", 1, 2),
         ("openstack-jetstream2.yaml", 1, 2),
         ("gcp.yaml", 3, 6),

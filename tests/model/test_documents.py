@@ -16,6 +16,7 @@ BROKEN = Path(__file__).resolve().parent / "broken"
 
 CLUSTERS = {
     "aws.yaml": ("web", "aws", 3, 4),
+    "aws-image.yaml": ("baked", "aws", 1, 2),
     "azure-image.yaml": ("baked", "azure", 1, 2),
     "azure-sysext.yaml": ("prod", "azure", 3, 2),
     "gcp.yaml": ("batch", "gcp", 3, 6),
