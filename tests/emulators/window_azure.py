@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from azure.identity import ClientSecretCredential
@@ -79,7 +79,7 @@ class AzureWindow(NoOther):
             region=raw["location"],
             zone=f"{raw['location']}-{zones[0]}" if zones else "",
             addresses=tuple((kind, address) for kind, address in found if address),
-            devices=("/dev/sda", *(f"/dev/disk/azure/scsi1/lun{disk.get('lun', 0)}" for disk in disks)),
+            devices=devices(_get(row, "storageProfile", "diskControllerType"), disks),
             image_version=_version(image),
             kubernetes=_kubernetes(image),
             platform="azure",
@@ -117,6 +117,18 @@ class AzureWindow(NoOther):
                     names.append(public.dns_settings.fqdn)
                 found |= {name: tuple(behind) for name in names if name}
         return found
+
+
+def devices(controller: str | None, disks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the disks are called while Ignition runs: a link for each lun on SCSI (66-azure-storage.rules); on NVMe the
+    system's disk is namespace 1 and lun N is namespace N + 2 (azure-vm-utils, disk-identification.md).
+    """
+    luns = [int(disk.get("lun", 0)) for disk in disks]
+    if controller != "NVMe":
+        return ("/dev/sda", *(f"/dev/disk/azure/scsi1/lun{lun}" for lun in luns))
+    model, serial = "MSFT NVMe Accelerator v1.0", "SN: 000001"
+    name = f"{model}_{serial}".replace(" ", "_")
+    return ("/dev/nvme0n1", *(f"/dev/disk/by-id/nvme-{name}_{lun + 2}" for lun in luns))
 
 
 def _get(row: Mapping[str, Any], *path: str) -> Any:

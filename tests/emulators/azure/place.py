@@ -131,6 +131,14 @@ class Arm:
     def publish(self, sku: str, version: str) -> None:
         self.ask("publish", sku=sku, version=version)
 
+    def tag(self, version: str, controllers: str) -> None:
+        """What a version's images say that they boot from, `SCSI, NVMe`."""
+        self.ask("tag", version=version, controllers=controllers)
+
+    def controllers(self, size: str, controllers: str) -> None:
+        """Which disks machines of a size have."""
+        self.ask("controllers", size=size, controllers=controllers)
+
     def unpublish(self, version: str, location: str) -> None:
         self.ask("unpublish", version=version, location=location)
 

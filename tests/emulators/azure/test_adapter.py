@@ -16,6 +16,7 @@ from azure.mgmt.network import models as net
 from emulators.azure.bench import FOREIGN, AzureBench, cluster
 from emulators.azure.place import CLIENT, SUBSCRIPTION, Arm, start
 from emulators.stage import Stage
+from emulators.window_azure import devices
 from flatyard.clouds import conformance
 from flatyard.clouds.azure import machines
 from flatyard.clouds.azure.cloud import AzureCloud, connect
@@ -181,6 +182,52 @@ def test_generation_and_architecture_follow_the_size(
         found = (await bench.cloud.images(ImageQuery("stable", None, machine=machine)))[0]
         assert (found.arch, found.generation) == (arch, generation)
         assert found.reference.split(":")[1] == offer and found.version == "4593.2.5"
+
+    play(scene)
+
+
+def test_a_size_with_nvme_disks_gets_them_and_its_config_the_disks_name_there(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        machine = AzureMachine(vm_size=ConfigVar("Standard_D2s_v6"))
+        wanted = cluster(machine=machine)
+        cloud = adapter(bench, wanted)
+        assert await cloud.preflight(wanted) == ()
+        asked = await order(cloud, bench, wanted, machine)
+        made = await cloud.create(replace(asked, role=Role.CONTROL_PLANE))
+        storage = shown(bench, made)["properties"]["storageProfile"]
+        there = devices(storage["diskControllerType"], storage["dataDisks"])
+        assert cloud.traits.for_size("standard_d2s_v6").etcd_device in there
+        assert cloud.traits.for_size("Standard_D2s_v5").etcd_device not in there
+
+    play(scene)
+
+
+def test_an_image_that_boots_from_no_nvme_disk_is_told_before_anything_is_made(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        wanted = cluster(machine=AzureMachine(vm_size=ConfigVar("Standard_D2s_v6")))
+        baked = replace(wanted.spec.kubernetes, version="v1.34.3", flavor="image")
+        wanted = replace(wanted, spec=replace(wanted.spec, kubernetes=baked))
+        found = [str(one) for one in await adapter(bench, wanted).preflight(wanted)]
+        assert len(found) == 1 and found[0].startswith("warning:")
+        assert "does not say that it boots from NVMe disks" in found[0] and "Standard_D2s_v5" in found[0]
+        bench.arm.tag("4593.2.5", "SCSI")
+        wanted = cluster(machine=AzureMachine(vm_size=ConfigVar("Standard_D2s_v6")))
+        (said,) = map(str, await adapter(bench, wanted).preflight(wanted))
+        assert said.startswith("error:") and "says that it boots from SCSI disks" in said
+        assert bench.arm.resources() == []
+
+    play(scene)
+
+
+def test_a_size_whose_disks_are_others_than_its_name_says_is_refused(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench.arm.controllers("Standard_D2s_v5", "NVMe")
+        bench.arm.controllers("Standard_D2s_v6", "SCSI")
+        for size, words in (("Standard_D2s_v5", "has NVMe disks"), ("Standard_D2s_v6", "has SCSI disks")):
+            wanted = cluster(machine=AzureMachine(vm_size=ConfigVar(size)))
+            said = "\n".join(map(str, await adapter(bench, wanted).preflight(wanted)))
+            assert f"error: spec.controlPlane.machine.vmSize: {size} {words}" in said
+        assert bench.arm.resources() == []
 
     play(scene)
 

@@ -152,6 +152,42 @@ def test_generation(azure: Azure) -> None:
 
 
 @inside
+def test_disk_controller(azure: Azure) -> None:
+    azure.ready()
+    rows = {s.name: s for s in azure.compute.resource_skus.list(filter=f"location eq '{HERE}'")}
+    told = {name: {c.name: c.value for c in rows[name].capabilities} for name in rows}
+    kinds = {
+        name: told[name]["DiskControllerTypes"]
+        for name in ("Standard_B2s", "Standard_D2s_v6", "Standard_E2bs_v5")
+    }
+    assert list(kinds.values()) == ["SCSI", "NVMe", "SCSI, NVMe"]
+    version = azure.compute.virtual_machine_images.get(
+        HERE, "kinvolk", "flatcar-container-linux-corevm-amd64", "stable-gen2", "4593.2.5"
+    )
+    assert ("DiskControllerTypes", "SCSI, NVMe") in [(f.name, f.value) for f in version.properties.features]
+
+    def asks(kind: str, size: str, **more: Any) -> Any:
+        return changed(lambda p: p["storageProfile"].update(diskControllerType=kind), size=size, **more)
+
+    image = f"/CommunityGalleries/{GALLERY}/Images/flatcar-stable-amd64-capi-v1.34.3/Versions/4593.2.5"
+    baked = {"communityGalleryImageId": image}
+    untagged = changed(lambda p: p["storageProfile"].update(imageReference=baked), size="Standard_D2s_v6")
+    for body, words in (
+        (untagged, "cannot boot with OS image or disk"),
+        (asks("SCSI", "Standard_D2s_v6"), "cannot boot with DiskControllerType 'SCSI'"),
+        (asks("NVMe", "Standard_B2s"), "cannot boot with DiskControllerType 'NVMe'"),
+        (asks("SCSI", "Standard_B2s", sku="stable"), "created from a Generation 2 Image"),
+    ):
+        status, found, message = refusal(lambda body=body: azure.vm(body=body))  # type: ignore[misc]
+        assert (status, found) == (400, "InvalidParameter") and words in message
+    made = azure.vm(body=machine(size="Standard_D2s_v6"))
+    assert made.storage_profile.disk_controller_type == "NVMe"
+    azure.nic("second")
+    other = azure.vm("second", machine(size="Standard_E2bs_v5", nic="second"))
+    assert other.storage_profile.disk_controller_type == "SCSI"
+
+
+@inside
 def test_trusted_launch(azure: Azure) -> None:
     azure.ready()
     trusted = {

@@ -84,6 +84,14 @@ _SIZES = (
     *family("Standard_F{}s_v2", _STEPS, 2, generations=_BOTH),
 )
 
+NVME_SIZES = r"(?i)Standard_([DEF]C?\d+(-\d+)?[a-z]*_v([6-9]|\d\d)|L\d+[a-z]*_v([4-9]|\d\d))"
+"""Sizes whose disks are NVMe namespaces and nothing else (Azure's page on NVMe: D, E and F from v6, L from v4)."""
+NVME_ETCD = "/dev/disk/by-id/nvme-MSFT_NVMe_Accelerator_v1.0_SN:_000001_2"
+"""The disk at lun 0 there: namespace 2 of the controller (azure-vm-utils, disk-identification.md), by the link of
+systemd's 60-persistent-storage.rules, which every initrd has. Azure's own /dev/disk/azure/data/by-lun/0 is not in the
+initrd of Flatcar releases before 4344.
+"""
+
 _REFUSALS = (
     Refusal(
         Trouble.RATE, "TooManyRequests", 429, "the subscription's rate of API calls was exceeded", Retry.SOON
@@ -236,6 +244,7 @@ FACTS = CloudFacts(
     load_balancer=True,
     load_balancer_host="{name}-{digest}.{region}.cloudapp.azure.com",
     etcd_device="/dev/disk/azure/scsi1/lun0",
+    etcd_devices=((NVME_SIZES, NVME_ETCD),),
     root_device="/dev/disk/azure/root",
     cloud_controller="cloud-controller-manager (cloud-provider-azure)",
     metadata_block=MetadataBlock.HOST_RULE,
@@ -286,3 +295,8 @@ KINDS = {
     "microsoft.resources/resourcegroups": "resource-group",
 }
 """What a type is called in reports, in the order in which it can be deleted."""
+
+
+def nvme(size: str) -> bool:
+    """Whether machines of this size have NVMe disks alone."""
+    return FACTS.etcd_device_of(size) == NVME_ETCD

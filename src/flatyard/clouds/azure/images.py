@@ -7,7 +7,7 @@ Generation and architecture follow the machine's size. A version that is announc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from azure.core.exceptions import HttpResponseError
 
@@ -16,7 +16,7 @@ from flatyard.clouds.azure import sizes
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import code_of
 from flatyard.clouds.azure.facts import LTS_SKUS, OFFERS, PUBLISHER
-from flatyard.clouds.azure.reading import last, text
+from flatyard.clouds.azure.reading import Shown, items, last, text
 from flatyard.clouds.cloud import Image, ImageQuery
 from flatyard.flatcar.images import GALLERY, GALLERY_NAME
 from flatyard.flatcar.releases import version_key
@@ -169,6 +169,25 @@ async def _by_id(account: Account, image_id: str, arch: str) -> tuple[Image, ...
         )
     version = last(image_id)
     return (Image(image_id, last(image_id), version if _is_version(version) else "", arch, ""),)
+
+
+async def controllers(account: Account, reference: str) -> tuple[str, ...]:
+    """The disk controllers that an image of the marketplace or a community gallery says it boots from, `SCSI` and
+    `NVMe`; empty where it says nothing.
+    """
+    where = account.place.location
+    compute = account.clients.compute
+    words = reference.strip("/").split("/")
+    urn = reference.split(":")
+    if words[0].lower() == "communitygalleries" and len(words) >= _URN_PARTS:
+        look: Callable[[], Shown] = lambda: compute.community_gallery_images.get(where, words[1], words[3])  # noqa: E731
+    elif len(urn) == _URN_PARTS:
+        look = lambda: compute.virtual_machine_images.get(where, *urn)  # noqa: E731
+    else:
+        return ()
+    shown = await account.read(f"looking at image {reference}", look)
+    told = {text(one, "name"): text(one, "value") for one in items(shown, "properties", "features")}
+    return sizes.controllers_in(told.get("DiskControllerTypes", ""))
 
 
 def _is_version(version: str) -> bool:

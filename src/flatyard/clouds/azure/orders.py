@@ -11,7 +11,7 @@ from azure.mgmt.compute import models as vm
 from azure.mgmt.network import models as net
 
 from flatyard.clouds.azure.account import Account
-from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.facts import FACTS, nvme
 from flatyard.clouds.azure.identities import identity_of
 from flatyard.clouds.azure.settings import IDENTITY
 from flatyard.clouds.azure.terms import plan_of
@@ -188,6 +188,7 @@ def _storage(request: CreateRequest) -> vm.StorageProfile:
             managed_disk=vm.ManagedDiskParameters(storage_account_type=spec.os_disk_sku or "StandardSSD_LRS"),
         ),
         data_disks=[data] if size else [],
+        disk_controller_type="NVMe" if nvme(spec.size) else None,
     )
 
 

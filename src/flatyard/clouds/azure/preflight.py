@@ -10,7 +10,7 @@ from dataclasses import replace
 from flatyard.base.errors import Problem, Refused, Severity
 from flatyard.clouds.azure import images, locations, permissions, quotas, references, sizes, terms
 from flatyard.clouds.azure.account import Account
-from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.facts import FACTS, nvme
 from flatyard.clouds.azure.locations import Location
 from flatyard.clouds.azure.settings import ACCEPT_TERMS
 from flatyard.clouds.azure.sizes import SizeHere
@@ -125,6 +125,7 @@ async def _machines(
         found += _small(pool, size, here)
         found += _zones(account, known[account.place.location], pool, size)
         found += _abilities(pool, size)
+        found += _disks(pool, size, here)
     return found
 
 
@@ -196,6 +197,24 @@ def _abilities(pool: Pool[AzureMachine], size: SizeHere) -> Iterator[Problem]:
         yield _error(pool.at("securityProfile"), f"{size.name} is Gen1 and boots no trusted launch")
 
 
+def _disks(pool: Pool[AzureMachine], size: SizeHere, here: Sizes) -> Iterator[Problem]:
+    """Where Azure's own list of sizes differs from what the name of etcd's disk is chosen by."""
+    wanted = "NVMe" if nvme(size.name) else "SCSI"
+    if not size.controllers or wanted in size.controllers or not (pool.control_plane or nvme(size.name)):
+        return
+    has = " and ".join(size.controllers)
+    what = f"{size.name} has {has} disks, and etcd's disk would be looked for as {wanted}"
+    yield _error(pool.at("vmSize"), what, ", ".join(_with_disks(wanted, size, here)))
+
+
+def _with_disks(controller: str, size: SizeHere, here: Sizes) -> list[str]:
+    """Sizes like it with such disks."""
+    alike = [s.name for s in here.values() if (s.vcpus, s.arch) == (size.vcpus, size.arch) and not s.refused]
+    fit = [name for name in alike if controller in (here[name.lower()].controllers or ("SCSI",))]
+    named = [name for name in fit if nvme(name) == (controller == "NVMe")]
+    return difflib.get_close_matches(size.name, named, 4, 0.3)
+
+
 # ---- images and their terms
 
 
@@ -216,18 +235,21 @@ async def _images(
         query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
         there = await images.images(account, query)
         if there:
-            found += await _fits(account, pool, size, there[0])
+            found += await _fits(account, pool, size, there[0], here)
         else:
             found.append(await _no_image(account, pool, size, query))
     return found
 
 
-async def _fits(account: Account, pool: Pool[AzureMachine], size: SizeHere, image: Image) -> list[Problem]:
+async def _fits(
+    account: Account, pool: Pool[AzureMachine], size: SizeHere, image: Image, here: Sizes
+) -> list[Problem]:
     field = pool.at("imageID" if pool.machine.image_id.value else "imageReference")
     found = []
     if image.generation and image.generation not in size.generations:
         what = f"{image.name} is {image.generation}, and {size.name} boots {' and '.join(size.generations)}"
         found.append(_error(field, what, _sku_of(pool, size)))
+    found += await _boots(account, pool, size, image, here)
     plan = terms.plan_of(pool.machine, image.reference)
     link = await terms.missing(account, plan) if plan else ""
     if plan and link and not terms.is_accepted(account, plan):
@@ -235,6 +257,25 @@ async def _fits(account: Account, pool: Pool[AzureMachine], size: SizeHere, imag
         consent = f"{terms.command(plan)}, or annotate the Cluster with {ACCEPT_TERMS}: {':'.join(plan)}"
         found.append(_error(field, what, f"an offer without a plan, or consent: {consent}"))
     return found
+
+
+async def _boots(
+    account: Account, pool: Pool[AzureMachine], size: SizeHere, image: Image, here: Sizes
+) -> list[Problem]:
+    """An image says which disks it boots from; Azure refuses one that does not say NVMe on a size without SCSI."""
+    if "SCSI" in (size.controllers or ("SCSI",)):
+        return []
+    told = await images.controllers(account, image.reference)
+    if "NVMe" in told:
+        return []
+    says = (
+        f"says that it boots from {' and '.join(told)} disks"
+        if told
+        else "does not say that it boots from NVMe disks"
+    )
+    what = f"{image.name} {says}, and {size.name} has no others than NVMe"
+    severity = Severity.ERROR if told else Severity.WARNING
+    return [Problem(severity, None, pool.at("vmSize"), what, ", ".join(_with_disks("SCSI", size, here)))]
 
 
 def _sku_of(pool: Pool[AzureMachine], size: SizeHere) -> str:

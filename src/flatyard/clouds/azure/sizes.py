@@ -16,7 +16,8 @@ _GENERATIONS = {"v1": "gen1", "v2": "gen2"}
 class SizeHere:
     """One size as the location offers it to this subscription. `zones` are those without a restriction.
 
-    `refused`: Azure's reason where the whole location is closed for it.
+    `refused`: Azure's reason where the whole location is closed for it. `controllers`: of its disks, `SCSI` and
+    `NVMe`; empty where Azure does not tell.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SizeHere:
     zones: tuple[str, ...]
     refused: str = ""
     accelerated: bool = True
+    controllers: tuple[str, ...] = ()
 
 
 async def sizes(account: Account, location: str = "") -> Mapping[str, SizeHere]:
@@ -72,7 +74,14 @@ def _size(row: Shown) -> SizeHere:
         zones=tuple(sorted(zones)),
         refused=refused,
         accelerated=able.get("AcceleratedNetworkingEnabled", "True").lower() == "true",
+        controllers=controllers_in(able.get("DiskControllerTypes", "")),
     )
+
+
+def controllers_in(told: str) -> tuple[str, ...]:
+    """From Azure's list, `SCSI, NVMe`."""
+    names = (word.strip() for word in told.split(","))
+    return tuple("NVMe" if name.lower() == "nvme" else name.upper() for name in names if name)
 
 
 def _list(shown: object, name: str) -> list[object]:

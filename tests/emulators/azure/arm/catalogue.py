@@ -39,6 +39,7 @@ class Size:
     trusted: bool = True
     not_in: tuple[str, ...] = ()
     no_zone: tuple[tuple[str, str], ...] = ()
+    controllers: str = "SCSI"
 
 
 def _sizes() -> Iterator[Size]:
@@ -79,6 +80,15 @@ def _sizes() -> Iterator[Size]:
             generations="V2",
             disks=cores * 2,
             not_in=("germanynorth",),
+            controllers="NVMe",
+        )
+        yield Size(
+            f"Standard_E{cores}bs_v5",
+            "standardEBSv5Family",
+            cores,
+            cores * 8,
+            disks=cores * 2,
+            controllers="SCSI, NVMe",
         )
         yield Size(f"Standard_E{cores}s_v5", "standardESv5Family", cores, cores * 8, disks=cores * 2)
         yield Size(f"Standard_F{cores}s_v2", "standardFSv2Family", cores, cores * 2, disks=cores * 2)
@@ -113,6 +123,8 @@ class Image:
     generation: str
     plan: bool
     not_in: set[str] = field(default_factory=set)
+    controllers: str = ""
+    """As its publisher tagged it; what Flatcar's are tagged with is chosen here: Microsoft's list cannot be read."""
 
 
 def images() -> list[Image]:
@@ -121,9 +133,9 @@ def images() -> list[Image]:
         for channel, versions in _RELEASES.items():
             for version in versions:
                 for sku, generation in _skus(channel, both, offer):
-                    made.append(
-                        Image(PUBLISHER, offer, sku, version, arch, generation, plan, _missing(version))
-                    )
+                    tagged = "SCSI, NVMe" if generation == "V2" and not plan else ""
+                    where = _missing(version)
+                    made.append(Image(PUBLISHER, offer, sku, version, arch, generation, plan, where, tagged))
     return made
 
 

@@ -196,11 +196,46 @@ def image(world: World, new: Resource, size: Size, old: Resource | None) -> None
             "Create operation please check that the Hypervisor Generation of the Image matches the Hypervisor "
             "Generation of the selected VM Size.",
         )
+    controller(new, size, market(world).controllers(size), generation)
     trusted = at(new.properties, "securityProfile.securityType") == "TrustedLaunch"
     if trusted and (generation != "V2" or not size.trusted):
         raise invalid(
             "BadRequest", "Use of TrustedLaunch setting is not supported for the provided image or VM size."
         )
+
+
+def controller(new: Resource, size: Size, told: str, generation: str) -> None:
+    """The one asked for or the size's own, and one that the image boots from (rules: disk-controller)."""
+    asked = at(new.properties, "storageProfile.diskControllerType")
+    if asked and generation != "V2":
+        raise invalid(
+            "InvalidParameter",
+            "Disk Controller Type is only supported for VMs that are created from a Generation 2 Image or OS disk and "
+            "VM Size that supports the same.",
+            "storageProfile.diskControllerType",
+        )
+    offered = told.split(", ")
+    if asked and asked not in offered:
+        raise invalid(
+            "InvalidParameter",
+            f"The VM size '{size.name}' cannot boot with DiskControllerType '{asked}'. Please check that the disk "
+            f"controller type provided is one of the supported disk controller types for the VM size '{size.name}'. "
+            "Please query sku api at https://aka.ms/azure-compute-skus to determine supported disk controller types "
+            "for the VM size.",
+            "storageProfile.diskControllerType",
+        )
+    chosen = asked or offered[0]
+    if chosen not in new.hidden["controllers"].split(", "):
+        raise invalid(
+            "InvalidParameter",
+            f"The VM size '{size.name}' cannot boot with OS image or disk. Please check that disk controller types "
+            "supported by the OS image or disk is one of the supported disk controller types for the VM size "
+            f"'{size.name}'. Please query sku api at https://aka.ms/azure-compute-skus to determine supported disk "
+            "controller types for the VM size.",
+            "vmSize",
+        )
+    if generation == "V2":
+        new.properties["storageProfile"]["diskControllerType"] = chosen
 
 
 def market(world: World) -> Market:

@@ -168,6 +168,16 @@ def unpublish(arm: Arm, given: Body) -> None:
             image.not_in.add(given["location"])
 
 
+def tag(arm: Arm, given: Body) -> None:
+    for image in arm.market.images:
+        if image.version == given["version"]:
+            image.controllers = given["controllers"]
+
+
+def controllers(arm: Arm, given: Body) -> None:
+    arm.market.retold[given["size"].lower()] = given["controllers"]
+
+
 def outbound(arm: Arm, given: Body) -> str:
     return reach.outbound(arm.world, vm(arm, given))
 
@@ -219,6 +229,8 @@ CALLS: dict[str, Call] = {
         withdraw,
         publish,
         unpublish,
+        tag,
+        controllers,
         age,
         outbound,
         inbound,

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from . import models
-from .catalogue import GALLERY, GALLERY_IMAGES
+from .catalogue import GALLERY, GALLERY_IMAGES, Image
 from .errors import ArmError, invalid
 from .lists import SUB, known
 from .routes import Answer, Request, special
@@ -62,6 +62,13 @@ def image_skus(arm: Arm, request: Request, match: Match) -> Answer:
     return named(match, "", sorted(found))
 
 
+def features(image: Image) -> list[Body]:
+    found = {"DiskControllerTypes": image.controllers}
+    if image.generation == "V2" and image.arch == "x64":
+        found["SecurityType"] = "TrustedLaunchSupported"
+    return [{"name": name, "value": value} for name, value in found.items() if value]
+
+
 VERSIONS = PUBLISHERS + r"/([^/]+)/artifacttypes/vmimage/offers/([^/]+)/skus/([^/]+)/versions"
 
 
@@ -86,9 +93,7 @@ def version(arm: Arm, request: Request, match: Match) -> Answer:
         "hyperVGeneration": image.generation,
         "osDiskImage": {"operatingSystem": "Linux", "sizeInGb": 9},
         "dataDiskImages": [],
-        "features": [{"name": "SecurityType", "value": "TrustedLaunchSupported"}]
-        if image.generation == "V2" and image.arch == "x64"
-        else [],
+        "features": features(image),
         "imageDeprecationStatus": {"imageState": "Active"},
     }
     if image.plan:

@@ -346,6 +346,7 @@ def sku(arm: Arm, name: str, where: str) -> Body | None:
         "MemoryGB": size.memory,
         "CpuArchitectureType": size.arch,
         "HyperVGenerations": size.generations,
+        "DiskControllerTypes": arm.market.controllers(size),
         "PremiumIO": size.premium,
         "AcceleratedNetworkingEnabled": size.accelerated,
         "MaxDataDiskCount": size.disks,

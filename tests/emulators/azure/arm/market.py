@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .catalogue import GALLERY, GALLERY_IMAGES, Image, images, order
+from .catalogue import GALLERY, GALLERY_IMAGES, Image, Size, images, order
 from .errors import ArmError, invalid
 from .world import Resource, World
 
@@ -30,10 +30,14 @@ class Market:
         self.limits: dict[tuple[str, str], int] = {}
         self.withdrawn: set[tuple[str, str, str]] = {("standard_e2s_v5", "westus", "")}
         self.images = images()
+        self.retold: dict[str, str] = {}
         self.accepted: set[tuple[str, str, str]] = set()
 
     def limit(self, location: str, name: str) -> int:
         return self.limits.get((location, name.lower()), DEFAULTS.get(name, CORES))
+
+    def controllers(self, size: Size) -> str:
+        return self.retold.get(size.name.lower(), size.controllers)
 
     # ---- images
     def versions(self, location: str, publisher: str, offer: str, sku: str) -> list[Image]:
@@ -54,7 +58,11 @@ class Market:
                 404, "NotFound", f"The image '{reference['id']}' was not found.", target="imageReference"
             )
         found = self._platform(vm, reference)
-        vm.hidden |= {"version": found.version, "generation": found.generation}
+        vm.hidden |= {
+            "version": found.version,
+            "generation": found.generation,
+            "controllers": found.controllers or "SCSI",
+        }
         self._plan(vm, found)
         return found.arch, found.generation
 
@@ -125,5 +133,5 @@ class Market:
                 "replicate to this region, or change your requested region.",
                 target="imageReference",
             )
-        vm.hidden |= {"version": found[2][-1], "generation": found[1]}
+        vm.hidden |= {"version": found[2][-1], "generation": found[1], "controllers": "SCSI"}
         return found[0], found[1]

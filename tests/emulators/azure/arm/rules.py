@@ -203,6 +203,11 @@ RULES = {
     ),
     "gallery": ("Images of a community gallery.", "docs:virtual-machines/share-gallery-community"),
     "architecture": ("Arm64 sizes boot Arm64 images: BadRequest.", "issue:Azure/azure-cli-extensions#5826"),
+    "disk-controller": (
+        "Of several the size's first is taken; it is one that the image is tagged with, else SCSI: InvalidParameter.",
+        "docs:virtual-machines/enable-nvme-remote-faqs; issue:kubernetes-sigs/image-builder#1875, "
+        "Azure/FederalAVD#20, fortinet/azure-templates#76",
+    ),
     "generation": ("Gen2 sizes boot Gen2 images: BadRequest.", "docs:virtual-machines/generation-2"),
     "trusted-launch": ("Gen2 and a size that has it.", "docs:virtual-machines/trusted-launch"),
     "custom-data": (
