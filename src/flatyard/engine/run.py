@@ -34,16 +34,19 @@ from flatyard.engine.machinedeployment import reconcile_machine_deployment
 from flatyard.engine.machineset import reconcile_machine_set
 from flatyard.engine.nodes import reconcile_node
 from flatyard.engine.queue import Done, Key, Queue, Result, Wait, Waiting
+from flatyard.engine.strays import reconcile_strays
 from flatyard.kube.api import ApiError, Unreachable
 from flatyard.kube.lease import Lease
 
 INSTANCES = "instances"
+STRAYS = "strays"
 GIVE_BACK_SECONDS = 5.0
 Reconciler = Callable[[Context, Key], Awaitable[Result]]
 
 RECONCILERS: dict[str, Reconciler] = {
     CLUSTER: reconcile_cluster,
     INSTANCES: reconcile_instances,
+    STRAYS: reconcile_strays,
     MACHINE_DEPLOYMENT: reconcile_machine_deployment,
     MACHINE_SET: reconcile_machine_set,
     MACHINE: reconcile_machine,
@@ -83,7 +86,7 @@ class Engine:
         try:
             if key.kind == CLUSTER:
                 result = await RECONCILERS[key.kind](ctx, key)
-            elif ctx.cluster is None and key.kind != INSTANCES:
+            elif ctx.cluster is None and key.kind not in (INSTANCES, STRAYS):
                 return Waiting("the Cluster object is being read", again=0.5)
             else:
                 async with ctx.working():
@@ -108,7 +111,7 @@ class Engine:
         return result
 
     def _tell(self, key: Key, state: StepState, sentence: str = "", next: str = "") -> None:
-        if key.kind in (INSTANCES, NODE, SIGNING_REQUEST) or self._told.get(key) == (state, sentence):
+        if key.kind in (INSTANCES, STRAYS, NODE, SIGNING_REQUEST) or self._told.get(key) == (state, sentence):
             return
         self._told[key] = (state, sentence)
         ctx = self.context
@@ -119,6 +122,7 @@ class Engine:
         """Put the first keys into the queue."""
         self.context.queue.add(Key(CLUSTER))
         self.context.queue.add(Key(INSTANCES))
+        self.context.queue.add(Key(STRAYS))
 
     async def until_done(self, deadline: float) -> Outcome:
         """Return when observed equals wanted, when only hopeless waits are left, or after `deadline` seconds.
