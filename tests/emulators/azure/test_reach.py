@@ -73,7 +73,7 @@ def test_the_endpoint_leads_to_control_planes_alone(machines: tuple[Arm, Made]) 
     assert [raw.lower() for raw in behind] == [found.ids[Role.CONTROL_PLANE].lower()]
 
 
-@pytest.mark.parametrize("port", [22, 2379, 2380, 10250, 10257, 10259])
+@pytest.mark.parametrize("port", [22, 2379, 2380, 10250, 10257, 10259, 30000, 32767])
 @pytest.mark.parametrize("role", Role)
 def test_nothing_else_is_open_to_the_internet(machines: tuple[Arm, Made], role: Role, port: int) -> None:
     assert not inbound(machines, role, port, "Internet")

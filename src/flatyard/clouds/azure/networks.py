@@ -87,14 +87,16 @@ async def ensure_group(account: Account, ref: ClusterRef) -> str:
 
 
 def rules_of(role: Role) -> list[net.SecurityRule]:
-    """What may come in beside what Azure's own rules allow (the network itself, its load balancers)."""
+    """What may come in beside what Azure's own rules allow (the network itself, its load balancers). A node port that
+    the world shall reach is the user's own rule.
+    """
     if role is Role.CONTROL_PLANE:
         return [
             _rule("kubernetes-api", 1000, ANY, _API),
             _rule("etcd", 1010, _CLUSTER, "2379-2380"),
             _rule("kubelet", 1020, _CLUSTER, "10250"),
         ]
-    return [_rule("kubelet", 1000, _CLUSTER, "10250"), _rule("node-ports", 1010, ANY, _NODE_PORTS)]
+    return [_rule("kubelet", 1000, _CLUSTER, "10250"), _rule("node-ports", 1010, _CLUSTER, _NODE_PORTS)]
 
 
 def _rule(name: str, priority: int, source: str, ports: str) -> net.SecurityRule:

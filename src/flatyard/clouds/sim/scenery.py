@@ -23,7 +23,7 @@ _RULES = {
         "2379-2380/tcp from control-plane",
         "10250/tcp from cluster",
     ),
-    Role.WORKER: ("10250/tcp from cluster", "30000-32767/tcp from anywhere"),
+    Role.WORKER: ("10250/tcp from cluster", "30000-32767/tcp from cluster"),
 }
 
 
