@@ -126,7 +126,7 @@ def test_subnet_reserved(azure: Azure) -> None:
     assert found == ["10.0.1.4", "10.0.1.5", "10.0.1.6"]
     assert refusal(lambda: azure.nic("n3"))[1] == "SubnetIsFull"
     fixed = {"privateIPAllocationMethod": "Static", "privateIPAddress": "10.0.1.5"}
-    assert refusal(lambda: azure.nic("n4", **fixed))[1] == "PrivateIPAddressInUse"
+    assert refusal(lambda: azure.nic("n4", **fixed))[1] == "PrivateIPAddressIsAllocated"
     assert azure.nic("n1").ip_configurations[0].private_ip_address == "10.0.1.5"
 
 
@@ -159,7 +159,7 @@ def test_address_in_use(azure: Azure) -> None:
 def test_address_standard(azure: Azure) -> None:
     azure.group()
     code = refusal(lambda: azure.address(publicIPAllocationMethod="Dynamic"))[1]
-    assert code == "PublicIPAllocationMethodMustBeStaticForStandardSku"
+    assert code == "StandardAndStandardV2SkuPublicIPAddressesMustBeStatic"
 
 
 @inside
@@ -218,7 +218,17 @@ def test_balancer_sku(azure: Azure) -> None:
     azure.group()
     azure.address()
     basic = balancer(azure, sku="Basic")
-    assert refusal(lambda: make(azure, basic))[1] == "LoadBalancerAndPublicIPSkuMismatch"
+    assert refusal(lambda: make(azure, basic))[1] == "PublicIPAndLBSkuDoNotMatch"
+
+
+@inside
+def test_balancer_front(azure: Azure) -> None:
+    azure.group()
+    azure.address()
+    bare = balancer(azure)
+    bare["properties"]["frontendIPConfigurations"][0]["properties"] = {}
+    wanted = "FrontendIPConfigurationHasNoSubnetOrPublicIPAddressOrPublicIPPrefix"
+    assert refusal(lambda: make(azure, bare))[1] == wanted
 
 
 @inside
@@ -230,6 +240,11 @@ def test_balancer_rules(azure: Azure) -> None:
     assert [found.id for found in pool.load_balancing_rules] == [f"{BALANCER}/loadBalancingRules/api"]
     twice = balancer(azure, loadBalancingRules=[rule(), rule("again")])
     assert refusal(lambda: make(azure, twice))[1] == "RulesUseSameFrontendPortProtocolAndIPConfig"
+    other = rule("other", port=6444)
+    shared = balancer(azure, loadBalancingRules=[rule(), other])
+    assert refusal(lambda: make(azure, shared))[1] == "RulesUseSameBackendPortProtocolAndPool"
+    other["properties"]["backendPort"] = 6444
+    make(azure, shared)
     lost = balancer(azure, loadBalancingRules=[rule(pool={"id": f"{BALANCER}/backendAddressPools/none"})])
     assert refusal(lambda: make(azure, lost))[1] == "InvalidResourceReference"
 

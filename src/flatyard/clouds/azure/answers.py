@@ -28,6 +28,8 @@ PRECONDITION = 412
 _QUOTA_CODES = re.compile(
     r"QuotaExceeded|ResourceQuotaExceeded|\w*CountLimitReached|MaxStorageAccountsCount\w*"
 )
+_COUNTED = re.compile(r"Cannot create more than \d+ ")
+"""How the network's limits are told, whatever their code is."""
 _PASSING = (
     "AllocationFailed",
     "ZonalAllocationFailed",
@@ -44,6 +46,8 @@ _PASSING = (
     "OSProvisioningTimedOut",
 )
 """Codes that a later try may not see."""
+_GOING = "marked for deletion"
+"""In OperationNotAllowed: a machine of that name is still being deleted."""
 _IN_USE = re.compile(r"InUse|CannotBeDeleted|NicReservedForAnotherVm|ResourceStillInUse")
 _LINKED = re.compile(r"action\(s\) '(?P<action>[^']+)' on the linked scope\(s\) '(?P<scope>[^']+)'")
 _DENIED = re.compile(r"perform action '(?P<action>[^']+)'.*?scope '(?P<scope>[^']+)'", re.DOTALL)
@@ -94,7 +98,7 @@ def _answer(what: str, problem: HttpResponseError) -> CloudError:
         return QuotaExceeded(
             words, code=code, request_id=request, next="free some, or ask for more under Usage + quotas"
         )
-    if status >= 500 or status == 408 or code in _PASSING or _IN_USE.search(code):
+    if status >= 500 or status == 408 or code in _PASSING or _IN_USE.search(code) or _GOING in said:
         return Transient(words, code=code, request_id=request)
     if status == 403:
         return _denied(what, problem, code, request)
@@ -111,7 +115,7 @@ _NEXT = {
 
 
 def _is_quota(code: str, said: str) -> bool:
-    return bool(_QUOTA_CODES.fullmatch(code)) or (
+    return bool(_QUOTA_CODES.fullmatch(code) or _COUNTED.search(said)) or (
         code in ("OperationNotAllowed", "BadRequest") and "quota" in said.lower()
     )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .errors import invalid
 from .kinds import Kind, register
-from .network import exist, one_user, part, private_address
+from .network import exist, one_user, part, private_address, sku_kept
 from .world import Body, Resource, World, is_part
 
 
 def check_balancer(world: World, new: Resource, old: Resource | None) -> None:
     sku = new.body.setdefault("sku", {"name": "Basic"}).setdefault("name", "Basic")
     if old is not None and old.body["sku"]["name"] != sku:
-        raise invalid("LoadBalancerSkuCannotBeUpdated", f"The sku of {new.id} cannot be changed.")
+        raise sku_kept(new)
     _pools(world, new, old)
     exist(world, new)
     for item in new.properties.get("frontendIPConfigurations", []):
@@ -39,11 +39,16 @@ def _frontend(world: World, new: Resource, old: Resource | None, item: Body, sku
         found = world.find(address)
         if found is not None and found.body["sku"]["name"].lower() != sku.lower():
             raise invalid(
-                "LoadBalancerAndPublicIPSkuMismatch",
-                f"{sku} sku load balancer {new.id} cannot reference {found.body['sku']['name']} sku public IP "
+                "PublicIPAndLBSkuDoNotMatch",
+                f"{sku} sku load balancer {new.id} cannot reference {found.body['sku']['name']} sku publicIP "
                 f"{address}.",
             )
     subnet = properties.get("subnet", {}).get("id")
+    if not (address or subnet or properties.get("publicIPPrefix")):
+        raise invalid(
+            "FrontendIPConfigurationHasNoSubnetOrPublicIPAddressOrPublicIPPrefix",
+            f"{source} refers to no subnet, public IP address or prefix.",
+        )
     if subnet:
         before = part(old, source) if old else None
         kept = before["properties"].get("privateIPAddress") if before else None
@@ -53,6 +58,7 @@ def _frontend(world: World, new: Resource, old: Resource | None, item: Body, sku
 
 def _rules(new: Resource) -> None:
     seen: dict[tuple[str, str, int], str] = {}
+    ports: dict[tuple[str, str, int], str] = {}
     for item in new.properties.get("loadBalancingRules", []):
         rule = item.get("properties", {})
         place = (
@@ -67,6 +73,18 @@ def _rules(new: Resource) -> None:
                 "frontend port are not allowed.",
             )
         seen[place] = str(item.get("name"))
+        behind = (
+            str(rule.get("backendAddressPool", {}).get("id", "")).lower(),
+            place[1],
+            int(rule.get("backendPort", 0)),
+        )
+        if behind in ports and not rule.get("enableFloatingIP"):
+            raise invalid(
+                "RulesUseSameBackendPortProtocolAndPool",
+                f"Load balancing rules {ports[behind]} and {item.get('name')} with the same protocol use the same "
+                f"backend port {behind[2]} of one pool; enable floating IP.",
+            )
+        ports[behind] = str(item.get("name"))
 
 
 def view_balancer(world: World, resource: Resource, body: Body) -> None:

@@ -20,8 +20,8 @@ BUCKETS = {"reads": (250, 25.0), "writes": (200, 10.0), "deletes": (200, 10.0)}
 COUNTS = {
     "QUOTA_INSTANCES": (409, "QuotaExceeded"),
     "QUOTA_ADDRESSES": (400, "PublicIPCountLimitReached"),
-    "QUOTA_NETWORKS": (400, "SubscriptionQuotaExceeded"),
-    "QUOTA_LOAD_BALANCERS": (400, "SubscriptionQuotaExceeded"),
+    "QUOTA_NETWORKS": (400, "VnetCountLimitReached"),
+    "QUOTA_LOAD_BALANCERS": (400, "LoadBalancerCountLimitReached"),
 }
 """Quotas that are counts of resources."""
 

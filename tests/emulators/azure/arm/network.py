@@ -210,15 +210,22 @@ def check_address(world: World, new: Resource, old: Resource | None) -> None:
     )
     if sku.lower() == "standard" and method.lower() != "static":
         raise invalid(
-            "PublicIPAllocationMethodMustBeStaticForStandardSku",
+            "StandardAndStandardV2SkuPublicIPAddressesMustBeStatic",
             f"Standard sku publicIp {new.id} must have AllocationMethod set to Static.",
         )
     if old is not None and old.body["sku"]["name"] != sku:
-        raise invalid("PublicIpSkuCannotBeUpdated", f"The sku of {new.id} cannot be changed.")
+        raise sku_kept(new)
     name_record(world, new)
     new.properties.setdefault("publicIPAddressVersion", "IPv4")
     new.properties.setdefault("idleTimeoutInMinutes", 4)
     new.hidden["address"] = old.hidden["address"] if old else public_address(world)
+
+
+def sku_kept(new: Resource) -> ArmError:
+    return invalid(
+        "SkuCannotBeChangedOnUpdate",
+        f"Sku property is set at creation time and cannot be changed on resource update for resource {new.id}.",
+    )
 
 
 def name_record(world: World, new: Resource) -> None:
@@ -258,7 +265,7 @@ def check_interface(world: World, new: Resource, old: Resource | None) -> None:
     configurations = new.properties.get("ipConfigurations") or []
     if not configurations:
         raise invalid(
-            "NetworkInterfaceMustHaveIpConfiguration",
+            "NetworkInterfaceMustHaveIpConfigurationOrAttachedElasticNetworkInterface",
             f"Network interface {new.id} must have IP configurations.",
         )
     exist(world, new)
@@ -272,7 +279,8 @@ def _configuration(world: World, new: Resource, old: Resource | None, item: Body
     subnet = properties.get("subnet", {}).get("id")
     if not subnet:
         raise invalid(
-            "MissingSubnetReference", f"{item.get('name')} of {new.id} has no reference to a subnet."
+            "SubnetIsRequired",
+            f"Subnet reference is required for ipconfiguration {new.id}/ipConfigurations/{item.get('name')}.",
         )
     source = f"{new.id}/ipConfigurations/{item['name']}"
     address = properties.get("publicIPAddress", {}).get("id")
@@ -314,7 +322,7 @@ def private_address(world: World, subnet: str, wanted: str | None, source: str) 
         )
     if taken.get(wanted, source).lower() != source.lower():
         raise invalid(
-            "PrivateIPAddressInUse",
+            "PrivateIPAddressIsAllocated",
             f"IP configuration {source} is using the private IP address {wanted} which is already allocated to "
             f"resource {taken[wanted]}.",
         )

@@ -157,9 +157,13 @@ RULES = {
         "Priorities 100 to 4096, once per direction.",
         "docs:virtual-network/network-security-groups-overview",
     ),
-    "balancer-sku": ("Load balancer and address are of the same SKU.", "docs:load-balancer/skus"),
+    "balancer-sku": (
+        "Load balancer and address are of the same SKU, which stays.",
+        "docs:load-balancer/skus",
+    ),
+    "balancer-front": ("A front has an address, a prefix or a subnet.", f"{_NET} loadBalancer"),
     "balancer-rules": (
-        "Rules refer to the balancer's own parts; a front, protocol and port once.",
+        "Rules refer to the balancer's own parts; front, protocol and port once; pool, protocol and port once.",
         f"{_NET} loadBalancer",
     ),
     "balancer-pool": ("A pool that interfaces are in stays.", f"{_NET} loadBalancer"),

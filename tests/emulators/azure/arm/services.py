@@ -25,12 +25,12 @@ COUNTED = {
     ),
     "Microsoft.Network/virtualNetworks": (
         "VirtualNetworks",
-        "SubscriptionQuotaExceeded",
+        "VnetCountLimitReached",
         "Cannot create more than {limit} virtual networks for this subscription in this region.",
     ),
     "Microsoft.Network/loadBalancers": (
         "LoadBalancers",
-        "SubscriptionQuotaExceeded",
+        "LoadBalancerCountLimitReached",
         "Cannot create more than {limit} load balancers for this subscription in this region.",
     ),
     "Microsoft.Compute/virtualMachines": (
