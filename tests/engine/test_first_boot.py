@@ -7,6 +7,7 @@ kubelet, a hash that does not match.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,23 @@ def test_every_machine_has_what_the_clouds_own_controllers_read(simulate, exampl
         assert {tree.get("/etc/kubernetes/azure.json").mode & 0o777 for tree in trees} == {0o600}
 
     simulate(main, example("quickstart.yaml"))
+
+
+def test_up_ends_where_nodes_wait_for_a_controller_that_the_user_installs_afterwards(simulate, example):
+    """Kubelets of a cluster with an external cloud provider keep their taint until it comes; nothing waits for it."""
+
+    async def main(life):
+        seams = life.seams()
+        seams.cloud._traits = replace(seams.cloud.traits, external_cloud_provider=True)
+        _, outcome = await bring_up(seams, life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        nodes = (await life.region.kubernetes.client().list(NODES)).items
+        waiting = "node.cloudprovider.kubernetes.io/uninitialized"
+        assert len(nodes) == 5 and all(map(_ready, nodes))
+        assert all(waiting in {taint["key"] for taint in node.spec["taints"]} for node in nodes)
+        assert not any(node.spec.get("providerID") for node in nodes)
+
+    simulate(main, example("azure-sysext.yaml"))
 
 
 @pytest.mark.parametrize(

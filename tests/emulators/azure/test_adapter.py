@@ -366,9 +366,12 @@ def test_machines_act_by_an_identity_where_the_controller_manager_runs(play: Pla
         wanted = replace(bench.cluster, spec=replace(bench.cluster.spec, addons=(addon,)))
         cloud = adapter(bench, wanted)
         assert cloud.traits.external_cloud_provider and await cloud.preflight(wanted) == ()
-        made = await cloud.create(await order(cloud, bench, wanted, AzureMachine()))
+        asked = await order(cloud, bench, wanted, AzureMachine())
+        made = await cloud.create(asked)
         (identity,) = shown(bench, made)["identity"]["userAssignedIdentities"]
         assert identity.endswith("/userAssignedIdentities/flatyard-prod-aaaaaaaa-machines")
+        (file,) = cloud.node_files(bench.ref, asked.network)
+        assert json.loads(file.text)["userAssignedIdentityID"] == identity
         again = adapter(bench, wanted)
         await again.ensure_network(bench.ref, wanted)
         await conformance.emptied(bench)
