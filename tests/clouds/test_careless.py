@@ -542,6 +542,7 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (DeletesTheWholePool, "delete_leaves_the_others", "aws", "there should be one machine"),
     (DeletesWhatIsListed, "what_no_list_shows_yet_can_be_deleted", "aws", "deleted before a list showed it"),
     (FirstPageOnly, "many_machines_come_on_all_pages", "azure", "200 were made, 50 are listed"),
+    (Final, "many_machines_come_on_all_pages", "aws", "a final refusal"),
     (ForgetfulSweep, "sweep_is_empty_after_deleting", "aws", "left over"),
     (SweepsEverything, "sweep_and_list_show_nothing_of_others", "aws", "a machine of another cluster"),
     (SweepsEverything, "sweep_alone_spares_what_others_own", "aws", "changed another"),

@@ -63,6 +63,8 @@ class CreateFaults:
             raise Lost("the connection broke")
 
 
+DEAREST = 2.0
+"""Calls a second, as of EC2's RunInstances."""
 NO_CREDENTIALS = "a simulated account takes no credentials"
 OPEN_REGIONS = "installations of this cloud name their regions and zones themselves, and the simulation any"
 NO_SIZES = "machines of this cloud have no sizes of its own, but CPUs and memory as they are given"
@@ -170,6 +172,11 @@ class SimBench:
             account.closed_zones = account.persona.region.zones if count else ()
         else:
             self._faults.trouble, self._faults.refusals = what, count
+
+    def meter(self, on: bool) -> None:
+        """At the rates of the cloud's facts always; when it is on, at those of the dearest of its actions."""
+        behaviour = self.provider.persona.facts.behaviour
+        self.provider.door.bucket.throttle(DEAREST if on else behaviour.calls_per_second)
 
     def lag(self, seconds: float) -> None:
         self.provider.account.list_lag = seconds

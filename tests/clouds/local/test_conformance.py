@@ -130,6 +130,9 @@ class LocalBench:
     def trouble(self, what: Trouble, count: int) -> None:
         self._refusing.trouble, self._refusing.left = what, count
 
+    def meter(self, on: bool) -> None:
+        """Nobody counts."""
+
     def lag(self, seconds: float) -> None:
         """Lists are read from the folders themselves: they are never late, as the limits say."""
         assert seconds == self.cloud.limits.list_lag_seconds == 0

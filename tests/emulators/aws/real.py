@@ -147,6 +147,9 @@ class RealBench:
     def trouble(self, what: Trouble, count: int) -> None:
         self.between.trouble, self.between.troubles = what, count
 
+    def meter(self, on: bool) -> None:
+        """A real account always does."""
+
     def lag(self, seconds: float) -> None:
         self.between.lag = seconds
 

@@ -10,6 +10,7 @@ DependencyViolation    EC2 API reference, error codes: security groups, subnets 
 states                 EC2 user guide, "Instance lifecycle": pending, running, shutting-down, terminated, gone
 eventual consistency   EC2 developer guide: a list may not show what was just created
 throttling, quotas     EC2 API reference, error codes: RequestLimitExceeded, VcpuLimitExceeded and their like
+rates                  EC2 developer guide, "Request throttling": a bucket for each action (counted when a test says so)
 pre-signed URLs        S3 API reference, "Authenticating requests: using query parameters"
 RegisterImage          EC2 API reference: architecture, root device and virtualization are as asked
 load balancers         ELB API reference, CreateLoadBalancer: idempotent by name and settings; provisioning, then active
@@ -45,6 +46,9 @@ TAKES = 1.0
 SHOWN = 3600.0
 """Seconds for which a terminated instance is listed."""
 VCPUS = 640
+RATES = {"RunInstances": (5, 2.0), "StartInstances": (5, 2.0), "TerminateInstances": (100, 5.0)}
+READS, WRITES = (100, 20.0), (50, 5.0)
+"""Sizes of buckets, and what they get in a second."""
 KINDS = {
     "vpc-elastic-ip": "elastic-ip",
     "nat-gateway": "natgateway",
@@ -98,6 +102,10 @@ class Account:
 
     ahead: float = 0.0
     lag: float = 0.0
+    faster: float = 0.0
+    """How many times faster than a real account's the buckets fill; 0: calls are not counted."""
+    buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """What is left in an action's bucket, and when that was."""
     vcpus: int = VCPUS
     takes: float = TAKES
     troubles: dict[str, Trouble] = field(default_factory=dict)
@@ -146,7 +154,7 @@ class Emulator:
             return refused_key(service)
         action = form.get("Action", "") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         self.account.calls[action or f"{service} {environ['REQUEST_METHOD']}"] += 1
-        no = self.troubled(action, service)
+        no = self.troubled(action, service) or self.metered(action, service)
         if no:
             return no
         act = getattr(self, f"on_{action}", None)
@@ -416,6 +424,17 @@ class Emulator:
         trouble.count -= 1
         return error(service, trouble.status, trouble.code, trouble.message)
 
+    def metered(self, action: str, service: str) -> Reply | None:
+        """Each action of EC2 has a bucket of its own, which every call takes one token from."""
+        if not self.account.faster or service != "ec2":
+            return None
+        size, refill = RATES.get(action) or (READS if action.startswith("Describe") else WRITES)
+        now = time.monotonic()
+        left, since = self.account.buckets.get(action, (float(size), now))
+        left = min(size, left + (now - since) * refill * self.account.faster)
+        self.account.buckets[action] = (left - 1 if left >= 1 else left, now)
+        return None if left >= 1 else error("ec2", 503, "RequestLimitExceeded", "Request limit exceeded.")
+
     def unsigned(self, environ: Environ, query: dict[str, str]) -> Reply | None:
         """What is wrong with a pre-signed URL."""
         begun = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
@@ -444,6 +463,10 @@ class Emulator:
         """As far ahead as anything that is under way takes."""
         self.account.ahead += max(self.account.takes, self.account.lag)
         self.settle()
+
+    def control_meter(self, faster: float) -> None:
+        self.account.faster = faster
+        self.account.buckets = {}
 
     def control_lag(self, seconds: float) -> None:
         self.account.lag = seconds

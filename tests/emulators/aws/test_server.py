@@ -173,6 +173,19 @@ def test_what_a_test_wants_refused_is_refused_so_often(bare, code, status):
     assert seen == [code, code, ""]
 
 
+def test_each_action_has_a_bucket_of_its_own_when_calls_are_counted(bare):
+    bare.aws.control("meter", faster=0.001)
+    for _ in range(5):
+        bare.launch()
+    wanted = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "t3.small", "MinCount": 1, "MaxCount": 1}
+    assert bare.refused("ec2", "run_instances", **wanted) == ("RequestLimitExceeded", 503)
+    assert len(bare.ids()) == 5
+    bare.aws.control("meter", faster=1000)
+    bare.launch()
+    bare.aws.control("meter", faster=0)
+    assert len(bare.ids()) == 6
+
+
 def test_a_lost_reply_was_an_act(bare):
     bare.aws.control("lose", action="CreateVpc", count=1)
     before = len(bare("ec2", "describe_vpcs")["Vpcs"])

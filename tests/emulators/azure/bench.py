@@ -176,6 +176,9 @@ class AzureBench:
     def trouble(self, what: Trouble, count: int) -> None:
         self.arm.trouble(what.value, count)
 
+    def meter(self, on: bool) -> None:
+        self.arm.throttle(on)
+
     def lag(self, seconds: float) -> None:
         self.arm.lag(seconds)
         self._lag = seconds

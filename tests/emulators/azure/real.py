@@ -120,6 +120,9 @@ class RealBench(AzureBench):
     def trouble(self, what: Trouble, count: int) -> None:
         self.between.trouble, self.between.troubles = what, count
 
+    def meter(self, on: bool) -> None:
+        """A real subscription always does."""
+
     def lag(self, seconds: float) -> None:
         self.between.lag = seconds
 

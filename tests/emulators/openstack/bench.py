@@ -180,6 +180,9 @@ class OpenstackBench:
         else:
             self.services.proxy.add(is_create, count, REFUSALS[what])
 
+    def meter(self, on: bool) -> None:
+        """OpenStack's services have no rate of their own; what a provider puts before them is `trouble`'s."""
+
     def lag(self, seconds: float) -> None:
         self.services.proxy.lag = self._lagging = seconds
 

@@ -75,6 +75,13 @@ class Bench(Protocol):
         """The next `count` instance creates are answered so: RATE, INTERNAL, QUOTA_VCPUS or CAPACITY; 0 ends it."""
         ...
 
+    def meter(self, on: bool) -> None:
+        """Whether the account refuses what is beyond the rates that its cloud documents, where it does not always.
+
+        A bench may let the emulated account's clock run faster: the rates are as many times higher then.
+        """
+        ...
+
     def lag(self, seconds: float) -> None:
         """Lists show what is created from now on only after so long; `wait` waits for that too."""
         ...
@@ -207,14 +214,15 @@ async def emptied(bench: Bench, ref: ClusterRef | None = None) -> None:
 
 
 async def persistently(bench: Bench, act: Callable[[], Awaitable[T]]) -> T:
-    """As the engine does it: what a later try may not see is tried again, when the cloud says so."""
-    for _ in range(TRIES):
+    """As the engine does it: what a later try may not see is tried again, when the cloud says so, and less often
+    the longer it takes."""
+    for number in range(TRIES):
         try:
             return await act()
         except CloudError as no:
             assert no.retry, f"a final refusal: {no}"
             pause = no.retry_after if isinstance(no, RateLimited) else 1.0
-            await asyncio.sleep(min(pause, 30.0))
+            await asyncio.sleep(min(max(pause, 0.5 * 1.2**number), 30.0))
     raise AssertionError(f"refused {TRIES} times")
 
 

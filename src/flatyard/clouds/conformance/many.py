@@ -1,4 +1,4 @@
-"""More machines than a page of the cloud's list holds, as fast as the cloud lets them be made."""
+"""More machines than a page of the cloud's list holds, as fast as the cloud's rate limit lets them be made."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ async def many_machines_come_on_all_pages(bench: Bench) -> None:
 
     numbers = range(1, bench.beyond_a_page + 1)
     wanted = [replace(first, machine_id=bench.machine_id(n), name=f"general-{n:04d}") for n in numbers]
+    bench.meter(True)
     made = await asyncio.gather(*(make(one) for one in wanted))
     found = await living(bench)
+    bench.meter(False)
     assert len(found) == bench.beyond_a_page, f"{bench.beyond_a_page} were made, {len(found)} are listed"
     assert {i.id for i in found} == {i.id for i in made}, "the list shows others than were made"
     strangers = {i.machine_id for i in found} ^ {one.machine_id for one in wanted}
