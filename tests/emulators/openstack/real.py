@@ -190,6 +190,9 @@ class RealBench:
         else:
             self.between.reply, self.between.replies = REFUSALS[what], count
 
+    def meter(self, on: bool) -> None:
+        """A real project always does."""
+
     def lag(self, seconds: float) -> None:
         self.between.lag = seconds
 

@@ -76,6 +76,5 @@ def test_the_bench_of_a_real_project_works(
     services.stage.run(main)
 
 
-@pytest.mark.emulated
 def test_what_a_real_project_cannot_show_is_little_and_has_reasons() -> None:
     assert conformance.excess(RealBench.cannot) == ""
