@@ -20,6 +20,8 @@
     kubeadm writes `KUBELET_CONFIG`; until then the upheld kubelet fails and is restarted, which is normal.
  8. `STAMP` is written and both kubeadm files, which hold the token, are removed.
 
+`SERVICES_UNIT` refuses what is sent to the API's service address before kube-proxy has rules; nothing waits for it.
+
 A failing unit of 3–6 starts `EVIDENCE_UNIT` for it, a failing attempt of 7 runs `EVIDENCE_SCRIPT` itself; both
 print the block described in `evidence` on the console, about the first failing unit of `EVIDENCE_ORDER`.
 """
@@ -92,6 +94,8 @@ ENV_FILE = "/etc/kubernetes/flatyard.env"
 STAMP = "/var/lib/flatyard/kubeadm.done"
 IDENTITY_UNIT = "flatyard-identity.service"
 METADATA_UNIT = "flatyard-metadata.service"
+SERVICES_UNIT = "flatyard-services.service"
+SERVICES_SCRIPT = "/etc/flatyard/services"
 INIT_UNIT = "flatyard-init.service"
 JOIN_UNIT = "flatyard-join.service"
 EVIDENCE_UNIT = "flatyard-evidence@.service"

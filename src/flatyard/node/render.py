@@ -168,6 +168,7 @@ def _files(cluster: ClusterSettings, pool: PoolSettings, traits: NodeTraits, *, 
         file(layout.SYSCTL_CONF, _SYSCTLS),
         file(layout.UPDATE_CONF, units.update_conf(cluster), overwrite=True),
         file(layout.IDENTITY_SCRIPT, scripts.identity_script(traits), mode=_SCRIPT),
+        file(layout.SERVICES_SCRIPT, scripts.services_script(cluster), mode=_SCRIPT),
         file(
             layout.KUBEADM_SCRIPT,
             scripts.kubeadm_script(cluster, pool.role, traits, first=first),

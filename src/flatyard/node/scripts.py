@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 
 from flatyard.base.errors import Refused
 from flatyard.model.traits import NodeNameRule, NodeTraits
@@ -80,6 +81,39 @@ def kubeadm_script(cluster: ClusterSettings, role: NodeRole, traits: NodeTraits,
         wait = _WAIT.replace("ENDPOINT", f"{cluster.endpoint_host}:{cluster.endpoint_port}")
         body = wait + (_JOIN_CONTROL_PLANE if role is NodeRole.CONTROL_PLANE else _JOIN_WORKER)
     return script + _with_mapping(body, cluster, role, traits, first=first) + _after(cluster, first=first)
+
+
+def services_script(cluster: ClusterSettings) -> str:
+    """Refuses connections to the API's service address that would leave the machine by its default route.
+
+    Pods that start before kube-proxy has written its rules (CoreDNS, a pod network's agent) would send their first
+    packets there, where nobody answers, and the kernel goes on sending that connection's packets there: client-go
+    gives it up after 30 s. A connection that is refused is begun again within a second.
+
+    Whoever serves the address has changed it before these rules see a packet (kube-proxy in its modes iptables and
+    nftables at priority -100, IPVS just after it, Cilium at connect() or at the pod's device), or has a route of his
+    own for it, as Antrea and Calico's eBPF mode do. Only this one address and port: others in the range may be real
+    ones of the user's network, which kube-proxy leaves alone.
+    """
+    address = ip_network(cluster.services)[1]
+    family, flag = ("ip6", "-6") if address.version == 6 else ("ip", "-4")
+    return _SERVICES.replace("ADDRESS", str(address)).replace("FAMILY", family).replace("FLAG", flag)
+
+
+_SERVICES = """\
+#!/bin/sh
+set -eu
+d=$(ip FLAG -o route show default|sed -n 's/.* dev \\([^ ]*\\).*/\\1/p;q')
+nft -f - <<E
+table inet flatyard
+delete table inet flatyard
+table inet flatyard {
+ chain refuse { oifname "$d" FAMILY daddr ADDRESS tcp dport 443 reject with tcp reset; }
+ chain output { type filter hook output priority 10; jump refuse; }
+ chain forward { type filter hook forward priority 10; jump refuse; }
+}
+E
+"""
 
 
 def evidence_script(traits: NodeTraits) -> str:

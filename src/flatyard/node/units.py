@@ -23,6 +23,7 @@ def node_units(
         _containerd(cluster),
         _kubelet(),
         _identity(),
+        _services(),
         _kubeadm(etcd_disk=etcd_disk, first=first),
         _evidence(),
     ]
@@ -81,6 +82,16 @@ def _identity() -> Unit:
         f"{_ONESHOT}ExecStart={layout.IDENTITY_SCRIPT}\n{_WANTED}"
     )
     return unit(layout.IDENTITY_UNIT, text, enabled=True)
+
+
+def _services() -> Unit:
+    # "-": without it a node comes up all the same, half a minute later
+    text = (
+        "[Unit]\nDescription=Refuse what has no rule at the API's service address\n"
+        "Wants=network-online.target\nAfter=network-online.target\n"
+        f"{_ONESHOT}ExecStart=-{layout.SERVICES_SCRIPT}\n{_WANTED}"
+    )
+    return unit(layout.SERVICES_UNIT, text, enabled=True)
 
 
 def _kubeadm(*, etcd_disk: bool, first: bool) -> Unit:
