@@ -5,7 +5,7 @@ from __future__ import annotations
 from flatyard.clouds.cloud import ClusterRef, CreateRequest, Role
 from flatyard.clouds.openstack import marks
 from flatyard.clouds.openstack.answers import missing_is_fine
-from flatyard.clouds.openstack.client import Client
+from flatyard.clouds.openstack.client import Client, id_by_name
 from flatyard.clouds.openstack.inventory import owned_things
 from flatyard.clouds.openstack.networks import external_network
 from flatyard.model.machines import OpenstackMachine
@@ -32,7 +32,9 @@ async def ensure(client: Client, request: CreateRequest, machine: OpenstackMachi
     if found:
         return
     if pool:
-        network = await client.known("network", pool, lambda: _id(client.sdk.network.find_network(pool)))
+        network = await client.known(
+            "network", pool, lambda: id_by_name(client.sdk.network.find_network, pool)
+        )
     else:
         network = str((await external_network(client, client.chosen)).id)
     text = marks.described(request.cluster, request.machine_id)
@@ -68,7 +70,3 @@ async def vip_ports(client: Client, ref: ClusterRef) -> list[object]:
     """The port that keeps the shared address."""
     found = await owned_things(client, ref, "port")
     return [port for port in found if VIP in (getattr(port, "description", None) or "").split()]
-
-
-def _id(found: object) -> str | None:
-    return str(found.id) if found is not None and hasattr(found, "id") else None

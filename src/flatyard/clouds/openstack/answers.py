@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -18,6 +19,7 @@ from openstack import exceptions as sdk_errors
 
 from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
 
+T = TypeVar("T")
 NOT_FOUND = "itemNotFound"
 """The one code of everything that is not there, whichever service says so."""
 UNAUTHORIZED = "unauthorized"
@@ -66,6 +68,14 @@ def translate(what: str, problem: Exception) -> CloudError | None:
 
 def is_missing(error: CloudError) -> bool:
     return error.code == NOT_FOUND
+
+
+def if_any(find: Callable[[], T]) -> T | None:
+    """What one of the SDK's `find_` calls finds, with `ignore_missing=False`: to leave that away is going to change."""
+    try:
+        return find()
+    except sdk_errors.NotFoundException:
+        return None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from flatyard.base.world import World
 from flatyard.clouds.calls import Calls
 from flatyard.clouds.cloud import CloudError, Rejected
 from flatyard.clouds.openstack import credentials
-from flatyard.clouds.openstack.answers import translate
+from flatyard.clouds.openstack.answers import if_any, translate
 from flatyard.clouds.openstack.facts import FACTS
 from flatyard.clouds.openstack.settings import OpenstackSettings
 from flatyard.model.cluster import OpenstackCloud
@@ -128,6 +128,12 @@ class KeyLock:
             del self._locks[self._key]
         else:
             self._locks[self._key] = (lock, users - 1)
+
+
+def id_by_name(find: Callable[..., object], name: str, **words: str) -> str | None:
+    """The id of what one of the SDK's `find_` calls finds by name or id; None when there is nothing."""
+    thing = if_any(lambda: find(name, ignore_missing=False, **words))
+    return None if thing is None else str(getattr(thing, "id", ""))
 
 
 def connect(login: OpenstackSettings, world: World, chosen: OpenstackCloud) -> Client:

@@ -31,8 +31,8 @@ from flatyard.clouds.openstack.settings import settings
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
-from flatyard.node.inputs import NodeFile
 from flatyard.node.exosphere import SERVER_METADATA
+from flatyard.node.inputs import NodeFile
 
 
 def connect(cluster: Cluster, world: World) -> OpenstackAdapter:

@@ -11,6 +11,7 @@ from openstack.network.v2.port import Port
 from flatyard.clouds.cloud import TAG_ROLE, ClusterRef, Endpoint, Network, Rejected, Role
 from flatyard.clouds.naming import group_of
 from flatyard.clouds.openstack import addresses, balancer, marks
+from flatyard.clouds.openstack.answers import if_any
 from flatyard.clouds.openstack.client import Client
 from flatyard.clouds.openstack.inventory import delete as delete_thing
 from flatyard.clouds.openstack.inventory import id_of, owned_things
@@ -120,7 +121,10 @@ async def _pair(client: Client, port: Port, pairs: list[dict[str, object]]) -> N
 
 
 async def _is_control_plane(client: Client, server: str) -> bool:
-    found = await client.read("looking for a backend", lambda: client.sdk.compute.find_server(server))
+    found = await client.read(
+        "looking for a backend",
+        lambda: if_any(lambda: client.sdk.compute.find_server(server, ignore_missing=False)),
+    )
     return found is not None and (found.metadata or {}).get(TAG_ROLE) == Role.CONTROL_PLANE.value
 
 

@@ -19,6 +19,14 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "Block Device Mapping is Invalid",
         "its volume could not be made: the quota of volumes, or the volume type",
     ),
+    (
+        "VolumeLimitExceeded",
+        "the quota of volumes is used up: openstack quota show --volume",
+    ),
+    (
+        "VolumeSizeExceedsAvailableQuota",
+        "the quota of volumes' size is used up: openstack quota show --volume",
+    ),
     ("Build of instance", "the host could not build it: again later; the site's support knows more"),
     ("Image", "its image cannot be used: openstack image show tells its state and least disk"),
     ("Quota exceeded", "a quota is used up: openstack limits show --absolute"),

@@ -10,6 +10,7 @@ from openstack.image.v2.image import Image as GlanceImage
 
 from flatyard.base.errors import Refused
 from flatyard.clouds.cloud import Image, ImageQuery
+from flatyard.clouds.openstack.answers import if_any
 from flatyard.clouds.openstack.client import Client
 from flatyard.flatcar.releases import channel_of, version_key
 from flatyard.model.machines import OpenstackMachine
@@ -35,7 +36,10 @@ async def images(client: Client, query: ImageQuery) -> tuple[Image, ...]:
     machine = query.machine
     named = machine.image if isinstance(machine, OpenstackMachine) else ""
     if named and not is_placeholder(named):
-        found = await client.read(f"looking for image {named}", lambda: client.sdk.image.find_image(named))
+        found = await client.read(
+            f"looking for image {named}",
+            lambda: if_any(lambda: client.sdk.image.find_image(named, ignore_missing=False)),
+        )
         return (_named(found),) if isinstance(found, GlanceImage) and found.status == "active" else ()
     fitting = [known.image for known in await flatcar(client) if _fits(known, query)]
     return tuple(sorted(fitting, key=lambda i: (*version_key(i.version), i.reference), reverse=True))

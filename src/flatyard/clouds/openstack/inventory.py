@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from openstack.exceptions import ConflictException
+
 from flatyard.clouds.cloud import TAG_MACHINE, ClusterRef, Rejected, Transient
 from flatyard.clouds.openstack import marks
-from flatyard.clouds.openstack.answers import FORBIDDEN, missing_is_fine
+from flatyard.clouds.openstack.answers import FORBIDDEN, missing_is_fine, translate
 from flatyard.clouds.openstack.client import Client
 
 Thing = object
@@ -90,11 +92,21 @@ async def owned_things(client: Client, ref: ClusterRef, kind: str) -> list[Thing
 
 
 async def delete(client: Client, kind: str, key: str, what: str) -> None:
-    """Delete one; a missing one is fine."""
+    """Delete one; a missing one is fine. Raises Transient at once when it is in use: others must go first."""
     words = f"deleting {kind} {what or key}"
+
+    def attempt() -> ConflictException | None:
+        try:
+            BY_NAME[kind].delete(client, key)
+        except ConflictException as in_use:
+            return in_use
+        return None
+
     try:
         with missing_is_fine():
-            await client.read(words, lambda: BY_NAME[kind].delete(client, key))
+            in_use = await client.read(words, attempt)
+            if in_use is not None:
+                raise translate(words, in_use) or in_use
     except Rejected as no:
         if kind == "port" and no.code == FORBIDDEN:  # Neutron's answer while a server has it
             raise Transient(words, why=no.why, code="portInUse") from None

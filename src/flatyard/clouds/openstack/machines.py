@@ -31,7 +31,7 @@ from flatyard.clouds.facts import Trouble
 from flatyard.clouds.naming import mac_of, token_of
 from flatyard.clouds.openstack import addresses, marks
 from flatyard.clouds.openstack.answers import is_missing, missing_is_fine
-from flatyard.clouds.openstack.client import Client
+from flatyard.clouds.openstack.client import Client, id_by_name
 from flatyard.clouds.openstack.facts import ETCD_GIB, FACTS
 from flatyard.clouds.openstack.faults import told
 from flatyard.clouds.openstack.inventory import group_name
@@ -198,7 +198,7 @@ async def _place(client: Client, request: CreateRequest, machine: OpenstackMachi
     network = await _network_id(client, named[0]) if named else request.network.id
     if subnet:
         return network, await client.known(
-            "subnet", subnet, lambda: _id(client.sdk.network.find_subnet(subnet))
+            "subnet", subnet, lambda: id_by_name(client.sdk.network.find_subnet, subnet)
         )
     if network == request.network.id:
         return network, request.network.subnets[0]
@@ -211,7 +211,7 @@ def _named(machine: OpenstackMachine) -> list[str]:
 
 
 async def _network_id(client: Client, name: str) -> str:
-    return await client.known("network", name, lambda: _id(client.sdk.network.find_network(name)))
+    return await client.known("network", name, lambda: id_by_name(client.sdk.network.find_network, name))
 
 
 async def _groups(client: Client, request: CreateRequest, machine: OpenstackMachine) -> list[str]:
@@ -227,7 +227,7 @@ async def _group_id(client: Client, name: str) -> str:
     return await client.known(
         "security group",
         name,
-        lambda: _id(client.sdk.network.find_security_group(name, project_id=client.project)),
+        lambda: id_by_name(client.sdk.network.find_security_group, name, project_id=client.project),
     )
 
 
@@ -315,7 +315,7 @@ def _volume(gib: int, kind: str) -> dict[str, object]:
 
 
 async def flavor_id(client: Client, name: str) -> str:
-    return await client.known("flavor", name, lambda: _id(client.sdk.compute.find_flavor(name)))
+    return await client.known("flavor", name, lambda: id_by_name(client.sdk.compute.find_flavor, name))
 
 
 async def _group(client: Client, request: CreateRequest, machine: OpenstackMachine) -> str:
@@ -323,14 +323,14 @@ async def _group(client: Client, request: CreateRequest, machine: OpenstackMachi
     asked = machine.server_group.value
     if asked and not is_placeholder(asked):
         return await client.known(
-            "server group", asked, lambda: _id(client.sdk.compute.find_server_group(asked))
+            "server group", asked, lambda: id_by_name(client.sdk.compute.find_server_group, asked)
         )
     if request.role is not Role.CONTROL_PLANE:
         return ""
     name = group_name(request.cluster, Role.CONTROL_PLANE.value)
     try:
         return await client.known(
-            "server group", name, lambda: _id(client.sdk.compute.find_server_group(name))
+            "server group", name, lambda: id_by_name(client.sdk.compute.find_server_group, name)
         )
     except Rejected:
         return ""  # the quota had no room for one
@@ -415,7 +415,3 @@ def _addresses(server: Server, name: str) -> tuple[tuple[str, str], ...]:
         for entry in shown
     ]
     return (*sorted(pairs, reverse=True), ("Hostname", name.lower())) if pairs else ()
-
-
-def _id(found: object) -> str | None:
-    return str(found.id) if found is not None and hasattr(found, "id") else None

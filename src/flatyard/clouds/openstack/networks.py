@@ -12,6 +12,7 @@ from openstack.resource import Resource
 from flatyard.clouds.cloud import ClusterRef, Network, QuotaExceeded, Rejected, Role, Transient
 from flatyard.clouds.naming import group_of
 from flatyard.clouds.openstack import marks
+from flatyard.clouds.openstack.answers import if_any
 from flatyard.clouds.openstack.client import Client
 from flatyard.clouds.openstack.inventory import delete as delete_thing
 from flatyard.clouds.openstack.inventory import group_name, id_of, owned_things
@@ -74,16 +75,18 @@ async def external_network(client: Client, chosen: OpenstackCloud) -> NeutronNet
 
 async def find_network(client: Client, name: str) -> NeutronNetwork | None:
     """By id or name; the project's auto-allocated one is made where Neutron offers that."""
-    found = await client.read(f"looking for network {name}", lambda: client.sdk.network.find_network(name))
+    found = await client.read(f"looking for network {name}", lambda: _named(client, name))
     if found is None and name == AUTO:
         made = await client.read(
             "asking for the project's own network",
             lambda: client.sdk.network.get_auto_allocated_topology(client.project),
         )
-        found = await client.read(
-            f"looking for network {name}", lambda: client.sdk.network.find_network(made.id)
-        )
+        found = await client.read(f"looking for network {name}", lambda: _named(client, made.id))
     return found
+
+
+def _named(client: Client, name: str) -> NeutronNetwork | None:
+    return if_any(lambda: client.sdk.network.find_network(name, ignore_missing=False))
 
 
 async def subnets_of(client: Client, network: NeutronNetwork, named: str) -> list[Subnet]:
