@@ -13,9 +13,9 @@ from openstack.network.v2.router import Router
 
 from emulators.openstack.objects import Objects
 from emulators.openstack.proxy import Reply, is_create
-from emulators.openstack.services import AUTH_URL, Account, Services
+from emulators.openstack.services import AUTH_URL, SETTLED, Account, Services
 from flatyard.base.world import CROCKFORD, RealWorld
-from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.openstack import client as clients
@@ -29,8 +29,6 @@ from flatyard.model.machines import MachineSpec, OpenstackMachine
 from flatyard.model.meta import ObjectMeta
 from flatyard.node.evidence import Report, format_report
 
-SETTLED = 180.0
-"""Seconds in which every server has come up or gone."""
 LATE = 4.0
 """Seconds by which lists may be late here, where nothing is."""
 REFUSALS = {
@@ -194,7 +192,7 @@ class OpenstackBench:
         admin = self.services.admin()
         server = admin.compute.get_server(instance.id)
         admin.compute.delete_server(server)
-        admin.compute.wait_for_delete(server, interval=0.1)
+        self.services.settle(self.account.project_id)
 
     def user_data(self, instance: Instance) -> bytes:
         """As the metadata service and the config drive have it: decoded."""
@@ -239,12 +237,8 @@ class OpenstackBench:
         if self._lagging:
             await asyncio.sleep(min(seconds, self._lagging))
         async with asyncio.timeout(SETTLED):
-            while await self._is_busy():
-                await asyncio.sleep(0.1)
-
-    async def _is_busy(self) -> bool:
-        shown = [i for ref in (self.ref, self.other) for i in await self.cloud.machines(ref)]
-        return any(i.state in (InstanceState.PENDING, InstanceState.DELETING) for i in shown)
+            while self.services.busy(self.account.project_id):
+                await asyncio.sleep(0.05)
 
     async def get(self, url: str) -> int:
         """Swift says 401 for a temporary URL that does not hold, and 404 for an object that is gone."""
@@ -261,14 +255,15 @@ class OpenstackBench:
 
     def wipe(self) -> list[str]:
         """Take everything away; what of it was still the cluster's."""
+        if self.services.empty(self.account.project_id):
+            return []
         left = []
         servers = list(self.user.compute.servers())
         for server in servers:
             self.user.compute.delete_server(server)
             if "flatyard-cluster" in server.metadata:
                 left.append(f"server {server.name}")
-        for server in servers:
-            self.user.compute.wait_for_delete(server, interval=0.1, wait=SETTLED)
+        self.services.settle(self.account.project_id)
         network, mine = self.user.network, {"project_id": self.account.project_id}
         kinds = (
             ("ip", network.ips, network.delete_ip),

@@ -9,6 +9,19 @@ import pytest
 from emulators.openstack.services import Services
 from emulators.stage import Stage
 
+OF_ITS_OWN = (
+    "The 'service_type' parameter is unnecesary",
+    "The _compute_attributes method is deprecated",
+    "Support for InfluxDB requires",
+    "The field 'maxPersonality",
+)
+"""How warnings begin that openstacksdk gives itself for what it calls within itself."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for message in OF_ITS_OWN:
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
 
 @pytest.fixture(scope="session")
 def services(new_stage: Callable[[str], Stage]) -> Iterator[Services]:

@@ -182,21 +182,27 @@ class Proxy:
             def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
                 headers["Host"] = self.headers.get("Host", "127.0.0.1")
-                for _ in range(2):
-                    if self.upstream is None:
-                        self.upstream = http.client.HTTPConnection("127.0.0.1", inner, timeout=120)
-                        self.upstream.connect()
-                        self.upstream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                while True:
+                    is_new = self.upstream is None
+                    upstream = self.upstream = self.upstream or self._connected()
                     try:
-                        self.upstream.request(self.command, self.path, body or None, headers)
-                        found = self.upstream.getresponse()
+                        upstream.request(self.command, self.path, body or None, headers)
+                        found = upstream.getresponse()
                         content = found.read()
                         kept = {k: v for k, v in found.getheaders() if k.lower() not in _HOP}
                         return found.status, kept, content
-                    except http.client.RemoteDisconnected:
-                        self.upstream.close()  # an idle connection that the service gave up
+                    except (ConnectionResetError, BrokenPipeError):
+                        upstream.close()
                         self.upstream = None
-                raise ConnectionError(inner)
+                        if is_new:
+                            raise
+                        # an idle connection that the service gave up: before the request, or while it came
+
+            def _connected(self) -> http.client.HTTPConnection:
+                made = http.client.HTTPConnection("127.0.0.1", inner, timeout=120)
+                made.connect()
+                made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return made
 
             def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
                 self.send_response_only(status)

@@ -44,7 +44,7 @@ def main(port: int, consoles: Path) -> None:
     for binary, topic in topics.items():
         service.Service.create(binary=binary, topic=topic).start()
     host_mapping.discover_hosts(context.get_admin_context())
-    wsgi.Server(("127.0.0.1", port), application, numthreads=16, server_name="emulator").start()
+    wsgi.Server(("127.0.0.1", port), application, numthreads=16, timeout=300, server_name="emulator").start()
 
 
 main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,4 +1,5 @@
-"""The real Keystone, Glance, Placement, Neutron and Nova (with its fake driver) on a stage; no data plane behind them.
+"""The real Keystone, Glance, Placement, Neutron, Nova (with its fake driver) and, where it is asked for, Cinder on a
+stage; no data plane behind them.
 
 Files and databases are in memory, in a folder of their own. Making the databases takes a minute; they are kept by
 the lock's digest and copied. Users come in through the proxy, where faults are made; the services talk to each other
@@ -15,29 +16,41 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import openstack
 
+from emulators.openstack.configuration import (
+    AUTH_URL,
+    COMPUTE,
+    IDENTITY,
+    IMAGE,
+    INNER_AUTH_URL,
+    NETWORK,
+    OBJECTS,
+    PLACEMENT,
+    VOLUME,
+    files,
+)
 from emulators.openstack.objects import Objects
 from emulators.openstack.proxy import Proxy
 from emulators.stage import Stage, environment
 
 HERE = Path(__file__).resolve().parent
-IDENTITY, IMAGE, PLACEMENT, NETWORK, COMPUTE, OBJECTS = 25000, 29292, 28778, 29696, 28774, 28080
-"""Below the ports from which connections leave: a service could find its own taken."""
 FRONT: Mapping[str, tuple[int, int, str]] = {
     "identity": (5000, IDENTITY, "/v3"),
     "image": (9292, IMAGE, ""),
     "placement": (8778, PLACEMENT, ""),
     "network": (9696, NETWORK, ""),
     "compute": (8774, COMPUTE, "/v2.1"),
+    "volumev3": (8776, VOLUME, "/v3"),
 }
 """Per kind of service: the proxy's port, the service's own, and the path of its endpoint."""
-AUTH_URL = "http://127.0.0.1:5000/v3"
-INNER_AUTH_URL = f"http://127.0.0.1:{IDENTITY}/v3"
 EXTERNAL = "203.0.113.0/24"
+SETTLED = 180.0
+"""Seconds in which every server has come up or gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +76,14 @@ class Account:
 
 
 class Services:
-    """Start once per stage; `account` makes projects that know nothing of each other."""
+    """Start once per stage; `account` makes projects that know nothing of each other. With `volumes`, Cinder too."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, volumes: bool = False) -> None:
         self.stage = stage
         self.folder = Path(tempfile.mkdtemp(prefix="flatyard-openstack-", dir="/dev/shm"))
         self.python = environment("openstack")
-        self.proxy = Proxy({front: inner for front, inner, _ in FRONT.values()})
+        self.front = {kind: where for kind, where in FRONT.items() if volumes or kind != "volumev3"}
+        self.proxy = Proxy({front: inner for front, inner, _ in self.front.values()})
         self.objects = Objects(OBJECTS)
         self.consoles = self.folder / "consoles"
         self._external = ""
@@ -79,13 +93,15 @@ class Services:
     def start(self) -> None:
         self._configure()
         self._databases()
-        with ThreadPoolExecutor(5) as pool:
+        with ThreadPoolExecutor(6) as pool:
             first = [
                 pool.submit(self._serve, "keystone", "keystone.wsgi.api", IDENTITY),
                 pool.submit(self._serve, "glance", "glance.wsgi.api", IMAGE),
                 pool.submit(self._serve, "placement", "placement.wsgi.api", PLACEMENT),
                 pool.submit(self._serve, "neutron", "neutron.wsgi.api", NETWORK),
             ]
+            if "volumev3" in self.front:
+                first.append(pool.submit(self._cinder))
             first[0].result()
             self.stage.inside(self.proxy.start)
             self.stage.inside(self.objects.start)
@@ -120,6 +136,11 @@ class Services:
         ]
         self.stage.start("nova", words, port=COMPUTE, environment=self._environment())
 
+    def _cinder(self) -> None:
+        words = [str(self.python / "bin/python"), str(HERE / "serve_cinder.py"), str(VOLUME)]
+        words.append(str(self.folder / "etc/cinder.conf"))
+        self.stage.start("cinder", words, port=VOLUME, environment=self._environment())
+
     def _environment(self) -> dict[str, str]:
         etc = str(self.folder / "etc")
         names = ("KEYSTONE", "GLANCE", "PLACEMENT", "NOVA", "NEUTRON")
@@ -127,6 +148,7 @@ class Services:
             **{f"OS_{name}_CONFIG_DIR": etc for name in names},
             "OS_NEUTRON_CONFIG_FILES": "neutron.conf;ml2_conf.ini",
             "OS_NOVA_DISABLE_EVENTLET_PATCHING": "true",
+            "OS_CINDER_DISABLE_EVENTLET_PATCHING": "true",
             "PYTHONPATH": str(HERE / "plugins"),
             "PYTHONWARNINGS": "ignore",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -190,6 +212,7 @@ class Services:
                 ("glance-manage", "--config-file", str(etc / "glance-api.conf"), "db_sync"),
                 ("placement-manage", "--config-file", str(etc / "placement.conf"), "db", "sync"),
                 ("python", str(HERE / "neutron_tables.py"), f"sqlite:///{db}/neutron.db"),
+                ("cinder-manage", "--config-file", str(etc / "cinder.conf"), "db", "sync"),
             ),
             (
                 (*nova, "api_db", "sync"),
@@ -212,7 +235,7 @@ class Services:
         """The services in the catalog: for users through the proxy, for each other directly."""
         admin = self.admin(direct=True)
         known = {service.type for service in admin.identity.services()}
-        for kind, (front, inner, path) in FRONT.items():
+        for kind, (front, inner, path) in self.front.items():
             if kind in known:
                 continue
             service = admin.identity.create_service(type=kind, name=kind)
@@ -226,11 +249,14 @@ class Services:
         admin.identity.create_endpoint(
             service_id=store.id, interface="public", url=url, region_id="RegionOne"
         )
+        roles = {role.name for role in admin.identity.roles()}
         for role in ("member", "reader", "service"):
-            if not admin.identity.find_role(role):
+            if role not in roles:
                 admin.identity.create_role(name=role)
-        user, project = admin.identity.find_user("admin"), admin.identity.find_project("admin")
-        admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("service"))
+        user = admin.identity.find_user("admin", ignore_missing=False)
+        project = admin.identity.find_project("admin", ignore_missing=False)
+        service_role = admin.identity.find_role("service", ignore_missing=False)
+        admin.identity.assign_project_role_to_user(project, user, service_role)
 
     def _scenery(self) -> None:
         """An external network and flavors, as an operator makes them."""
@@ -250,6 +276,41 @@ class Services:
             ("m3.huge", 5000, 9),
         ):
             admin.compute.create_flavor(name=name, ram=memory * 1024, vcpus=cores, disk=20)
+
+    # ---- how it stands
+
+    def busy(self, project_id: str) -> bool:
+        """Whether Nova still makes, changes or removes a server of the project, as its own tables say.
+
+        Asking its API would cost it and Neutron more than the work that is waited for.
+        """
+        begun = "build_requests WHERE project_id = ?"
+        under_way = (
+            "instances WHERE project_id = ? AND deleted = 0 AND (task_state > '' OR vm_state = 'building')"
+        )
+        # in this order: a request ends after its instance began
+        return self._any("nova_api", begun, project_id) or self._any("nova", under_way, project_id)
+
+    def empty(self, project_id: str) -> bool:
+        """Whether Nova and Neutron have nothing of the project's but its default security group."""
+        kinds = ("floatingips", "routers", "ports", "subnets", "networks")
+        return not (
+            self._any("nova_api", "build_requests WHERE project_id = ?", project_id)
+            or self._any("nova", "instances WHERE project_id = ? AND deleted = 0", project_id)
+            or any(self._any("neutron", f"{kind} WHERE project_id = ?", project_id) for kind in kinds)
+            or self._any("neutron", "securitygroups WHERE project_id = ? AND name != 'default'", project_id)
+        )
+
+    def _any(self, name: str, rows: str, project_id: str) -> bool:
+        with closing(sqlite3.connect(f"file:{self.folder}/db/{name}.db?mode=ro", uri=True)) as database:
+            return database.execute(f"SELECT 1 FROM {rows}", (project_id,)).fetchone() is not None
+
+    def settle(self, project_id: str) -> None:
+        """Wait until it is not."""
+        until = time.monotonic() + SETTLED
+        while self.busy(project_id):
+            assert time.monotonic() < until, f"Nova is busy for {SETTLED} s"
+            time.sleep(0.05)
 
     # ---- who uses it
 
@@ -271,7 +332,8 @@ class Services:
         admin = self.admin()
         project = admin.identity.create_project(name=name, domain_id="default")
         user = admin.identity.create_user(name=name, password="pass-of-" + name, domain_id="default")
-        admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role(role))
+        found = admin.identity.find_role(role, ignore_missing=False)
+        admin.identity.assign_project_role_to_user(project, user, found)
         plenty = {"instances": 1000, "cores": 5500, "ram": 50_000_000, "server_groups": 50}
         admin.compute.update_quota_set(project, **plenty)
         admin.network.update_quota(
@@ -311,72 +373,6 @@ class Services:
         if rest:
             admin.network.update_quota(project_id, **rest)
 
-
-def files(folder: Path, python: Path) -> dict[str, str]:
-    """Each service's configuration file."""
-    login = (
-        f"auth_type = password\nauth_url = {INNER_AUTH_URL}\nusername = admin\npassword = secret\n"
-        "project_name = admin\nuser_domain_id = default\nproject_domain_id = default\nregion_name = RegionOne\n"
-        "valid_interfaces = internal\n"
-    )
-
-    def token(kind: str) -> str:
-        return (
-            f"[keystone_authtoken]\nwww_authenticate_uri = {AUTH_URL}\n{login}interface = internal\n"
-            f"service_token_roles_required = false\nservice_type = {kind}\n"
-        )
-
-    def common(name: str) -> str:
-        return f"[DEFAULT]\nlog_file = {folder}/log/{name}.log\n"
-
-    def database(name: str, section: str = "database") -> str:
-        return f"[{section}]\nconnection = sqlite:///{folder}/db/{name}.db?timeout=60\n"
-
-    locks = f"[oslo_concurrency]\nlock_path = {folder}/locks\n[oslo_messaging_notifications]\ndriver = noop\n"
-    return {
-        "keystone.conf": common("keystone")
-        + database("keystone")
-        + "[token]\nprovider = fernet\n[api]\nresponse_validation = ignore\n"
-        + "[identity]\npassword_hash_rounds = 4\n[cache]\nenabled = true\nbackend = oslo_cache.dict\n"
-        + f"[fernet_tokens]\nkey_repository = {folder}/fernet\n[credential]\nkey_repository = {folder}/credential\n",
-        "glance-api.conf": common("glance")
-        + "enabled_backends = fs:file\nbind_host = 127.0.0.1\nworkers = 0\n"
-        + f"node_staging_uri = file://{folder}/state\n"
-        + f"[os_glance_staging_store]\nfilesystem_store_datadir = {folder}/state/staging\n"
-        + f"[os_glance_tasks_store]\nfilesystem_store_datadir = {folder}/state/tasks\n"
-        + database("glance")
-        + f"[glance_store]\ndefault_backend = fs\n[fs]\nfilesystem_store_datadir = {folder}/images\n"
-        + "[paste_deploy]\nflavor = keystone\n"
-        + locks
-        + token("image"),
-        "placement.conf": common("placement")
-        + database("placement", "placement_database")
-        + "sync_on_startup = true\n[api]\nauth_strategy = keystone\n"
-        + token("placement"),
-        "neutron.conf": common("neutron")
-        + "core_plugin = ml2\nservice_plugins = router,port_forwarding,tag\ntransport_url = fake://\n"
-        + f"api_paste_config = {python}/etc/neutron/api-paste.ini\nstate_path = {folder}/state\n"
-        + "notify_nova_on_port_status_changes = false\nnotify_nova_on_port_data_changes = false\n"
-        + "dhcp_agent_notification = false\nallow_automatic_l3agent_failover = false\n"
-        + database("neutron")
-        + locks
-        + f"[nova]\n{login}[placement]\n{login}"
-        + token("network"),
-        "ml2_conf.ini": "[ml2]\ntype_drivers = flat,vlan,vxlan\ntenant_network_types = vxlan\n"
-        "mechanism_drivers = flatyard\nextension_drivers = port_security\n"
-        "[ml2_type_flat]\nflat_networks = physnet1\n[ml2_type_vxlan]\nvni_ranges = 1:1000\n"
-        "[securitygroup]\nenable_security_group = true\n",
-        "nova.conf": common("nova")
-        + "transport_url = fake://\ncompute_driver = fake.FakeDriver\nhost = host1\nmy_ip = 127.0.0.1\n"
-        + f"state_path = {folder}/state\ninstances_path = {folder}/state/instances\n"
-        + "enabled_apis = osapi_compute\ncpu_allocation_ratio = 1.0\n"
-        + database("nova_api", "api_database")
-        + database("nova")
-        + f"[glance]\napi_servers = http://127.0.0.1:{IMAGE}\n"
-        + f"[placement]\n{login}[neutron]\n{login}[service_user]\nsend_service_user_token = true\n{login}"
-        + "[cinder]\ncatalog_info = volumev3::internalURL\n[vnc]\nenabled = false\n"
-        + "[scheduler]\nworkers = 1\ndiscover_hosts_in_cells_interval = 10\n"
-        + locks
-        + f"[wsgi]\napi_paste_config = {python}/etc/nova/api-paste.ini\n"
-        + token("compute"),
-    }
+    def volume_quota(self, project_id: str, **quotas: int) -> None:
+        """Change a project's quotas, by their names in Cinder."""
+        self.admin().block_storage.put(f"/os-quota-sets/{project_id}", json={"quota_set": quotas})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -18,6 +20,7 @@ class Service:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.connections: list[socket.socket] = []
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,12 +39,22 @@ class Service:
 
             do_GET = do_POST = do
 
+            def setup(self) -> None:
+                super().setup()
+                service.connections.append(self.connection)
+
             def log_message(self, format: str, *words: object) -> None:
                 return
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def hang_up(self) -> None:
+        """End what is idle."""
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -103,3 +116,14 @@ def test_no_room_asks_for_another_flavor(proxy: tuple[Proxy, int], service: Serv
     for _ in range(2):
         ask(proxy[1], "POST", "/v2.1/servers", b'{"server": {"flavorRef": "small"}}')
     assert [json.loads(body)["server"]["flavorRef"] for body in service.bodies] == ["huge", "small"]
+
+
+def test_a_connection_that_the_service_gave_up_is_made_anew(
+    service: Service, proxy: tuple[Proxy, int]
+) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", proxy[1])
+    for body in (b"first", b"second", b"third"):
+        client.request("POST", "/v2.0/ports", body)
+        assert client.getresponse().read() == b'{"server": {"id": "new"}}'
+        service.hang_up()
+    assert service.bodies == [b"first", b"second", b"third"]

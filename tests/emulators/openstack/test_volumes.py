@@ -1,0 +1,143 @@
+"""Volumes, on the real Cinder: machines that boot from one, etcd's own disk, quotas, what `down` keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from emulators.openstack.bench import OpenstackBench
+from emulators.openstack.services import Services
+from emulators.stage import Stage
+from flatyard.clouds import conformance
+from flatyard.clouds.cloud import Instance, InstanceState, Role
+from flatyard.model.cluster import Cluster
+from flatyard.model.machines import OpenstackMachine
+
+pytestmark = pytest.mark.emulated
+
+
+@pytest.fixture(scope="module")
+def services(new_stage: Callable[[str], Stage]) -> Iterator[Services]:
+    stage = new_stage("openstack")
+    made = Services(stage, volumes=True)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+        stage.close()
+
+
+def held(services: Services, project: str, body: Callable[[OpenstackBench], Awaitable[None]]) -> None:
+    """On a bench in a project of its own, with an image."""
+
+    async def main() -> None:
+        account = services.account(project)
+        services.image(services.user(account))
+        bench = OpenstackBench(services, account)
+        try:
+            await body(bench)
+        finally:
+            bench.wipe()
+            await bench.close()
+
+    services.stage.run(main)
+
+
+def on_a_volume(bench: OpenstackBench, gib: int) -> OpenstackMachine:
+    assert isinstance(bench.machine, OpenstackMachine)
+    return replace(bench.machine, root_disk_size_gb=gib)
+
+
+def volumes(bench: OpenstackBench) -> list[tuple[int, str, bool]]:
+    """Size, state and whether one boots from it."""
+    found = bench.user.block_storage.volumes()
+    return sorted((int(v.size), str(v.status), bool(v.is_bootable)) for v in found)
+
+
+async def settled(bench: OpenstackBench, made: Instance) -> Instance:
+    await bench.wait(60)
+    return next(i for i in await bench.cloud.machines(bench.ref) if i.id == made.id)
+
+
+def test_a_machine_boots_from_a_volume_that_ends_with_it(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        first = await conformance.request(bench)
+        made = await bench.cloud.create(replace(first, machine=on_a_volume(bench, 30)))
+        assert (await settled(bench, made)).state is InstanceState.RUNNING
+        assert volumes(bench) == [(30, "in-use", True)]
+        await bench.cloud.delete(bench.ref, made)
+        await bench.wait(60)
+        assert volumes(bench) == []
+
+    held(services, project, body)
+
+
+@pytest.mark.parametrize("root", (0, 25))
+def test_etcd_has_a_volume_of_its_own(services: Services, project: str, root: int) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        first = await conformance.request(bench)
+        assert bench.cloud.traits.etcd_device == "/dev/vdb"
+        machine = on_a_volume(bench, root) if root else bench.machine
+        plane = replace(first, role=Role.CONTROL_PLANE, machine=machine)
+        made = await bench.cloud.create(plane)
+        assert (await settled(bench, made)).state is InstanceState.RUNNING
+        assert volumes(bench) == [(20, "in-use", False), *([(25, "in-use", True)] if root else [])]
+        await bench.cloud.delete(bench.ref, made)
+        await bench.wait(60)
+        assert volumes(bench) == []
+
+    held(services, project, body)
+
+
+def test_quotas_of_volumes_are_asked_before_anything_is_made(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        services.volume_quota(bench.account.project_id, volumes=5, gigabytes=200)
+        pool = replace(bench.cluster.spec.workers[0], machine=on_a_volume(bench, 60))
+        wanted = replace(bench.cluster, spec=replace(bench.cluster.spec, workers=(pool,)))
+        said = await told(bench, wanted)
+        assert "the cluster needs 6 volumes; the project may use 5 and uses 0" in said
+        assert "the cluster needs 240 GiB of volumes; the project may use 200 and uses 0" in said
+        assert "volumes" not in await told(bench, bench.cluster)
+
+    held(services, project, body)
+
+
+async def told(bench: OpenstackBench, cluster: Cluster) -> str:
+    return "\n".join(problem.what for problem in await bench.cloud.preflight(cluster))
+
+
+def test_a_volume_that_cannot_be_made_is_told_in_words(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        services.volume_quota(bench.account.project_id, volumes=0)
+        first = await conformance.request(bench)
+        made = await bench.cloud.create(replace(first, machine=on_a_volume(bench, 30)))
+        shown = await settled(bench, made)
+        assert shown.state is InstanceState.ERROR
+        assert "the quota of volumes is used up" in shown.error
+        await bench.cloud.delete(bench.ref, made)
+        await bench.wait(60)
+        assert volumes(bench) == []
+
+    held(services, project, body)
+
+
+def test_volumes_of_the_clusters_claims_are_found_and_kept(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        theirs = {"cinder.csi.openstack.org/cluster": bench.other.id}
+        mine = {"cinder.csi.openstack.org/cluster": bench.ref.id}
+        bench.user.block_storage.create_volume(size=1, name="pvc-other", metadata=theirs)
+        made = bench.user.block_storage.create_volume(size=2, name="pvc-1", metadata=mine)
+        bench.user.block_storage.wait_for_status(made, "available", ["error"], interval=0.1, wait=30)
+        (found,) = await bench.cloud.sweep(bench.ref)
+        assert (found.kind, found.id, found.name, found.kept) == ("volume", made.id, "pvc-1", True)
+        await bench.cloud.delete_network(bench.ref)
+        assert [thing.id for thing in await bench.cloud.sweep(bench.ref)] == [made.id]
+        await bench.cloud.delete_owned(bench.ref, found)
+        bench.user.block_storage.wait_for_delete(made, interval=0.1, wait=30)
+        assert await bench.cloud.sweep(bench.ref) == ()
+        assert [thing.name for thing in await bench.cloud.sweep(bench.other)] == ["pvc-other"]
+
+    held(services, project, body)
