@@ -18,6 +18,7 @@ from flatyard.engine.disruption import Gate, OneAtATime
 from flatyard.engine.instances import Instances
 from flatyard.engine.queue import Key, Queue
 from flatyard.engine.record import ClusterRecord
+from flatyard.engine.zones import Zones
 from flatyard.kube.api import Api
 from flatyard.kube.etcd import EtcdHost, EtcdMembers
 from flatyard.kube.lease import Lease
@@ -100,6 +101,7 @@ class Context:
     group: asyncio.TaskGroup
     caches: Caches = field(init=False)
     instances: Instances = field(init=False)
+    zones: Zones = field(init=False)
     gate: Gate = field(init=False)
     cluster: Cluster | None = None
     """The Cluster object as last read."""
@@ -129,6 +131,7 @@ class Context:
     def __post_init__(self) -> None:
         self.caches = Caches(self.enqueue)
         self.instances = Instances(self.seams.cloud, self.seams.cloud.limits.list_lag_seconds)
+        self.zones = Zones(self.caches, self.instances)
         self.gate = OneAtATime(self.caches.machines)
         self._started = asyncio.get_running_loop().time()
         self._quiet.set()

@@ -13,7 +13,7 @@ from flatyard.engine import control_plane, etcd, events, machine_status, request
 from flatyard.engine.context import Context
 from flatyard.engine.deletion import delete_machine, see_it_go
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
-from flatyard.engine.labels import ATTEMPT, BOOTSTRAP, CREATE_SENT, NAMESPACE, STASHED
+from flatyard.engine.labels import ATTEMPT, BOOTSTRAP, CREATE_SENT, NAMESPACE, STASHED, ZONE
 from flatyard.engine.machine_status import Phase
 from flatyard.engine.nodes import attend_node, forget_node, node_of
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
@@ -94,7 +94,7 @@ async def _create(ctx: Context, machine: Object) -> Result:
             await machine_status.write(ctx, machine, phase=Phase.PENDING)
             return rendered
         request = await requests.keep(ctx.book, machine, rendered, ctx.wanted().spec.cloud.twin)
-    machine = await _note_create(ctx, machine, request.stash_key)
+    machine = await _note_create(ctx, machine, request)
     try:
         instance = await ctx.cloud.create(request)
     except Rejected as error:
@@ -111,14 +111,17 @@ async def _create(ctx: Context, machine: Object) -> Result:
     return await _await_node(ctx, machine, instance)
 
 
-async def _note_create(ctx: Context, machine: Object, stash_key: str) -> Object:
+async def _note_create(ctx: Context, machine: Object, request: CreateRequest) -> Object:
     """Write down that a create call may have left, before it leaves."""
     if CREATE_SENT in machine.annotations:
         return machine
+    annotations = {
+        CREATE_SENT: rfc3339_micro(ctx.world.now()),
+        STASHED: request.stash_key or None,
+        ZONE: request.zone or None,
+    }
     patch = {
-        "metadata": {
-            "annotations": {CREATE_SENT: rfc3339_micro(ctx.world.now()), STASHED: stash_key or None}
-        },
+        "metadata": {"annotations": annotations},
         "status": machine_status.status(ctx, machine, phase=Phase.PROVISIONING, operation=("create", "")),
     }
     return await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)

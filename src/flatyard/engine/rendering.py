@@ -92,7 +92,7 @@ def _request(
         name=machine.name,
         role=role_of(machine),
         pool=pool_of(machine),
-        zone=_zone(machine, spec, network),
+        zone=ctx.zones.of(machine, spec, network),
         image=chosen.reference,
         machine=spec,
         network=network,
@@ -100,15 +100,6 @@ def _request(
         stash_key=stash_key,
         tags={TAG_CLUSTER: ctx.record.id, TAG_OWNED: "true"},
     )
-
-
-def _zone(machine: Object, spec: MachineSpec, network: Network) -> str:
-    """The zone asked for; control planes without one are spread by their number."""
-    if spec.zone or not network.zones:
-        return spec.zone
-    number = machine.name.rpartition("-")[2]
-    place = int(number) - 1 if role_of(machine) is Role.CONTROL_PLANE and number.isdigit() else 0
-    return network.zones[place % len(network.zones)]
 
 
 async def _bootstrap(ctx: Context, machine: Object, endpoint: Endpoint) -> Bootstrap | Waiting:

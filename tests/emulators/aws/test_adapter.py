@@ -370,6 +370,40 @@ def test_a_subnet_without_its_network_or_in_another_zone_is_told(bench):
     assert f"subnet {place.subnets[0]} is in zone {REGION}a and not in {REGION}b" in said
 
 
+RARE = AwsMachine(instance_type=ConfigVar("c3.large"))
+"""A type that two of the region's three zones have."""
+
+
+def told_of_zones(bench: AwsBench, zones: tuple[str, ...], machine: AwsMachine) -> list[str]:
+    """What plan says of a pool of these machines beside a control plane that every zone can have."""
+    cloud = model.CloudChoice(aws=model.AwsCloud(region=REGION, availability_zones=zones))
+    workers = (model.WorkerPool(name="rare", replicas=2, machine=machine),)
+    bench.cluster = cluster_of(GIVEN, cloud=cloud, workers=workers)
+
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    return list(map(str, bench.aws.stage.run(main)))
+
+
+def test_a_pool_that_is_spread_needs_its_type_in_every_zone(bench):
+    zones = tuple(f"{REGION}{letter}" for letter in "abc")
+    (said,) = told_of_zones(bench, zones, RARE)
+    assert said.startswith(
+        "error: spec.workers[0].machine.availabilityZone: machines without a zone are spread over"
+    )
+    assert f"and {REGION}c has no c3.large; allowed: {REGION}a, {REGION}b" in said
+    assert told_of_zones(bench, zones, replace(RARE, availability_zone=ConfigVar(f"{REGION}a"))) == []
+    (said,) = told_of_zones(bench, zones, replace(RARE, availability_zone=ConfigVar(f"{REGION}c")))
+    assert f"zone {REGION}c does not offer c3.large; allowed: {REGION}a, {REGION}b" in said
+
+
+def test_a_network_without_named_zones_is_where_every_type_is(bench):
+    assert told_of_zones(bench, (), RARE) == []
+    network = bench.aws.stage.run(lambda: bench.cloud.ensure_network(bench.ref, bench.cluster))
+    assert network.zones == (f"{REGION}a", f"{REGION}b")
+
+
 @pytest.mark.parametrize("size", ["t2.medium", "m5d.large"])
 def test_etcds_disk_is_told_from_others_whatever_the_instance_type(bench, size):
     """Xen has its name as it is; an instance store has none by which Ignition could take it for etcd's."""

@@ -121,6 +121,18 @@ def named_zones(cluster: Cluster) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name))
 
 
+async def wanted_zones(account: Account, cluster: Cluster) -> tuple[str, ...]:
+    """The zones that the cluster's network will span; none where the subnets that the file names are not there."""
+    given = given_vpc(cluster)
+    if not given:
+        return await _zones(account, cluster, ())
+    try:
+        rows = await _given_subnets(account, given, cluster)
+    except Rejected:
+        return ()
+    return tuple(dict.fromkeys(row["AvailabilityZone"] for row in rows))
+
+
 async def offered_zones(account: Account, sizes: Iterable[str]) -> tuple[str, ...]:
     """The region's zones that have every one of the instance types, in order."""
     wanted = sorted(set(sizes))

@@ -11,7 +11,7 @@ from flatyard.clouds.aws import permissions, quotas, references
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import arch_of, baked, image, images, other_baked, own, size_of
-from flatyard.clouds.aws.networks import given_vpc, offered_zones
+from flatyard.clouds.aws.networks import given_vpc, offered_zones, wanted_zones
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.cloud import Image, ImageQuery
 from flatyard.clouds.pools import Pool, badly_named, pools_of
@@ -58,7 +58,7 @@ def _checks(
     start = next(((image.reference, size) for size, image in there.items() if image), ("", ""))
     return (
         _sizes(account, groups, sizes),
-        _zones(account, groups, sizes),
+        _zones(account, cluster, groups, sizes),
         _images(account, cluster, groups, sizes),
         references.network(account, cluster, groups),
         references.machines(account, cluster, groups),
@@ -149,26 +149,39 @@ async def _type_names(account: Account) -> list[str]:
     return sorted(row["InstanceType"] for row in rows)
 
 
-async def _zones(account: Account, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes) -> list[Problem]:
+async def _zones(
+    account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes
+) -> list[Problem]:
     answer = await account.read(
         f"listing the zones of {account.region}", "ec2", "describe_availability_zones"
     )
     known = sorted(row["ZoneName"] for row in answer["AvailabilityZones"])
-    found = []
+    spanned = await wanted_zones(account, cluster)
+    offered = {size: await offered_zones(account, [size]) for size, row in sizes.items() if row}
+    found: list[Problem] = []
     for pool in groups:
-        zone, path = pool.machine.zone, pool.at("availabilityZone")
-        if not zone or is_placeholder(zone):
-            continue
-        if zone not in known:
-            near = difflib.get_close_matches(zone, known, 1)
-            what = f"{account.region} has no zone {zone!r}"
-            found.append(_error(path, what, ", ".join(known), near[0] if near else ""))
-        elif sizes[pool.machine.size]:
-            offered = await offered_zones(account, [pool.machine.size])
-            if zone not in offered:
-                what = f"zone {zone} does not offer {pool.machine.size}"
-                found.append(_error(path, what, ", ".join(offered)))
+        zone, path, size = pool.machine.zone, pool.at("availabilityZone"), pool.machine.size
+        there = offered.get(size, tuple(known))
+        if zone and not is_placeholder(zone):
+            found += _zone(account, path, zone, known, size, there)
+        elif not pool.machine.subnet_id.value and not set(spanned) <= set(there):
+            missing = ", ".join(name for name in spanned if name not in there)
+            what = (
+                f"machines without a zone are spread over {', '.join(spanned)}, and {missing} has no {size}"
+            )
+            found.append(_error(path, what, ", ".join(there)))
     return found
+
+
+def _zone(
+    account: Account, path: str, zone: str, known: list[str], size: str, there: tuple[str, ...]
+) -> Iterator[Problem]:
+    if zone not in known:
+        near = difflib.get_close_matches(zone, known, 1)
+        what = f"{account.region} has no zone {zone!r}"
+        yield _error(path, what, ", ".join(known), near[0] if near else "")
+    elif zone not in there:
+        yield _error(path, f"zone {zone} does not offer {size}", ", ".join(there))
 
 
 async def _available(

@@ -1,0 +1,81 @@
+"""In which zone a machine is made: where its spec says, otherwise where there are fewest of its like.
+
+Control planes go by their number. A worker whose pool names no zone goes to the zone of the network that has the
+fewest machines of its pool, of several to the one with the fewest workers, of several to the network's first one. What
+was chosen is kept in the create request and in the Machine's annotation, so a retry or another attempt stays there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from flatyard.clouds.cloud import Network, Role
+from flatyard.engine.caches import Caches
+from flatyard.engine.identity import machine_id_of, pool_of, role_of
+from flatyard.engine.instances import Instances, alive
+from flatyard.engine.labels import ZONE
+from flatyard.kube.api import Object
+from flatyard.model.machines import MachineSpec
+
+COUNTED_FOR = 1.0
+"""Seconds for which nobody counts anew: many machines are made at once, and each would count them all."""
+Counts = dict[str, Counter[str]]
+
+
+@dataclass(slots=True)
+class Zones:
+    """How many workers each zone has, by pool; what was chosen in this process counts before anything shows it."""
+
+    caches: Caches
+    instances: Instances
+    chosen: dict[str, str] = field(default_factory=dict)
+    """By machine id. Read where neither the Machine nor its instance tells yet."""
+    _counts: Counts = field(default_factory=dict)
+    _counted: float | None = None
+
+    def of(self, machine: Object, spec: MachineSpec, network: Network) -> str:
+        """The zone for the machine's next attempt; empty where the network has none."""
+        zones = network.zones
+        if not zones:
+            return spec.zone
+        if role_of(machine) is Role.CONTROL_PLANE:
+            return spec.zone or zones[_number(machine) % len(zones)]
+        before = spec.zone or self._where(machine)
+        zone = before if before in zones or spec.zone else self._fewest(machine, zones)
+        self._note(machine, zone)
+        return zone
+
+    def _fewest(self, machine: Object, zones: tuple[str, ...]) -> str:
+        counts = self._count()
+        mine = counts.get(pool_of(machine), Counter())
+        workers = {zone: sum(of_pool[zone] for of_pool in counts.values()) for zone in zones}
+        return min(zones, key=lambda name: (mine[name], workers[name], zones.index(name)))
+
+    def _note(self, machine: Object, zone: str) -> None:
+        """Count it before the Machine or its instance shows it."""
+        if self._where(machine) != zone:
+            self._count().setdefault(pool_of(machine), Counter())[zone] += 1
+            self.chosen[machine_id_of(machine)] = zone
+
+    def _count(self) -> Counts:
+        now = asyncio.get_running_loop().time()
+        if self._counted is None or now - self._counted >= COUNTED_FOR:
+            self._counted, self._counts = now, {}
+            for machine in self.caches.machines():
+                if role_of(machine) is Role.WORKER and not machine.deleting:
+                    self._counts.setdefault(pool_of(machine), Counter())[self._where(machine)] += 1
+        return self._counts
+
+    def _where(self, machine: Object) -> str:
+        """Where its instance is, or the zone that was chosen for it."""
+        instance = self.instances.get(machine_id_of(machine))
+        if instance is not None and alive(instance) and instance.zone:
+            return instance.zone
+        return machine.annotations.get(ZONE) or self.chosen.get(machine_id_of(machine), "")
+
+
+def _number(machine: Object) -> int:
+    number = machine.name.rpartition("-")[2]
+    return int(number) - 1 if number.isdigit() else 0

@@ -1,0 +1,138 @@
+"""Workers of a pool that names no zone are spread over the network's zones, and stay where they were put."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from flatyard.clouds.cloud import InstanceState
+from flatyard.engine.commands import bring_up, scale
+from flatyard.engine.labels import ZONE
+from flatyard.engine.wanted import wanted_of
+from flatyard.kube.resources import MACHINES
+from flatyard.model.documents import read
+
+DEADLINE = 3600.0
+AWS = "{sim: {as: aws, region: eu-central-1}}"
+ZONES = ("eu-central-1a", "eu-central-1b", "eu-central-1c")
+
+
+def cluster(cloud: str, *pools: str):
+    """A cluster of one control plane and these pools."""
+    text = (
+        "apiVersion: flatyard.dev/v1alpha1\nkind: Cluster\nmetadata: {name: spread}\nspec:\n"
+        f"  cloud: {cloud}\n  kubernetes: {{version: v1.34.3}}\n"
+        "  controlPlane: {replicas: 1}\n  workers:\n"
+    )
+    found = read([("spread.yaml", text + "".join(f"    - {pool}\n" for pool in pools))], need_cluster=True)
+    return wanted_of(found.cluster, found.machine_deployments)
+
+
+async def placed(life, pool: str = "general") -> dict[str, str]:
+    """By machine the zone that its instance is in; its Machine says the same."""
+    rows = {
+        i.name: i.zone for i in life.region.provider.account.instances if i.state is InstanceState.RUNNING
+    }
+    machines = (await life.region.kubernetes.client().list(MACHINES)).items
+    found = {m.name: m.annotations.get(ZONE, "") for m in machines if m.name.startswith(f"{pool}-")}
+    assert found == {name: rows[name] for name in found}
+    return found
+
+
+def even(zones, wanted=ZONES) -> bool:
+    counts = Counter({zone: 0 for zone in wanted}) + Counter(zones)
+    return set(zones) <= set(wanted) and max(counts[z] for z in wanted) - min(counts[z] for z in wanted) <= 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_a_pool_without_a_zone_is_spread_evenly(simulate, count):
+    async def main(life):
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        found = await placed(life)
+        assert len(found) == count and even(found.values()), found
+
+    simulate(main, cluster(AWS, f"{{name: general, replicas: {count}}}"))
+
+
+def test_a_pool_with_a_zone_is_there_and_the_next_pool_goes_where_fewer_are(simulate):
+    async def main(life):
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        assert set((await placed(life, "fixed")).values()) == {"eu-central-1b"}
+        assert sorted((await placed(life)).values()) == ["eu-central-1a", "eu-central-1c"]
+
+    fixed = "{name: fixed, replicas: 3, machine: {instanceType: t3.medium, availabilityZone: eu-central-1b}}"
+    simulate(main, cluster(AWS, fixed, "{name: general, replicas: 2}"))
+
+
+def test_pools_of_one_machine_are_not_all_in_the_first_zone(simulate):
+    async def main(life):
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        found = [zone for pool in ("a", "b", "c") for zone in (await placed(life, pool)).values()]
+        assert sorted(found) == list(ZONES)
+
+    simulate(main, cluster(AWS, *(f"{{name: {name}, replicas: 1}}" for name in "abc")))
+
+
+def test_what_is_added_later_goes_where_fewest_are(simulate):
+    async def main(life):
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        before = await placed(life)
+        await scale(life.seams(), "spread", "general", 2, DEADLINE)
+        left = await placed(life)
+        await scale(life.seams(), "spread", "general", 6, DEADLINE)
+        after = await placed(life)
+        assert left.items() <= before.items() and left.items() <= after.items()
+        assert len(after) == 6 and even(after.values()), (left, after)
+
+    simulate(main, cluster(AWS, "{name: general, replicas: 7}"))
+
+
+def test_another_attempt_stays_in_the_zone(simulate):
+    """Its volumes may be there; a fuller zone gets no emptier by moving one machine."""
+
+    async def main(life):
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        before = await placed(life)
+        for row in [i for i in life.region.provider.account.instances if i.name.startswith("general-")]:
+            life.region.provider.compute.vanish(row.id)
+        await asyncio.sleep(400)
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done and await placed(life) == before
+
+    simulate(main, cluster(AWS, "{name: general, replicas: 3}"))
+
+
+@pytest.mark.parametrize("die_at", range(40, 400, 40))
+def test_a_run_that_dies_moves_no_machine(simulate, die_at):
+    async def main(life):
+        await life.survive(lambda seams: bring_up(seams, life.wanted, DEADLINE), die_at)
+        found = await placed(life)
+        assert len(found) == 6 and set(found.values()) == set(ZONES), found
+
+    simulate(main, cluster(AWS, "{name: general, replicas: 6}"))
+
+
+@pytest.mark.parametrize(
+    ("cloud", "machine", "zones"),
+    [
+        ("{sim: {as: azure, region: germanywestcentral}}", "{}", ("1", "2", "3")),
+        ("{sim: {as: azure, region: westus}}", "{}", ("",)),
+        (
+            "{sim: {as: gcp, region: europe-west3}}",
+            "{}",
+            ("europe-west3-a", "europe-west3-b", "europe-west3-c"),
+        ),
+    ],
+)
+def test_other_clouds_zones_and_clouds_without_any(simulate, cloud, machine, zones):
+    async def main(life):
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        found = await placed(life)
+        assert len(found) == 4 and even(found.values(), zones), found
+
+    simulate(main, cluster(cloud, "{name: general, replicas: 4}"))
