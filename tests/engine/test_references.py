@@ -193,6 +193,15 @@ def test_preflight_leaves_such_a_pool_out_and_says_so():
     assert warning.what.startswith("read in the cluster from Secret kube-system/fleet, key size")
 
 
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_a_secret_in_the_file_is_refused_with_the_place_where_it_belongs(kind):
+    text = f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: fleet, namespace: kube-system}}\n"
+    with pytest.raises(InvalidInput) as refused:
+        read([("prod.yaml", FILE.format(twin="aws", plane="{}", worker="{}") + "---\n" + text)])
+    (problem,) = refused.value.problems
+    assert "kubectl apply -f it once the cluster's API answers" in problem.what
+
+
 def test_a_plan_shows_where_it_is_read_and_asks_nobody():
     made = plan(wanted(f"{{instanceType: {ref('secret', 'size')}}}"), NOTHING)
     (deployment,) = [w.object for w in made.writes if w.kind == "MachineDeployment"]

@@ -99,7 +99,7 @@ def _read_document(at: At, node: Node, found: _Found) -> None:
     if not kind and not version:
         found.problems.append(_fragment(node, at))
     elif kind not in KINDS:
-        what = f"{kind} is not read here" if kind else "kind is missing"
+        what = _not_read(kind) if kind else "kind is missing"
         found.problems.append(at("kind").error(what, ", ".join(KINDS), nearest(kind, KINDS)))
     elif version != KINDS[kind]:
         what = f"{version} is not read here" if version else "apiVersion is missing"
@@ -108,6 +108,13 @@ def _read_document(at: At, node: Node, found: _Found) -> None:
         found.clusters.append((_decode(Cluster, node, at, found), at))
     else:
         found.deployments.append((_decode(MachineDeployment, node, at, found), at))
+
+
+def _not_read(kind: str) -> str:
+    """What machine specs refer to is the cluster's own: a copy in a file would be one more place for a secret."""
+    if kind in ("Secret", "ConfigMap"):
+        return f"{kind} is not read here: kubectl apply -f it once the cluster's API answers; machines wait for it"
+    return f"{kind} is not read here"
 
 
 def _decode(cls: type[T], node: Node, at: At, found: _Found) -> T | None:
