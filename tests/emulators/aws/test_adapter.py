@@ -132,6 +132,26 @@ def test_a_spot_instance_and_its_request_go_together(bench):
     assert row_of(bench, instance.id)["State"]["Name"] == "shutting-down"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("spot", [False, True])
+def test_only_what_may_have_a_spot_request_is_asked_for_it(bench, spot, restarted):
+    """Two hundred machines end by as many calls; an adapter that has seen nothing of them asks before each."""
+    machine = replace(GIVEN, is_spot_instance=spot)
+    instance, _ = made(bench, machine)
+    cloud = bench.restarted() if restarted else bench.cloud
+
+    async def main() -> None:
+        if not restarted:
+            assert [one.id for one in await cloud.machines(bench.ref)] == [instance.id]
+        await cloud.delete(bench.ref, instance)
+
+    bench.aws.control("calls")
+    bench.aws.stage.run(main)
+    calls = bench.aws.control("calls")
+    asked = calls.get("DescribeSpotInstanceRequests", 0)
+    assert (asked, calls["TerminateInstances"]) == (1 if spot or restarted else 0, 1)
+
+
 def test_user_data_is_what_the_machine_reads(bench):
     instance, _ = made(bench, GIVEN, user_data=b'{"ignition": {"version": "3.4.0"}}')
     assert bench.user_data(instance) == b'{"ignition": {"version": "3.4.0"}}'

@@ -21,12 +21,15 @@ from flatyard.clouds import conformance
 from flatyard.clouds.aws.naming import tagged
 from flatyard.clouds.cloud import CloudError, StashForbidden
 from flatyard.clouds.conformance.bench import persistently
+from flatyard.decode.types import ConfigVar
+from flatyard.model.machines import AwsMachine
 
 pytestmark = pytest.mark.emulated
 POLICY: dict[str, Any] = json.loads(
     resources.files("flatyard.clouds.aws").joinpath("policy.json").read_text()
 )
 STATEMENTS = {statement["Sid"]: statement for statement in POLICY["Statement"]}
+SPOT = AwsMachine(instance_type=ConfigVar("t3.medium"), is_spot_instance=True)
 UNSEEN = {
     "TagWhatIsMade": "moto asks for no permission to tag what is made",
     "GiveThemToMachines": "moto asks for no permission to pass a role",
@@ -68,6 +71,8 @@ async def whole_life(bench: AwsBench) -> None:
     assert not problems, "; ".join(map(str, problems))
     network = await cloud.ensure_network(bench.ref, bench.cluster)
     made = await cloud.create(await conformance.request(bench, network=network))
+    spot = replace(await conformance.request(bench, 2, network=network), machine=SPOT)
+    await cloud.create(spot)
     await bench.wait(60)
     await cloud.ensure_endpoint(bench.ref, bench.cluster, network, (made.id,))
     other = replace(bench.cluster.spec, endpoint=replace(bench.cluster.spec.endpoint, port=8443))

@@ -58,7 +58,7 @@ class AwsCloud:
         scheme = StashScheme.S3 if credentials.temporary(session) else StashScheme.HTTPS
         self._traits = replace(traits(FACTS), stash=scheme)
         self._limits = limits(FACTS)
-        self._roots = machines.Roots()
+        self._known = machines.Known()
 
     @property
     def name(self) -> str:
@@ -115,13 +115,13 @@ class AwsCloud:
         return ()
 
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
-        return await machines.listed(self.account, ref)
+        return await machines.listed(self.account, ref, self._known)
 
     async def create(self, request: CreateRequest) -> Instance:
-        return await machines.create(self.account, request, self._roots)
+        return await machines.create(self.account, request, self._known)
 
     async def delete(self, ref: ClusterRef, instance: Instance) -> None:
-        await machines.delete(self.account, instance)
+        await machines.delete(self.account, instance, self._known)
 
     async def restart(self, ref: ClusterRef, instance: Instance) -> None:
         await machines.restart(self.account, instance)

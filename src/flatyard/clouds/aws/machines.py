@@ -43,23 +43,33 @@ _CLOUDS_OWN = ("Server.", "Client.InternalError", "Client.VolumeLimitExceeded", 
 """Beginnings of the reasons for an end that nobody asked for (EC2 user guide, "Troubleshoot instance launch")."""
 
 
-class Roots:
-    """The root device of each image, asked for once however many machines are made at once."""
+class Known:
+    """What never changes of an image or an instance, so that it is asked for once; nothing depends on it."""
 
     def __init__(self) -> None:
-        self._known: dict[str, str] = {}
+        self._roots: dict[str, str] = {}
         self._asking = asyncio.Lock()
+        self._on_demand: dict[str, None] = {}
 
-    async def of(self, account: Account, reference: str) -> str:
-        """The device's name; Flatcar's where the image does not tell."""
+    async def root(self, account: Account, reference: str) -> str:
+        """The root device's name in an image; Flatcar's where the image does not tell."""
         async with self._asking:
-            if reference not in self._known:
+            if reference not in self._roots:
                 row = await image(account, reference)
-                self._known[reference] = str((row or {}).get("RootDeviceName") or FACTS.root_device)
-            return self._known[reference]
+                self._roots[reference] = str((row or {}).get("RootDeviceName") or FACTS.root_device)
+            return self._roots[reference]
+
+    def seen(self, row: Answer) -> Answer:
+        """A row of an instance; what EC2 calls spot in none of them has no request that would start another."""
+        if row.get("InstanceLifecycle") is None and not row.get("SpotInstanceRequestId"):
+            self._on_demand[row["InstanceId"]] = None
+        return row
+
+    def on_demand(self, key: str) -> bool:
+        return key in self._on_demand
 
 
-async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
+async def listed(account: Account, ref: ClusterRef, known: Known | None = None) -> tuple[Instance, ...]:
     """Every instance with the cluster's tags."""
     rows = await account.pages(
         f"listing the machines of {ref.name}",
@@ -69,12 +79,15 @@ async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
         Filters=ours(ref),
         MaxResults=FACTS.behaviour.page,
     )
-    return tuple(instance(row, account.region) for reservation in rows for row in reservation["Instances"])
+    known = known or Known()
+    return tuple(
+        instance(known.seen(row), account.region) for reservation in rows for row in reservation["Instances"]
+    )
 
 
-async def create(account: Account, request: CreateRequest, roots: Roots) -> Instance:
+async def create(account: Account, request: CreateRequest, known: Known) -> Instance:
     """Create it, or return what an earlier call with the same token made."""
-    order = await order_of(account, request, roots)
+    order = await order_of(account, request, known)
     what = f"creating {request.name}"
     try:
         answer = await account.write(what, "ec2", "run_instances", **order)
@@ -86,19 +99,22 @@ async def create(account: Account, request: CreateRequest, roots: Roots) -> Inst
         if no.code == _NO_PROFILE and not _spec(request).instance_profile.value:
             await profiles.ensure(account, request.cluster, request.role)
         raise
-    return instance(answer["Instances"][0], account.region)
+    row = answer["Instances"][0]
+    return instance(row if _spec(request).is_spot_instance else known.seen(row), account.region)
 
 
-async def delete(account: Account, instance: Instance) -> None:
+async def delete(account: Account, instance: Instance, known: Known) -> None:
     """A persistent spot request goes first: it would start another instance."""
     what = f"deleting {instance.name}"
     filters = [
         {"Name": "instance-id", "Values": [instance.id]},
         {"Name": "state", "Values": ["open", "active"]},
     ]
-    rows = await account.pages(
-        what, "ec2", "describe_spot_instance_requests", "SpotInstanceRequests", Filters=filters
-    )
+    rows: list[Answer] = []
+    if not known.on_demand(instance.id):
+        rows = await account.pages(
+            what, "ec2", "describe_spot_instance_requests", "SpotInstanceRequests", Filters=filters
+        )
     for row in rows:
         await cancel_spot(account, row["SpotInstanceRequestId"])
     await terminate(account, instance.id, what)
@@ -189,10 +205,10 @@ def _spec(request: CreateRequest) -> AwsMachine:
     return request.machine
 
 
-async def order_of(account: Account, request: CreateRequest, roots: Roots) -> dict[str, object]:
+async def order_of(account: Account, request: CreateRequest, known: Known) -> dict[str, object]:
     """The parameters of RunInstances, the same for the same request."""
     machine = _spec(request)
-    root = await roots.of(account, request.image)
+    root = await known.root(account, request.image)
     profile = machine.instance_profile.value or profile_name(request.cluster, request.role.value)
     order: dict[str, object] = {
         "ClientToken": request.token,
