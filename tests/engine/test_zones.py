@@ -77,7 +77,7 @@ def test_pools_of_one_machine_are_not_all_in_the_first_zone(simulate):
     simulate(main, cluster(AWS, *(f"{{name: {name}, replicas: 1}}" for name in "abc")))
 
 
-def test_what_is_added_later_goes_where_fewest_are(simulate):
+def test_what_goes_is_of_the_fullest_zone_and_what_is_added_goes_where_fewest_are(simulate):
     async def main(life):
         await bring_up(life.seams(), life.wanted, DEADLINE)
         before = await placed(life)
@@ -86,6 +86,7 @@ def test_what_is_added_later_goes_where_fewest_are(simulate):
         await scale(life.seams(), "spread", "general", 6, DEADLINE)
         after = await placed(life)
         assert left.items() <= before.items() and left.items() <= after.items()
+        assert len(left) == 2 and even(left.values()), left
         assert len(after) == 6 and even(after.values()), (left, after)
 
     simulate(main, cluster(AWS, "{name: general, replicas: 7}"))

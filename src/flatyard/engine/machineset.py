@@ -1,19 +1,20 @@
 """A MachineSet: so many equal Machines, made and deleted one by one, and their count as status.
 
 Which machines go first follows machine-controller: those marked for deletion, those with errors, then by the
-set's delete policy.
+set's delete policy; where that leaves it open (`Random`), those of the zone that has most, so that the rest is spread.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 
 from flatyard.base.world import World, parse_stamp, ulid
 from flatyard.engine import events
 from flatyard.engine.caches import MACHINE_DEPLOYMENT
 from flatyard.engine.context import Context
-from flatyard.engine.labels import FINALIZER, NAMESPACE
+from flatyard.engine.labels import FINALIZER, NAMESPACE, ZONE
 from flatyard.engine.machine_status import hopeless
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.engine.reading import unreadable
@@ -63,7 +64,8 @@ async def _resize(ctx: Context, machine_set: Object, machines: Sequence[Object],
         taken = {m.name for m in machines}
         for _ in range(wanted - len(machines)):
             await ctx.book.create(MACHINES, new_machine(machine_set, ctx.world, taken))
-    for machine in first_to_go(machine_set, machines)[: max(0, len(machines) - wanted)]:
+    surplus = len(machines) - wanted
+    for machine in first_to_go(machine_set, machines)[:surplus] if surplus > 0 else ():
         try:
             await ctx.book.delete(MACHINES, NAMESPACE, machine.name, uid=machine.uid)
         except NotFound:
@@ -113,8 +115,25 @@ def first_to_go(machine_set: Object, machines: Sequence[Object]) -> list[Object]
     if policy == "Newest":
         by_age.reverse()
     elif policy == "Random":
-        by_age.sort(key=lambda m: m.uid)
+        return _from_fullest(sorted(machines, key=lambda m: m.uid))
     return sorted(by_age, key=_how_dear)
+
+
+def _from_fullest(machines: Sequence[Object]) -> list[Object]:
+    """The cheapest first, and of those that are equally dear one of the zone that has most machines left."""
+    left = Counter(m.annotations.get(ZONE, "") for m in machines)
+    waiting: dict[int, dict[str, list[Object]]] = {}
+    for machine in reversed(machines):
+        zones = waiting.setdefault(_how_dear(machine), {})
+        zones.setdefault(machine.annotations.get(ZONE, ""), []).append(machine)
+    ordered: list[Object] = []
+    for dear in sorted(waiting):
+        zones = waiting[dear]
+        for _ in range(sum(map(len, zones.values()))):
+            zone = max((name for name in sorted(zones) if zones[name]), key=lambda name: left[name])
+            left[zone] -= 1
+            ordered.append(zones[zone].pop())
+    return ordered
 
 
 def _how_dear(machine: Object) -> int:
