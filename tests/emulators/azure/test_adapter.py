@@ -259,6 +259,20 @@ def test_baked_images_come_from_the_community_gallery(play: Play) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(("version", "flatcar"), [("4593.2.5", "4593.2.5"), ("1.0.0", ""), ("latest", "")])
+def test_an_own_image_binds_others_to_its_release_only_where_it_is_named_after_one(
+    play: Play, version: str, flatcar: str
+) -> None:
+    async def scene(bench: AzureBench) -> None:
+        gallery = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Compute/galleries/own"
+        image = f"{gallery}/images/flatcar/versions/{version}"
+        machine = AzureMachine(image_id=ConfigVar(image))
+        (found,) = await bench.cloud.images(ImageQuery("stable", None, machine=machine))
+        assert (found.reference, found.version) == (image, flatcar)
+
+    play(scene)
+
+
 SEEDS = Path(__file__).resolve().parent.parent.parent / "seeds"
 
 

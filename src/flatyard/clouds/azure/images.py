@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from azure.core.exceptions import HttpResponseError
 
@@ -19,7 +20,7 @@ from flatyard.clouds.azure.facts import LTS_SKUS, OFFERS, PUBLISHER
 from flatyard.clouds.azure.reading import Shown, items, last, text
 from flatyard.clouds.cloud import Image, ImageQuery
 from flatyard.flatcar.images import GALLERY, GALLERY_NAME
-from flatyard.flatcar.releases import version_key
+from flatyard.flatcar.releases import is_supported, version_key
 from flatyard.model.machines import AzureMachine
 from flatyard.model.machines.azure import ImageReference
 from flatyard.model.meant import is_placeholder
@@ -162,13 +163,18 @@ async def _by_id(account: Account, image_id: str, arch: str) -> tuple[Image, ...
     if words[0].lower() == "communitygalleries" and len(words) >= _URN_PARTS:
         there = await _gallery(account, words[1], words[3])
         version = words[5] if len(words) > 5 else "latest"
-        return _sorted(
+        found = _sorted(
             Image(f"/{'/'.join(words[:4])}/Versions/{v}", f"{words[3]} {v}", v, arch, "gen2")
             for v in there
             if version in ("latest", v)
         )
-    version = last(image_id)
-    return (Image(image_id, last(image_id), version if _is_version(version) else "", arch, ""),)
+        return tuple(replace(image, version=_flatcar(image.version)) for image in found)
+    return (Image(image_id, last(image_id), _flatcar(last(image_id)), arch, ""),)
+
+
+def _flatcar(version: str) -> str:
+    """The release that a gallery's version is named after; empty where it counts by itself, as most galleries do."""
+    return version if _is_version(version) and is_supported(version) else ""
 
 
 async def controllers(account: Account, reference: str) -> tuple[str, ...]:
