@@ -33,6 +33,7 @@ SPOT = AwsMachine(instance_type=ConfigVar("t3.medium"), is_spot_instance=True)
 UNSEEN = {
     "TagWhatIsMade": "moto asks for no permission to tag what is made",
     "GiveThemToMachines": "moto asks for no permission to pass a role",
+    "RolesOfServices": "an account's first balancer and first spot instance make a role; moto makes none",
 }
 
 
@@ -101,7 +102,8 @@ NOT_ASKED = {
         ),
         "moto asks for no permission to tag what is made",
     ),
-    "iam:PassRole": "moto asks for no permission to pass a role",
+    "iam:CreateServiceLinkedRole": UNSEEN["RolesOfServices"],
+    "iam:PassRole": UNSEEN["GiveThemToMachines"],
     "s3:GetObject": "a pre-signed URL has its signer's rights, which nobody judges here",
     "s3:PutBucketPublicAccessBlock": "moto asks for no permission",
     "sts:DecodeAuthorizationMessage": "only a refusal is decoded",
