@@ -9,6 +9,7 @@ from flatyard.engine.commands import bring_up
 from flatyard.engine.plan import NOTHING, plan
 from flatyard.engine.record import load
 from flatyard.engine.wanted import wanted_of
+from flatyard.kube.resources import CLUSTERS, CUSTOM_RESOURCE_DEFINITIONS
 from flatyard.model.documents import read
 from flatyard.sysext.feed import Pin, ordered
 from flatyard.sysext.layout import BAKERY
@@ -85,6 +86,25 @@ def test_another_feed_is_where_new_machines_fetch_the_same_bytes(simulate):
         assert await pins(life) == {image_of(OTHER)}
         (new,) = set(life.region.machines.machines) - before
         assert f"Path={OTHER}/kubernetes/\n" in transfer(life, new)
+
+    simulate(main, wanted(MIRROR))
+
+
+def test_a_cluster_of_a_release_that_knew_no_feeds_learns_of_them(simulate):
+    """Its API would drop the field without a word: the definition of clusters comes first."""
+
+    async def main(life):
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        api = life.region.kubernetes.client()
+        old = (await api.get(CUSTOM_RESOURCE_DEFINITIONS, "", "clusters.flatyard.dev")).edit()
+        (version,) = old["spec"]["versions"]
+        spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        del spec["kubernetes"]["properties"]["feed"]
+        await api.replace(CUSTOM_RESOURCE_DEFINITIONS, old)
+        _, outcome = await bring_up(life.seams(), wanted(OTHER), DEADLINE)
+        assert outcome.done, outcome.waits
+        assert (await api.get(CLUSTERS, "kube-system", "prod")).spec["kubernetes"]["feed"] == OTHER
+        assert await pins(life) == {image_of(OTHER)}
 
     simulate(main, wanted(MIRROR))
 

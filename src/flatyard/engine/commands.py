@@ -19,6 +19,7 @@ from flatyard.engine.book import open_store_book
 from flatyard.engine.context import Seams
 from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.leadership import LOCK_SECONDS
+from flatyard.engine.manifests import apply_definitions
 from flatyard.engine.plan import NOTHING, Observed, Plan
 from flatyard.engine.record import ClusterRecord, Phase
 from flatyard.engine.run import Outcome, engine_of
@@ -71,6 +72,8 @@ async def write_intent(seams: Seams, wanted: Wanted) -> Plan:
     """
     record = await _record(seams, wanted)
     async with _book(seams, record) as book:
+        if record.phase is Phase.RUNNING:
+            await apply_definitions(book)  # what the definition of an older release lacks, the API would drop
         made, _ = await apply(book, seams.store, record, wanted)
     return made
 
