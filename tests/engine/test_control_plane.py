@@ -178,6 +178,48 @@ def test_a_lost_majority_is_told_and_nothing_is_started_anew(simulate, three):
     simulate(main, three)
 
 
+class Far:
+    """An etcd of which no member can be asked: from outside the cluster's network, through an API without it."""
+
+    async def list(self, *, agreed=True):
+        raise EtcdSilent("no etcd member could be reached", why="etcd on cp-1: timed out")
+
+
+def test_from_outside_a_lost_majority_is_told_by_the_clouds_word(simulate, three):
+    async def main(life):
+        await up(life)
+        lose(life, *NAMES[1:])
+        seams = life.seams()
+        seams.clients.etcd = lambda endpoint, hosts, secrets: Far()
+        async with engine_of(seams, life.wanted.name) as engine:
+            outcome = await engine.until_done(1800)
+        told = [w for w in outcome.waits if w.final]
+        assert [w.reason for w in told] == [
+            "etcd has lost its majority: of 3 control planes that had joined, sim has only "
+            f"{members(life)[0]} left; nothing is started anew"
+        ]
+        assert "flatyard down quickstart" in told[0].next
+        assert len(rows(life)) == 1
+
+    simulate(main, three)
+
+
+def test_from_outside_a_silent_api_whose_control_planes_are_there_is_waited_for(simulate, three):
+    """A majority that runs behind a broken network may come back, and is nobody's to give up."""
+
+    async def main(life):
+        await up(life)
+        for name in NAMES[1:]:
+            life.region.machines.cut(rows(life)[name].id)
+        seams = life.seams()
+        seams.clients.etcd = lambda endpoint, hosts, secrets: Far()
+        async with engine_of(seams, life.wanted.name) as engine:
+            outcome = await engine.until_done(1800)
+        assert not [w for w in outcome.waits if "lost its majority" in w.reason or w.final]
+
+    simulate(main, three)
+
+
 def test_all_control_planes_lost_is_told(simulate, three):
     async def main(life):
         await up(life)
@@ -225,10 +267,6 @@ def test_a_member_behind_a_broken_network_keeps_its_vote(simulate, three):
 
 
 def test_where_etcd_cannot_be_reached_the_engine_says_what_to_look_at(simulate, three):
-    class Far:
-        async def list(self, *, agreed=True):
-            raise EtcdSilent("no etcd member could be reached", why="etcd on cp-1: timed out")
-
     async def main(life):
         await up(life)
         lose(life, NAMES[2])

@@ -7,6 +7,7 @@ made anew in its turn, after its vote was taken away; a living one goes only whi
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from flatyard.base.world import ulid
 from flatyard.clouds.cloud import InstanceState, Role
@@ -62,6 +63,8 @@ async def ensure_size(ctx: Context) -> Waiting | None:
     leaving = [m.name for m in present if m.deleting]
     if leaving and len(present) > 1:  # the only one stays, and says so itself
         return Waiting(f"control plane: {', '.join(leaving)} will be made anew", again=60)
+    if ctx.record.planes != len(present):
+        await ctx.save(replace(ctx.record, planes=len(present)))
     return None
 
 

@@ -106,7 +106,7 @@ async def lost_quorum(ctx: Context) -> Waiting | None:
     try:
         members = await connect(ctx).list(agreed=False)
     except EtcdError:
-        return None
+        return _lost_by_the_clouds_word(ctx, left)
     voters = [m for m in members if not m.learner]
     names = {instance.node_name for instance in left}
     alive_ones = [m.name for m in voters if m.name in names]
@@ -114,5 +114,17 @@ async def lost_quorum(ctx: Context) -> Waiting | None:
         return None
     said = (
         f"etcd has lost its majority: of {len(voters)} members only {', '.join(alive_ones) or 'none'} is left"
+    )
+    return Waiting(f"{said}; nothing is started anew", again=60, final=True, next=_after_loss(ctx))
+
+
+def _lost_by_the_clouds_word(ctx: Context, left: list[Instance]) -> Waiting | None:
+    """The same where no member can be asked: from outside, through an API without etcd, none can."""
+    if 2 * len(left) > ctx.record.planes:
+        return None
+    names = ", ".join(instance.node_name or instance.name for instance in left)
+    said = (
+        f"etcd has lost its majority: of {ctx.record.planes} control planes that had joined, {ctx.cloud.name} "
+        f"has only {names} left"
     )
     return Waiting(f"{said}; nothing is started anew", again=60, final=True, next=_after_loss(ctx))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from flatyard.base.world import RealWorld
+from flatyard.base.world import RealWorld, parse_stamp
 from flatyard.clouds.cloud import Instance, Role
 from flatyard.clouds.local.cloud import LocalCloud
 from flatyard.clouds.local.settings import settings
@@ -39,6 +39,7 @@ PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]
 POOL = "10.233.0.0/16"
 ONLY_6443 = "flatyard-test-only-6443"
 """An nft table of this file's own. It counts what it refuses."""
+DNS = ("-l", "k8s-app=kube-dns")
 REPLACED = 300.0
 """Seconds that a replacement may take on a busy machine; the recorded ones are a tenth of it."""
 
@@ -203,6 +204,24 @@ def seconds_until(done: Callable[[], bool]) -> float:
 def test_three_control_planes_join_in_turn(cluster):
     assert cluster.whole()
     assert "3/3 ready" in cluster.flatyard("status", NAME)
+
+
+def test_the_clusters_dns_loses_no_connection_to_the_api_on_its_start(cluster, record_property):
+    """It starts together with kube-proxy. What it sent before there were rules was lost, and given up after 30 s."""
+    cluster.kubectl("wait", "-n", "kube-system", "--for=condition=Ready", "pod", *DNS, "--timeout=50s")
+    pods = json.loads(cluster.kubectl("get", "pods", "-n", "kube-system", *DNS, "-o", "json"))["items"]
+    took = [ready_after(pod) for pod in pods]
+    record_property("seconds", took)
+    assert len(took) == 2 and max(took) < 30
+
+
+def ready_after(pod: dict) -> float:
+    """Seconds from the start of its only container."""
+    (container,) = pod["status"]["containerStatuses"]
+    (ready,) = [c for c in pod["status"]["conditions"] if c["type"] == "Ready"]
+    assert container["restartCount"] == 0
+    began = parse_stamp(container["state"]["running"]["startedAt"])
+    return (parse_stamp(ready["lastTransitionTime"]) - began).total_seconds()
 
 
 def test_a_lost_control_plane_is_made_anew_while_the_api_answers_on(cluster, record_property):
