@@ -41,8 +41,8 @@ from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AwsMachine, GcpMachine, LocalMachine, VsphereMachine
 from flatyard.model.traits import Limits, NodeTraits, StashScheme
-from flatyard.node.inputs import NodeFile
 from flatyard.node.evidence import parse_console
+from flatyard.node.inputs import NodeFile
 
 
 class SimCloud:
