@@ -6,7 +6,7 @@ import asyncio
 
 from flatyard.base.world import rfc3339
 from flatyard.clouds import tags
-from flatyard.clouds.aws import profiles
+from flatyard.clouds.aws import disks, profiles
 from flatyard.clouds.aws.answers import MISMATCH, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
@@ -28,7 +28,6 @@ from flatyard.model.machines import AwsMachine
 
 HOP_LIMIT = 1
 """Hops that an answer of the metadata service lives: one ends at the machine, so that pods get none."""
-DEFAULT_DISK_GIB, ETCD_GIB = 40, 20
 _STATES = {
     "pending": InstanceState.PENDING,
     "running": InstanceState.RUNNING,
@@ -37,7 +36,6 @@ _STATES = {
     "shutting-down": InstanceState.DELETING,
     "terminated": InstanceState.TERMINATED,
 }
-_IOPS = ("io1", "io2", "gp3")
 _NO_PROFILE = "InvalidParameterValue"
 _CLOUDS_OWN = ("Server.", "Client.InternalError", "Client.VolumeLimitExceeded", "Client.InvalidSnapshot")
 """Beginnings of the reasons for an end that nobody asked for (EC2 user guide, "Troubleshoot instance launch")."""
@@ -219,7 +217,7 @@ async def order_of(account: Account, request: CreateRequest, known: Known) -> di
         "UserData": request.user_data,
         "IamInstanceProfile": {"Arn" if profile.startswith("arn:") else "Name": profile},
         "NetworkInterfaces": [_interface(request, machine)],
-        "BlockDeviceMappings": _disks(request, machine, root),
+        "BlockDeviceMappings": disks.mappings(machine, request.role, root),
         "MetadataOptions": {
             "HttpTokens": "required",
             "HttpEndpoint": "enabled",
@@ -257,23 +255,6 @@ def _subnet(request: CreateRequest, machine: AwsMachine) -> str:
             next=f"it has zones {', '.join(network.zones)}; name the zone under cloud.aws.availabilityZones",
         )
     return network.subnets[network.zones.index(zone)]
-
-
-def _disks(request: CreateRequest, machine: AwsMachine, root: str) -> list[dict[str, object]]:
-    disks = [_disk(root, machine.disk_size or DEFAULT_DISK_GIB, machine)]
-    if request.role is Role.CONTROL_PLANE:
-        disks.append(_disk(FACTS.etcd_device, ETCD_GIB, machine))
-    return disks
-
-
-def _disk(device: str, gib: int, machine: AwsMachine) -> dict[str, object]:
-    kind = machine.disk_type.value or "standard"
-    ebs: dict[str, object] = {"VolumeSize": gib, "VolumeType": kind, "DeleteOnTermination": True}
-    if machine.disk_iops and kind in _IOPS:
-        ebs["Iops"] = machine.disk_iops
-    if machine.ebs_volume_encrypted.value:
-        ebs["Encrypted"] = True
-    return {"DeviceName": device, "Ebs": ebs}
 
 
 def _tags(request: CreateRequest, machine: AwsMachine) -> list[dict[str, object]]:

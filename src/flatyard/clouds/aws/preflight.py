@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.aws import permissions, quotas, references
+from flatyard.clouds.aws import disks, permissions, quotas, references
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import arch_of, baked, image, images, other_baked, own, size_of
@@ -21,9 +22,6 @@ from flatyard.model.machines import AwsMachine
 from flatyard.model.meant import is_placeholder
 
 LEAST_VCPUS, LEAST_MIB = 2, 1700
-IOPS = {"io1": (100, 64_000), "io2": (100, 256_000), "gp3": (3_000, 16_000)}
-NEED_IOPS = ("io1", "io2")
-DISKS = ("standard", "gp2", "gp3", "io1", "io2", "sc1", "st1")
 Sizes = Mapping[str, Answer | None]
 """Instance types that the cluster names, as the region has them."""
 
@@ -33,7 +31,12 @@ async def problems(
 ) -> tuple[Problem, ...]:
     """Everything that is wrong at once, errors and warnings. Raises CloudError when AWS cannot be asked."""
     groups = pools_of(AwsMachine, cluster, deployments)
-    found = [*_endpoint(cluster), *badly_named(groups, FACTS.instance_name), *_disks(groups), *_tags(groups)]
+    found = [
+        *_endpoint(cluster),
+        *badly_named(groups, FACTS.instance_name),
+        *chain.from_iterable(map(disks.problems, groups)),
+        *_tags(groups),
+    ]
     if settings.region not in account.regions():
         return (*found, _region(settings.region, account.regions()))
     wrong = await permissions.credentials(account, settings)
@@ -77,23 +80,6 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
             f"on {FACTS.title} the endpoint is a load balancer; a name of yours goes into spec.endpoint.host"
         )
         yield _error("spec.endpoint.kind", f"{kind}: {what}", "lb", "lb")
-
-
-def _disks(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
-    for pool in groups:
-        kind, iops = pool.machine.disk_type.value, pool.machine.disk_iops
-        if kind not in DISKS:
-            near = difflib.get_close_matches(kind, DISKS, 1)
-            what = f"EBS has no volume type {kind!r}"
-            yield _error(pool.at("diskType"), what, ", ".join(DISKS), near[0] if near else "")
-        elif kind in NEED_IOPS and iops is None:
-            yield _error(pool.at("diskIops"), f"{kind} wants its IOPS", "{} to {}".format(*IOPS[kind]))
-        elif iops is not None and kind not in IOPS:
-            yield _error(pool.at("diskIops"), f"{kind} takes no IOPS", f"diskType: {', '.join(IOPS)}")
-        elif iops is not None and not IOPS[kind][0] <= iops <= IOPS[kind][1]:
-            yield _error(
-                pool.at("diskIops"), f"{kind} cannot have {iops} IOPS", "{} to {}".format(*IOPS[kind])
-            )
 
 
 def _tags(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
