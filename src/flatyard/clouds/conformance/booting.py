@@ -20,6 +20,7 @@ from flatyard.clouds.conformance.bench import Bench, Check, emptied, persistentl
 from flatyard.clouds.delivery import deliver, raw_limit
 from flatyard.ignition import Config
 from flatyard.ignition.build import config, file
+from flatyard.ignition.encode import encode
 from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.types import HttpHeader
 from flatyard.kube.api import Conflict, Verdict
@@ -80,7 +81,7 @@ class Room:
         """Make the number-th machine of the cluster, as the engine does it."""
         wanted = await request(self._bench, number, network=self._network)
         name = f"{role}-{number:04d}"
-        rendered = self._render(wanted, name, role, extras)
+        rendered = self._render(wanted.machine_id, name, role, extras)
         cloud, key = self._bench.cloud, f"first-boot/{wanted.machine_id}-1"
         user_data, stashed = await deliver(cloud, self._bench.ref, name, role, rendered, key)
         wanted = replace(
@@ -90,7 +91,7 @@ class Room:
         await self._bench.wait(300)
         return Sent(wanted, await shown(self._bench, made), self._bench.user_data(made), stashed)
 
-    def _render(self, wanted: CreateRequest, name: str, role: Role, extras: tuple[Config, ...]) -> Config:
+    def _render(self, machine_id: str, name: str, role: Role, extras: tuple[Config, ...]) -> Config:
         pool = PoolSettings(
             role=NodeRole(role.value),
             name=role.value,
@@ -98,7 +99,7 @@ class Room:
             image=self._feed.image(KUBERNETES),
             extras=extras,
         )
-        identity = MachineIdentity(id=wanted.machine_id, name=name)
+        identity = MachineIdentity(id=machine_id, name=name)
         return render(self._cluster(), pool, identity, self._traits, self._bootstrap(role))
 
     @property
@@ -147,6 +148,22 @@ class Room:
                 await asyncio.sleep(0.05)
         return {node.name: node.spec.get("providerID", "") for node in found}
 
+    async def has_a_control_plane(self) -> None:
+        """One that is in no cloud: for checks that are not about it."""
+        traits = self._traits
+        config = self._render(self._bench.machine_id(PLANE), "control-plane", Role.CONTROL_PLANE, ())
+        hardware = Hardware(
+            instance_id="control-plane",
+            node_name="control-plane",
+            addresses=(("InternalIP", "192.0.2.1"),),
+            devices=_devices(traits),
+            platform=traits.ignition_platform,
+            user_data=encode(config),
+        )
+        machine = self._power(hardware)
+        await self._until_it_is_what_it_will_be(machine)
+        assert machine.phase is Phase.JOINED, f"the suite's own control plane says {machine.evidence}"
+
     async def does_not_boot(self, sent: Sent) -> str:
         """Power goes on, and Ignition gives up; its last words."""
         machine = self._machine(sent)
@@ -170,10 +187,13 @@ class Room:
             provider_id=shown.provider_id,
             zone=shown.zone,
             addresses=shown.addresses,
-            devices=tuple(device for device in (traits.root_device, traits.etcd_device) if device),
+            devices=_devices(traits),
             platform=traits.ignition_platform,
             user_data=sent.user_data,
         )
+        return self._power(hardware)
+
+    def _power(self, hardware: Hardware) -> SimMachine:
         machine = SimMachine(
             hardware,
             kubernetes=self.kubernetes,
@@ -227,18 +247,24 @@ class Room:
         await self.kubernetes.stop()
 
 
+def _devices(traits: NodeTraits) -> tuple[str, ...]:
+    return tuple(device for device in (traits.root_device, traits.etcd_device) if device)
+
+
 @asynccontextmanager
-async def _room(bench: Bench) -> AsyncIterator[Room]:
-    """With the network and the endpoint of the bench's cluster; afterwards all is deleted again."""
+async def _room(bench: Bench, *, endpoint: bool = False) -> AsyncIterator[Room]:
+    """With the network of the bench's cluster, and its endpoint where one is asked for; all is deleted again."""
     network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
-    endpoint = await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
-    async with Room(bench, network, endpoint) as room:
+    made = Endpoint("api.conformance.test", bench.cluster.spec.endpoint.port, hairpin=True)
+    if endpoint:
+        made = await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+    async with Room(bench, network, made) as room:
         yield room
     await emptied(bench)
 
 
 async def machines_boot_from_their_user_data_and_join(bench: Bench) -> None:
-    async with _room(bench) as room:
+    async with _room(bench, endpoint=True) as room:
         await room.boots(await room.send(PLANE, Role.CONTROL_PLANE))
         await room.boots(await room.send(WORKER, Role.WORKER))
 
@@ -250,7 +276,7 @@ async def a_config_beyond_the_limit_is_fetched_or_refused(bench: Bench) -> None:
         if bench.cloud.traits.stash is StashScheme.NONE:
             await _refuses(room, large)
             return
-        await room.boots(await room.send(PLANE, Role.CONTROL_PLANE))
+        await room.has_a_control_plane()
         sent = await room.send(WORKER, Role.WORKER, large)
         assert sent.key and len(sent.user_data) <= raw_limit(bench.cloud.limits), "it was sent as it is"
         await room.boots(sent)
