@@ -73,7 +73,7 @@ class ClusterRecord:
     preflighted: bool = False
     planes: int = 0
     """How many control planes there were when all that were wanted had last joined: an etcd that nobody can ask has
-    lost its majority when the cloud has not half of them left."""
+    lost its majority when the cloud has half of them left, or fewer."""
     delete_volumes: bool = False
     deleting_since: str = ""
     stored: int = field(default=0, compare=False)
