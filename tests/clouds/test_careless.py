@@ -458,6 +458,17 @@ class UrlsWithoutSignature(SimCloud):
         return replace(made, url=made.url.partition("?")[0])
 
 
+class SparesMachinesTheFetch(SimCloud):
+    """Puts into the user data what was stashed for the machine."""
+
+    async def stash(self, ref: ClusterRef, key: str, blob: bytes, ttl_seconds: float) -> Stashed:
+        self.stashed = blob
+        return await super().stash(ref, key, blob, ttl_seconds)
+
+    async def create(self, request: CreateRequest) -> Instance:
+        return await super().create(replace(request, user_data=self.stashed))
+
+
 class CallsNodesByTheirIds(SimCloud):
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return tuple(replace(one, node_name=one.id) for one in await super().machines(ref))
@@ -594,6 +605,12 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (UrlsWithoutSignature, "machines_boot_from_their_user_data_and_join", "azure", "has not joined"),
     (CallsNodesByTheirIds, "machines_boot_from_their_user_data_and_join", "openstack", "it has joined as"),
     (UrlsWithoutSignature, "a_config_beyond_the_limit_is_fetched_or_refused", "aws", "has not joined"),
+    (
+        SparesMachinesTheFetch,
+        "first_boot_secrets_are_gone_after_the_join",
+        "gcp",
+        "keys are in the user data",
+    ),
     (NeverUnstashes, "first_boot_secrets_are_gone_after_the_join", "azure", "has come as far as"),
     (TakesTheClusterTagForOurs, "sweep_spares_what_is_not_tagged_owned", "aws", "which is not tagged owned"),
     (SweepsFromMemory, "sweep_spares_what_is_not_tagged_owned", "azure", "and went with the cluster"),

@@ -20,6 +20,7 @@ from flatyard.clouds.conformance.bench import Bench, Check, emptied, persistentl
 from flatyard.clouds.delivery import deliver, raw_limit
 from flatyard.ignition import Config
 from flatyard.ignition.build import config, file
+from flatyard.ignition.dataurl import inline
 from flatyard.ignition.encode import encode
 from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.types import HttpHeader
@@ -74,6 +75,11 @@ class Room:
         self.secrets = new_secrets(self._world)
         self._feed = simulated_feed()
         self._made: list[SimMachine] = []
+
+    @property
+    def secret(self) -> bytes:
+        """The key of the cluster's authority, as a config has it."""
+        return (inline(self.secrets.kubernetes.key).source or "").encode()
 
     # ---- what is sent
 
@@ -300,6 +306,7 @@ async def first_boot_secrets_are_gone_after_the_join(bench: Bench) -> None:
         if not sent.key:
             assert bench.cloud.traits.user_data_vanishes, "the keys are in user data that stays"
             return
+        assert room.secret not in sent.user_data, "the keys are in the user data, which stays"
         await bench.restarted().unstash(bench.ref, sent.key)
         said = await room.does_not_boot(sent)
         assert "failed to fetch" in said, f"the keys are gone, and Ignition says {said}"
