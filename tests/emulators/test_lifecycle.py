@@ -158,6 +158,14 @@ def kubernetes_is_baked_in(life: Life) -> None:
         assert f"Linux version {newest['version']}" in said and ".raw" not in said
 
 
+def workers_are_spread(life: Life) -> None:
+    """A pool that names no zone has its machines in different ones, by the cloud's own word."""
+    machines = json.loads(life.flatyard("get", "machines", life.example.name, "-o", "json"))["items"]
+    ids = [m["spec"]["providerID"] for m in machines if m["metadata"]["name"].startswith(life.example.pool)]
+    zones = {id.removeprefix("aws:///").partition("/")[0] for id in ids}
+    assert len(zones) == len(ids) == life.example.workers, ids
+
+
 def start_aws(stage: Stage, end: ExitStack) -> Mapping[str, str]:
     python = environment("aws") / "bin/python"
     stage.start(
@@ -206,7 +214,7 @@ def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
         subnet = user.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/16")
         outside = user.network.find_network("public")
         router = user.network.create_router(name="auto", external_gateway_info={"network_id": outside.id})
-        user.network.add_interface_to_router(router, subnet_id=subnet.id)
+        user.network.add_interface_to_router(router, subnet=subnet.id)
         user.image.create_image(
             name="FlatcarContainerLinux-3815-2-2",
             disk_format="raw",
@@ -250,7 +258,7 @@ EXAMPLES = (
         "general",
         start_aws_with_images,
         flavor="image",
-        looks=(kubernetes_is_baked_in,),
+        looks=(kubernetes_is_baked_in, workers_are_spread),
     ),
     Example(
         "azure",
