@@ -26,7 +26,11 @@ async def reconcile_strays(ctx: Context, key: Key) -> Result:
         return Done(resync=settled + 1)
     if ctx.record.phase is not Phase.RUNNING or ctx.api is None or ctx.book is not ctx.api:
         return Done(resync=EVERY)
-    known = _known(ctx)
+    known = {machine_id_of(machine) for machine in ctx.caches.machines()}
+    if not known:
+        return Done(
+            resync=EVERY
+        )  # a cluster has its control plane's Machines at least: what says else is not believed
     strays = [one for one in await ctx.cloud.sweep(ctx.record.ref) if _is_stray(ctx, one, known)]
     inhabited = {one.machine_id for one in strays if one.kind == "instance"}
     for stray in strays:
@@ -37,13 +41,8 @@ async def reconcile_strays(ctx: Context, key: Key) -> Result:
     return Done(resync=EVERY)
 
 
-def _known(ctx: Context) -> set[str]:
-    machines = {machine_id_of(machine) for machine in ctx.caches.machines()}
-    return {""} | machines
-
-
 def _is_stray(ctx: Context, one: Owned, known: set[str]) -> bool:
-    if one.machine_id in known or one.kept or not one.created:
+    if not one.machine_id or one.machine_id in known or one.kept or not one.created:
         return False
     return ctx.world.age(parse_stamp(one.created)) > ctx.cloud.limits.create_timeout_seconds
 
