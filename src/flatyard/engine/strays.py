@@ -27,10 +27,8 @@ async def reconcile_strays(ctx: Context, key: Key) -> Result:
     if ctx.record.phase is not Phase.RUNNING or ctx.api is None or ctx.book is not ctx.api:
         return Done(resync=EVERY)
     known = {machine_id_of(machine) for machine in ctx.caches.machines()}
-    if not known:
-        return Done(
-            resync=EVERY
-        )  # a cluster has its control plane's Machines at least: what says else is not believed
+    if not known:  # a cluster has its control plane's Machines at least: a list without them is not believed
+        return Done(resync=EVERY)
     strays = [one for one in await ctx.cloud.sweep(ctx.record.ref) if _is_stray(ctx, one, known)]
     inhabited = {one.machine_id for one in strays if one.kind == "instance"}
     for stray in strays:
