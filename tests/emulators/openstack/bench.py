@@ -155,10 +155,25 @@ class OpenstackBench:
             await adapter.close()
         self.user.close()
 
+    def held_to(self, rules: list[dict[str, str]]) -> OpenstackAdapter:
+        """From now on with an application credential of the user's that may do only that."""
+        made = self.user.identity.create_application_credential(
+            self.account.user_id, name="flatyard", access_rules=rules
+        )
+        self.login = OpenstackSettings(
+            auth_url=AUTH_URL,
+            region="RegionOne",
+            application_credential_id=made.id,
+            application_credential_secret=made.secret,
+        )
+        adapter = self.restarted()
+        self.cloud = adapter
+        return adapter
+
     def machine_id(self, number: int) -> str:
         return f"01JGFJJZ00CCCCCCCCCCCCCC{CROCKFORD[number // 32]}{CROCKFORD[number % 32]}"
 
-    def restarted(self) -> Cloud:
+    def restarted(self) -> OpenstackAdapter:
         chosen = model.OpenstackCloud(region="RegionOne")
         made = OpenstackAdapter(clients.connect(self.login, Ahead(self.services.objects), chosen))
         made.client.settles = LATE

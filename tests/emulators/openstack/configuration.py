@@ -78,7 +78,7 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         + database("cinder")
         + locks
         + f"[nova]\n{login}interface = internal\n[service_user]\nsend_service_user_token = true\n{login}"
-        + token("block-storage"),
+        + token("volumev3"),
         "ml2_conf.ini": "[ml2]\ntype_drivers = flat,vlan,vxlan\ntenant_network_types = vxlan\n"
         "mechanism_drivers = flatyard\nextension_drivers = port_security\n"
         "[ml2_type_flat]\nflat_networks = physnet1\n[ml2_type_vxlan]\nvni_ranges = 1:1000\n"

@@ -45,7 +45,7 @@ FRONT: Mapping[str, tuple[int, int, str]] = {
     "placement": (8778, PLACEMENT, ""),
     "network": (9696, NETWORK, ""),
     "compute": (8774, COMPUTE, "/v2.1"),
-    "volumev3": (8776, VOLUME, "/v3"),
+    "volumev3": (8776, VOLUME, "/v3/%(project_id)s"),
 }
 """Per kind of service: the proxy's port, the service's own, and the path of its endpoint."""
 EXTERNAL = "203.0.113.0/24"
@@ -358,6 +358,7 @@ class Services:
             container_format="bare",
             visibility="private",
             data=b"flatcar",
+            allow_duplicates=True,  # the name is not looked up first
             **words,
         )
         return str(made.id)

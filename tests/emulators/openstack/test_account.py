@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from emulators.openstack.bench import OpenstackBench
-from emulators.openstack.services import AUTH_URL, Services
+from emulators.openstack.services import Services
 from flatyard.base.errors import Failed
 from flatyard.clouds import conformance
 from flatyard.clouds.cloud import ImageQuery, Rejected
 from flatyard.clouds.openstack import openpgp
 from flatyard.clouds.openstack.cloud import OpenstackAdapter
 from flatyard.clouds.openstack.image_import import Source, import_image
-from flatyard.clouds.openstack.settings import OpenstackSettings
 
 pytestmark = pytest.mark.emulated
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -36,19 +35,6 @@ ENOUGH = (
 )
 
 
-def credential(bench: OpenstackBench, rules: list[dict[str, str]]) -> OpenstackSettings:
-    """An application credential of the user's that may do only that."""
-    made = bench.user.identity.create_application_credential(
-        bench.account.user_id, name="flatyard", access_rules=rules
-    )
-    return OpenstackSettings(
-        auth_url=AUTH_URL,
-        region="RegionOne",
-        application_credential_id=made.id,
-        application_credential_secret=made.secret,
-    )
-
-
 @pytest.mark.parametrize("named", ENOUGH, ids=lambda c: c.__name__)
 def test_the_access_rules_of_the_docs_suffice(
     services: Services, project: str, named: conformance.Check
@@ -57,8 +43,7 @@ def test_the_access_rules_of_the_docs_suffice(
         bench = OpenstackBench(services, services.account(project))
         try:
             services.image(bench.user)
-            bench.login = credential(bench, json.loads(RULES.read_text()))
-            bench.cloud = bench.restarted()
+            bench.held_to(json.loads(RULES.read_text()))
             await named(bench)
         finally:
             bench.wipe()
@@ -72,9 +57,9 @@ def test_a_rule_that_lacks_is_named(services: Services, project: str) -> None:
         bench = OpenstackBench(services, services.account(project))
         try:
             rules = [rule for rule in json.loads(RULES.read_text()) if rule["path"] != "/v2.0/networks"]
-            bench.login = credential(bench, rules)
+            held = bench.held_to(rules)
             with pytest.raises(Rejected, match=r"no access rule for POST /v2.0/networks") as said:
-                await bench.restarted().ensure_network(bench.ref, bench.cluster)
+                await held.ensure_network(bench.ref, bench.cluster)
             assert "docs/openstack.md" in said.value.next
         finally:
             await bench.close()
