@@ -234,6 +234,35 @@ def test_a_port_that_is_closed_ends_the_tunnel():
     run(main)
 
 
+def test_bytes_for_a_tunnel_that_was_closed_meanwhile_are_not_sent():
+    async def main():
+        cluster = Cluster({}, says={"p": ""})
+        async with api_of(cluster) as api:
+            with pytest.raises(anyio.BrokenResourceError, match="ended"):
+                async with api.forward("kube-system", "p", 2379, seconds=5) as tunnel:
+                    with contextlib.suppress(anyio.BrokenResourceError):
+                        await tunnel.receive()
+                    await tunnel.send(b"hello")
+
+    run(main)
+
+
+def test_what_speaks_no_websocket_after_all_is_told():
+    class Babel(Cluster):
+        async def forward(self, pod, reader, writer):
+            writer.write(b"\xff\xff not a frame, and not the beginning of one")
+            await writer.drain()
+            await reader.read()
+
+    async def main():
+        async with api_of(Babel({"p": 1})) as api:
+            with pytest.raises(anyio.BrokenResourceError, match="ended"):
+                async with api.forward("kube-system", "p", 2379, seconds=5) as tunnel:
+                    await tunnel.receive()
+
+    run(main)
+
+
 def test_an_api_that_is_silent_or_not_there_is_unreachable_in_time():
     async def main():
         async with api_of(Cluster({}, hangs=("p",))) as api:

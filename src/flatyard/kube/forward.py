@@ -17,7 +17,7 @@ import anyio
 import httpx2
 from anyio.abc import ByteStream
 from httpx2.websockets import AsyncWebSocketSession, HTTPXWSException
-from wsproto.utilities import generate_nonce
+from wsproto.utilities import ProtocolError, generate_nonce
 
 from flatyard.kube.api import ApiError, Unreachable
 from flatyard.kube.resources import PODS
@@ -63,7 +63,7 @@ class Tunnel(ByteStream):
     async def send(self, item: bytes) -> None:
         try:
             await self._session.send_bytes(bytes([_DATA]) + item)
-        except HTTPXWSException as error:
+        except (HTTPXWSException, ProtocolError) as error:  # the latter: the other side has closed already
             raise anyio.BrokenResourceError(f"the connection ended: {_told(error)}") from error
 
     async def send_eof(self) -> None:
