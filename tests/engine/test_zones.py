@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from flatyard.engine.labels import ZONE
 from flatyard.engine.wanted import wanted_of
 from flatyard.kube.resources import MACHINES
 from flatyard.model.documents import read
+from flatyard.model.machines import AzureMachine
 
 DEADLINE = 3600.0
 AWS = "{sim: {as: aws, region: eu-central-1}}"
@@ -66,6 +68,23 @@ def test_a_pool_with_a_zone_is_there_and_the_next_pool_goes_where_fewer_are(simu
 
     fixed = "{name: fixed, replicas: 3, machine: {instanceType: t3.medium, availabilityZone: eu-central-1b}}"
     simulate(main, cluster(AWS, fixed, "{name: general, replicas: 2}"))
+
+
+def test_a_pool_that_names_several_zones_is_spread_over_these_alone(simulate):
+    """All were in the first of them: Azure takes one zone for a machine, and its specs name several."""
+    azure = "{sim: {as: azure, region: germanywestcentral}}"
+
+    async def main(life):
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        assert even((await placed(life)).values(), ("2", "3"))
+        planes = [i.zone for i in life.region.provider.account.instances if "control-plane" in i.name]
+        assert len(planes) == 3 and even(planes, ("1", "2"))
+
+    some = cluster(azure, "{name: general, replicas: 4, machine: {vmSize: Standard_B2s, zones: ['2', '3']}}")
+    plane = replace(some.cluster.spec.control_plane, replicas=3, machine=AzureMachine(zones=("1", "2")))
+    spec = replace(some.cluster.spec, control_plane=plane)
+    simulate(main, replace(some, cluster=replace(some.cluster, spec=spec)))
 
 
 def test_pools_of_one_machine_are_not_all_in_the_first_zone(simulate):

@@ -1,8 +1,9 @@
 """In which zone a machine is made: where its spec says, otherwise where there are fewest of its like.
 
-Control planes go by their number. A worker whose pool names no zone goes to the zone of the network that has the
-fewest machines of its pool, of several to the one with the fewest workers, of several to the network's first one. What
-was chosen is kept in the create request and in the Machine's annotation, so a retry or another attempt stays there.
+Several zones may be named, as Azure's machine specs do. Control planes go by their number. A worker whose pool does not
+name one zone goes to that of the named ones, or of the network's, that has the fewest machines of its pool; of several
+such to the one with the fewest workers, of several to the first one. What was chosen is kept in the create request and
+in the Machine's annotation, so a retry or another attempt stays there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flatyard.engine.identity import machine_id_of, pool_of, role_of
 from flatyard.engine.instances import Instances, alive
 from flatyard.engine.labels import ZONE
 from flatyard.kube.api import Object
-from flatyard.model.machines import MachineSpec
+from flatyard.model.machines import MachineSpec, named_zones
 
 COUNTED_FOR = 1.0
 """Seconds for which nobody counts anew: many machines are made at once, and each would count them all."""
@@ -37,13 +38,13 @@ class Zones:
 
     def of(self, machine: Object, spec: MachineSpec, network: Network) -> str:
         """The zone for the machine's next attempt; empty where the network has none."""
-        zones = network.zones
+        zones = named_zones(spec) or network.zones
         if not zones:
-            return spec.zone
+            return ""
         if role_of(machine) is Role.CONTROL_PLANE:
-            return spec.zone or zones[_number(machine) % len(zones)]
-        before = spec.zone or self._where(machine)
-        zone = before if before in zones or spec.zone else self._fewest(machine, zones)
+            return zones[_number(machine) % len(zones)]
+        before = self._where(machine)
+        zone = before if before in zones else self._fewest(machine, zones)
         self._note(machine, zone)
         return zone
 

@@ -54,7 +54,7 @@ async def zones_of(account: Account) -> tuple[str, ...]:
     region = FACTS.region(account.place.location)
     there = region.zones if region else ("",)
     if account.place.zones:
-        named = [*account.place.zones, *(m.zone for m in account.place.machines if m.zone)]
+        named = [*account.place.zones, *(zone for m in account.place.machines for zone in m.zones)]
         return tuple(dict.fromkeys(zone for zone in named if zone in there)) or there
     if len(there) == 1:
         return there

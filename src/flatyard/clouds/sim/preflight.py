@@ -26,6 +26,7 @@ from flatyard.model.machines import (
     MachineSpec,
     OpenstackMachine,
     VsphereMachine,
+    named_zones,
 )
 
 _SIZE_FIELDS = {"aws": "instanceType", "azure": "vmSize", "gcp": "machineType", "openstack": "flavor"}
@@ -113,10 +114,12 @@ def _roomy(facts: CloudFacts, size: Size) -> list[str]:
 
 def _zones(provider: Provider, pool: Pool[MachineSpec | None]) -> Iterator[Problem]:
     region = provider.persona.region
-    zone = pool.machine.zone if pool.machine else ""
-    if zone and zone not in region.zones and not provider.persona.facts.open_regions:
+    wanted = named_zones(pool.machine) if pool.machine and not provider.persona.facts.open_regions else ()
+    path = pool.at(_ZONE_FIELDS.get(provider.persona.name, "cluster"))
+    for zone in wanted:
+        if zone in region.zones:
+            continue
         near = difflib.get_close_matches(zone, region.zones, 1)
-        path = pool.at(_ZONE_FIELDS.get(provider.persona.name, "cluster"))
         what = f"{region.name} has no zone {zone!r}"
         yield _error(path, what, ", ".join(filter(None, region.zones)) or "none", near[0] if near else "")
 

@@ -11,6 +11,7 @@ from flatyard.clouds.sim.networks import split
 from flatyard.clouds.sim.rows import BucketRow, GroupRow, NetworkRow, PortRow, Row, SubnetRow
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
+from flatyard.model.machines import named_zones
 from flatyard.model.meant import is_placeholder
 
 ZONES = 3
@@ -126,7 +127,7 @@ def zones_of(provider: Provider, cluster: Cluster) -> tuple[str, ...]:
 def _named_zones(cluster: Cluster) -> list[str]:
     spec = cluster.spec
     machines = [spec.control_plane.machine, *(pool.machine for pool in spec.workers)]
-    named = [machine.zone for machine in machines if machine and machine.zone]
+    named = [zone for machine in machines if machine for zone in named_zones(machine)]
     if spec.cloud.aws:
         named += spec.cloud.aws.availability_zones
     if spec.cloud.azure:

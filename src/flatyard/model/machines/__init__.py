@@ -40,6 +40,14 @@ BY_PROVIDER: dict[str, type[MachineSpec]] = {p: BY_CLOUD[cloud] for p, cloud in 
 
 PROVIDER_OF_CLOUD = {cloud: provider for provider, cloud in CLOUD_OF_PROVIDER.items()}
 
+
+def named_zones(machine: MachineSpec) -> tuple[str, ...]:
+    """The zones that a machine may be in by its spec, one of them for each machine; empty: any."""
+    if isinstance(machine, AzureMachine):
+        return machine.zones
+    return (machine.zone,) if machine.zone else ()
+
+
 __all__ = [
     "BY_CLOUD",
     "BY_PROVIDER",
@@ -52,4 +60,5 @@ __all__ = [
     "MachineSpec",
     "OpenstackMachine",
     "VsphereMachine",
+    "named_zones",
 ]
