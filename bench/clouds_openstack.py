@@ -34,6 +34,8 @@ from flatyard.clouds.naming import mac_of  # noqa: E402
 from flatyard.clouds.openstack import marks  # noqa: E402
 from flatyard.clouds.openstack.answers import translate  # noqa: E402
 from flatyard.clouds.openstack.cloud import OpenstackAdapter  # noqa: E402
+from flatyard.decode.types import ConfigVar  # noqa: E402
+from flatyard.model.machines import OpenstackMachine  # noqa: E402
 
 MACHINES, ROUNDS, TARGET = 200, 3, 1.2
 PACE = 100_000
@@ -41,7 +43,8 @@ Way = Callable[[OpenstackBench, list[CreateRequest]], Awaitable[float]]
 
 
 async def requests(bench: OpenstackBench, count: int) -> list[CreateRequest]:
-    """The machines that are made, in a network that is there."""
+    """The machines that are made, in a network that is there; small ones, for which the one host has room."""
+    bench.machine = OpenstackMachine(flavor=ConfigVar("m3.tiny"))
     first = await conformance.request(bench)
     numbers = range(1, count + 1)
     return [replace(first, machine_id=bench.machine_id(n), name=f"general-{n:04d}") for n in numbers]

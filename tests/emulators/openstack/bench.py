@@ -278,7 +278,7 @@ class OpenstackBench:
             self.user.compute.delete_server(server)
             if "flatyard-cluster" in server.metadata:
                 left.append(f"server {server.name}")
-        self.services.settle(self.account.project_id)
+        self.services.settle(self.account.project_id, SETTLED + 5 * len(servers))
         network, mine = self.user.network, {"project_id": self.account.project_id}
         kinds = (
             ("ip", network.ips, network.delete_ip),

@@ -305,11 +305,11 @@ class Services:
         with closing(sqlite3.connect(f"file:{self.folder}/db/{name}.db?mode=ro", uri=True)) as database:
             return database.execute(f"SELECT 1 FROM {rows}", (project_id,)).fetchone() is not None
 
-    def settle(self, project_id: str) -> None:
+    def settle(self, project_id: str, seconds: float = SETTLED) -> None:
         """Wait until it is not."""
-        until = time.monotonic() + SETTLED
+        until = time.monotonic() + seconds
         while self.busy(project_id):
-            assert time.monotonic() < until, f"Nova is busy for {SETTLED} s"
+            assert time.monotonic() < until, f"Nova is busy for {seconds} s"
             time.sleep(0.05)
 
     # ---- who uses it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from flatyard.base.errors import Failed
 from flatyard.clouds import conformance
 from flatyard.clouds.cloud import ImageQuery, Rejected
 from flatyard.clouds.openstack import openpgp
-from flatyard.clouds.openstack.cloud import OpenstackAdapter
 from flatyard.clouds.openstack.image_import import Source, import_image
 
 pytestmark = pytest.mark.emulated
@@ -62,6 +61,28 @@ def test_a_rule_that_lacks_is_named(services: Services, project: str) -> None:
                 await held.ensure_network(bench.ref, bench.cluster)
             assert "docs/openstack.md" in said.value.next
         finally:
+            await bench.close()
+
+    services.stage.run(main)
+
+
+def test_a_machine_takes_a_port_and_a_server_and_no_other_call(services: Services, project: str) -> None:
+    async def main() -> None:
+        bench = OpenstackBench(services, services.account(project))
+        adapter = bench.restarted()
+        try:
+            services.image(bench.user)
+            first = await conformance.request(bench)
+            await adapter.create(first)  # with what is asked for once
+            before = adapter.client.calls.count
+            for number in (2, 3):
+                machine_id = bench.machine_id(number)
+                await adapter.create(replace(first, machine_id=machine_id, name=f"general-{number:04d}"))
+            assert adapter.client.calls.count - before == 2 * 2
+            assert len(await adapter.machines(bench.ref)) == 3
+            assert adapter.client.calls.count - before == 2 * 2 + 1
+        finally:
+            bench.wipe()
             await bench.close()
 
     services.stage.run(main)
@@ -150,7 +171,6 @@ def test_an_image_is_imported_once_and_goes_on_where_it_was_cut(
     async def main() -> None:
         bench = OpenstackBench(services, services.account(project))
         adapter = bench.restarted()
-        assert isinstance(adapter, OpenstackAdapter)
         try:
             made = await import_image(adapter.client, SOURCE, said.append, folder=tmp_path)
             again = await import_image(adapter.client, SOURCE, said.append, folder=tmp_path)
@@ -177,7 +197,6 @@ def test_what_another_key_signed_is_not_uploaded(
     async def main() -> None:
         bench = OpenstackBench(services, services.account(project))
         adapter = bench.restarted()
-        assert isinstance(adapter, OpenstackAdapter)
         try:
             with pytest.raises(openpgp.WrongSignature):
                 await import_image(adapter.client, other, lambda _: None, folder=tmp_path)
@@ -195,7 +214,6 @@ def test_a_release_that_is_not_there_is_told(
     async def main() -> None:
         bench = OpenstackBench(services, services.account(project))
         adapter = bench.restarted()
-        assert isinstance(adapter, OpenstackAdapter)
         try:
             missing = Source("stable", "4593.2.9", url="http://127.0.0.1:8990/none.img.gz", key=SOURCE.key)
             with pytest.raises(Failed, match=r"none.img.gz cannot be fetched"):
