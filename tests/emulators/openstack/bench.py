@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 
 import httpx2
+import pytest
 from openstack.network.v2.router import Router
 
 from emulators.openstack.objects import Objects
 from emulators.openstack.proxy import Reply, is_create
 from emulators.openstack.services import AUTH_URL, SETTLED, Account, Services
 from flatyard.base.world import CROCKFORD, RealWorld
+from flatyard.clouds import conformance
 from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
@@ -301,3 +303,21 @@ class OpenstackBench:
         for port in self.user.network.ports(device_id=router.id):
             self.user.network.remove_interface_from_router(router, port=port.id)
         self.user.network.delete_router(router)
+
+
+def keeps(services: Services, account: Account, named: conformance.Check) -> None:
+    """A check passes on a bench of its own, and nothing of the cluster is left in the account."""
+    if named.__name__ in OpenstackBench.cannot:
+        pytest.skip(OpenstackBench.cannot[named.__name__])
+
+    async def main() -> None:
+        bench = OpenstackBench(services, account)
+        try:
+            await named(bench)
+        finally:
+            services.proxy.calm()
+            left = bench.wipe()
+            await bench.close()
+        assert not left, f"the check left {left}"
+
+    services.stage.run(main)

@@ -61,7 +61,7 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         + token("placement"),
         "neutron.conf": common("neutron")
         + "core_plugin = ml2\nservice_plugins = router,port_forwarding,tag\ntransport_url = fake://\n"
-        + "rpc_workers = 0\n"
+        + "rpc_workers = 0\nenable_dvr = false\n"
         + f"api_paste_config = {python}/etc/neutron/api-paste.ini\nstate_path = {folder}/state\n"
         + "notify_nova_on_port_status_changes = false\nnotify_nova_on_port_data_changes = false\n"
         + "dhcp_agent_notification = false\nallow_automatic_l3agent_failover = false\n"

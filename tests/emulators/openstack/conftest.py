@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from emulators.openstack.services import Services
+from emulators.openstack.services import Account, Services
 from emulators.stage import Stage
 
 OF_ITS_OWN = (
@@ -39,3 +39,15 @@ def services(new_stage: Callable[[str], Stage]) -> Iterator[Services]:
 def project(request: pytest.FixtureRequest) -> str:
     """A name for a project of the test's own."""
     return request.node.name[-50:].strip("[]").replace("[", "-")
+
+
+@pytest.fixture(scope="module")
+def account(services: Services, request: pytest.FixtureRequest) -> Account:
+    """One project with an image for all checks of a file: each leaves it empty, or is to blame."""
+
+    def make() -> Account:
+        made = services.account(request.module.__name__.rpartition(".")[2])
+        services.image(services.user(made))
+        return made
+
+    return services.stage.inside(make)

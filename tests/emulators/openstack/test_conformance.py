@@ -1,44 +1,24 @@
-"""OpenStack keeps every promise of the protocol: the real SDK against the real services."""
+"""OpenStack keeps every promise of the protocol: the real SDK against the real services.
+
+Each of Neutron's and Nova's processes uses one core at a time, so the other half of the suite is a file of its own
+(`test_conformance_too`), which another process may take with services of its own.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from emulators.openstack.bench import OpenstackBench
+from emulators.openstack.bench import OpenstackBench, keeps
 from emulators.openstack.services import Account, Services
 from flatyard.clouds import conformance
 
 pytestmark = pytest.mark.emulated
+HALF = conformance.CHECKS[::2]
 
 
-@pytest.fixture(scope="module")
-def account(services: Services) -> Account:
-    """One project for all checks: each leaves it empty, or is to blame."""
-
-    def make() -> Account:
-        made = services.account("conformance")
-        services.image(services.user(made))
-        return made
-
-    return services.stage.inside(make)
-
-
-@pytest.mark.parametrize("named", conformance.CHECKS, ids=conformance.NAMES)
+@pytest.mark.parametrize("named", HALF, ids=lambda check: check.__name__)
 def test_openstack_conforms(services: Services, account: Account, named: conformance.Check) -> None:
-    if named.__name__ in OpenstackBench.cannot:
-        pytest.skip(OpenstackBench.cannot[named.__name__])
-
-    async def main() -> None:
-        bench = OpenstackBench(services, account)
-        try:
-            await named(bench)
-        finally:
-            services.proxy.calm()
-            left = bench.wipe()
-            await bench.close()
-        assert not left, f"the check left {left}"
-
-    services.stage.run(main)
+    keeps(services, account, named)
 
 
 def test_a_tenth_of_the_suite_is_left_out_at_most() -> None:
