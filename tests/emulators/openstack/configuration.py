@@ -71,6 +71,7 @@ def files(folder: Path, python: Path) -> dict[str, str]:
         + token("network"),
         "cinder.conf": common("cinder")
         + f"transport_url = fake://\nhost = host1\nstate_path = {folder}/state\nperiodic_fuzzy_delay = 0\n"
+        + "scheduler_driver_init_wait_time = 1\n"
         + f"api_paste_config = {python}/etc/cinder/api-paste.ini\nenabled_backends = nowhere\n"
         + f"glance_api_servers = http://127.0.0.1:{IMAGE}\n"
         + "[nowhere]\nvolume_driver = flatyard_volumes.Volumes\nvolume_backend_name = nowhere\n"

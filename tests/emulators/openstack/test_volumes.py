@@ -24,7 +24,7 @@ RULES = Path(__file__).resolve().parents[3] / "src/flatyard/clouds/openstack/acc
 
 @pytest.fixture(scope="module")
 def services(new_stage: Callable[[str], Stage]) -> Iterator[Services]:
-    stage = new_stage("openstack")
+    stage = new_stage("openstack-volumes")  # beside the one that other files of this process have
     made = Services(stage, volumes=True)
     try:
         made.start()
