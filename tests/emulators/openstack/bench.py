@@ -276,11 +276,14 @@ class OpenstackBench:
             return []
         left = []
         servers = list(self.user.compute.servers())
+        long = SETTLED + 5 * len(servers)
+        # what is deleted while it is built may keep its address for a while
+        self.services.settle(self.account.project_id, long)
         for server in servers:
             self.user.compute.delete_server(server)
             if "flatyard-cluster" in server.metadata:
                 left.append(f"server {server.name}")
-        self.services.settle(self.account.project_id, SETTLED + 5 * len(servers))
+        self.services.settle(self.account.project_id, long)
         network, mine = self.user.network, {"project_id": self.account.project_id}
         kinds = (
             ("ip", network.ips, network.delete_ip),
