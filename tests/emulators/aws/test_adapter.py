@@ -191,16 +191,17 @@ def test_an_image_of_ones_own_is_known_by_the_kubernetes_in_it(bench, name, tags
 
 
 def test_the_newest_of_ones_own_images_comes_first_and_other_releases_not_at_all(bench):
-    older, newer = (
+    """Two that were made in the same second were in the order of their making, and the older one was taken."""
+    newer, older = (
         bench.aws.bake(f"capa-ami-flatcar-stable-v1.34.3-{number}", {"distribution_version": version})
-        for number, version in enumerate(("4230.2.2", "4459.2.1"))
+        for number, version in enumerate(("4459.2.1", "4230.2.2"))
     )
 
     async def main(version: str | None) -> list[str]:
         query = ImageQuery("stable", version, machine=GIVEN, kubernetes="v1.34.3")
         return [image.reference for image in await bench.cloud.images(query)]
 
-    assert set(bench.aws.stage.run(lambda: main(None))) == {older, newer}
+    assert bench.aws.stage.run(lambda: main(None)) == [newer, older]
     assert bench.aws.stage.run(lambda: main("4230.2.2")) == [older]
 
 

@@ -92,7 +92,14 @@ async def own(account: Account, arch: str) -> list[Answer]:
         Owners=["self"],
         Filters=_filters(arch, "*flatcar*", "*Flatcar*"),
     )
-    return sorted(rows, key=lambda row: str(row.get("CreationDate", "")), reverse=True)
+    return sorted(rows, key=_age, reverse=True)
+
+
+def _age(row: Answer) -> tuple[tuple[int, ...], str, str]:
+    """By Flatcar's release, then by when it was made, in whole seconds; image-builder's names end in a finer stamp."""
+    release = _release(row)
+    numbers = tuple(int(part) for part in release.split(".")) if release else ()
+    return numbers, str(row.get("CreationDate", "")), str(row.get("Name", ""))
 
 
 def baked(row: Answer) -> str:
