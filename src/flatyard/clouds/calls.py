@@ -72,7 +72,16 @@ class Calls:
         """Wait for every call that was begun, and end the pool."""
         await asyncio.to_thread(self._pool.shutdown)
 
-    async def _repeated(self, on: Callable[[Exception], bool | float], what: str, call: Callable[[], T]) -> T:
+    async def _repeated(
+        self, on: Callable[[Exception], bool | float], what: str, call: Callable[[], T]
+    ) -> T:
+        """The first try is made before there is a loop: nearly every call ends with it."""
+        try:
+            return await self.once(what, call)
+        except CloudError as error:
+            if not on(error):
+                raise
+            first = error
         async for attempt in stamina.retry_context(
             on=on,
             attempts=ATTEMPTS,
@@ -81,6 +90,8 @@ class Calls:
             wait_max=LONGEST_WAIT,
         ):
             with attempt:
+                if attempt.num == 1:
+                    raise first  # it is the loop's first attempt, so that the loop waits as it asks
                 return await self.once(what, call)
         raise AssertionError("stamina ends with the last error")
 
