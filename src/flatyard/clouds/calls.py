@@ -72,9 +72,7 @@ class Calls:
         """Wait for every call that was begun, and end the pool."""
         await asyncio.to_thread(self._pool.shutdown)
 
-    async def _repeated(
-        self, on: Callable[[Exception], bool | float], what: str, call: Callable[[], T]
-    ) -> T:
+    async def _repeated(self, on: Callable[[Exception], bool | float], what: str, call: Callable[[], T]) -> T:
         """The first try is made before there is a loop: nearly every call ends with it."""
         try:
             return await self.once(what, call)
