@@ -20,25 +20,20 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
 from emulators.aws.emulated import body_of, cluster_of
+from emulators.real_account import RealAccount
 from flatyard.base.world import RealWorld, ulid
 from flatyard.clouds.aws.client import Account
 from flatyard.clouds.aws.cloud import AwsCloud
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import tagged
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, CloudError, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.decode.types import ConfigVar
 from flatyard.model import cluster as model
 from flatyard.model.machines import AwsMachine, MachineSpec
 from flatyard.model.meta import ObjectMeta
-
-SETTLED = 600.0
-EXPIRED = 130.0
-"""Seconds for which a check of a URL's end waits."""
-ROUNDS = 40
-UNDER_WAY = (InstanceState.PENDING, InstanceState.DELETING)
 
 
 class Raw(io.BytesIO):
@@ -82,7 +77,7 @@ class Interference:
             row["Instances"] = [one for one in row["Instances"] if one["LaunchTime"] < known]
 
 
-class RealBench:
+class RealBench(RealAccount):
     """Two clusters of fresh ids in the account that the environment names."""
 
     cannot: Mapping[str, str] = {
@@ -195,16 +190,6 @@ class RealBench:
         made = self._bare("run_instances", MinCount=1, MaxCount=1, **wanted)
         self._foreign.append(made["Instances"][0]["InstanceId"])
 
-    async def wait(self, seconds: float) -> None:
-        """Until nothing starts or ends; for a URL's end, as long as that takes."""
-        if self._fetched:
-            await asyncio.sleep(min(seconds, EXPIRED))
-            return
-        await asyncio.sleep(min(seconds, self.between.lag))
-        async with asyncio.timeout(SETTLED):
-            while any(one.state in UNDER_WAY for one in await self._instances()):
-                await asyncio.sleep(self._look)
-
     async def get(self, url: str) -> int:
         self._fetched = True
         return (await asyncio.to_thread(_answer, url))[0]
@@ -222,26 +207,9 @@ class RealBench:
             if self.remains(volume):
                 self._bare("delete_volume", VolumeId=volume)
         for ref in (self.ref, self.other):
-            await self._swept(ref)
+            await self.swept(ref)
         for cloud in self.clouds:
             await cloud.close()
-
-    async def _swept(self, ref: ClusterRef) -> None:
-        for _ in range(ROUNDS):
-            left = await self.cloud.sweep(ref)
-            if not left:
-                return
-            for owned in left:
-                try:
-                    await self.cloud.delete_owned(ref, owned)
-                except CloudError as no:
-                    assert no.retry, f"{owned.kind} {owned.id} cannot be deleted: {no}"
-            await self.wait(SETTLED)
-            await asyncio.sleep(self._look)
-        raise AssertionError(f"left in the account: {await self.cloud.sweep(ref)}")
-
-    async def _instances(self) -> list[Instance]:
-        return [one for ref in (self.ref, self.other) for one in await self.cloud.machines(ref)]
 
     def _bare(self, operation: str, **parameters: object) -> Any:
         return getattr(self.clouds[0].account.session.client("ec2"), operation)(**parameters)

@@ -15,6 +15,7 @@ import pytest
 
 from emulators.aws.emulated import REGION, Emulated
 from emulators.aws.real import RealBench
+from emulators.real_account import held
 from flatyard.clouds import conformance
 
 ACCOUNT = "FLATYARD_REAL_AWS"
@@ -26,13 +27,6 @@ TRIED = (
     "sweep_and_list_show_nothing_of_others",
     "preflight_finds_a_quota",
 )
-
-
-async def held(bench: RealBench, named: conformance.Check) -> None:
-    try:
-        await named(bench)
-    finally:
-        await bench.clean()
 
 
 @pytest.mark.long

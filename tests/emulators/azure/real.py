@@ -17,16 +17,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from emulators.azure.bench import FOREIGN, PLANTED_ONCE, AzureBench, read_body
+from emulators.real_account import RealAccount
 from flatyard.base.world import RealWorld, ulid
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.cloud import AzureCloud, connect
 from flatyard.clouds.azure.facts import FACTS
-from flatyard.clouds.cloud import CloudError, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import ClusterRef, Instance
 from flatyard.clouds.facts import Trouble
 
-SETTLED, EXPIRED, ROUNDS = 900.0, 130.0, 40
-"""Seconds in which everything has come up or gone; for which a check of a URL's end waits; and rounds of a sweep."""
-UNDER_WAY = (InstanceState.PENDING, InstanceState.DELETING)
 MACHINE = re.compile(r"/virtualMachines/[^/?]+\?", re.IGNORECASE)
 WORDS = {"wanted": 2, "limit": 10, "used": 10, "name": "Standard_B2s", "zone": "1"}
 MACHINES = re.compile(r"/virtualMachines\?", re.IGNORECASE)
@@ -81,7 +79,7 @@ def _stamp(text: str) -> datetime:
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
 
 
-class RealBench(AzureBench):
+class RealBench(RealAccount, AzureBench):
     """Two clusters of fresh ids in the subscription that the environment names."""
 
     cannot: Mapping[str, str] = {
@@ -139,18 +137,6 @@ class RealBench(AzureBench):
         group, api = instance.id.split("/")[4], self.clients.compute.virtual_machines
         api.begin_delete(group, instance.name, force_deletion=True).result()
 
-    async def wait(self, seconds: float) -> None:
-        """Until nothing starts or ends; for a URL's end, as long as that takes."""
-        if self._fetched:
-            await asyncio.sleep(min(seconds, EXPIRED))
-        await asyncio.sleep(min(seconds, self.between.lag))
-        async with asyncio.timeout(SETTLED):
-            while any(one.state in UNDER_WAY for one in await self._instances()):
-                await asyncio.sleep(self._look)
-
-    async def _instances(self) -> list[Instance]:
-        return [one for ref in (self.ref, self.other) for one in await self.cloud.machines(ref)]
-
     async def get(self, url: str) -> int:
         self._fetched = True
         verify = self._environment.get("REQUESTS_CA_BUNDLE") or True
@@ -166,22 +152,8 @@ class RealBench(AzureBench):
         self._fetched, self.between.lag = False, 0.0
         try:
             for ref in (self.ref, self.other):
-                await self._swept(ref)
+                await self.swept(ref)
             groups = self.clients.resource.resource_groups
             or_none(lambda: groups.begin_delete(FOREIGN).result())
         finally:
             await self.close()
-
-    async def _swept(self, ref: ClusterRef) -> None:
-        for _ in range(ROUNDS):
-            left = await self.cloud.sweep(ref)
-            if not left:
-                return
-            for owned in left:
-                try:
-                    await self.cloud.delete_owned(ref, owned)
-                except CloudError as no:
-                    assert no.retry, f"{owned.kind} {owned.id} cannot be deleted: {no}"
-            await self.wait(SETTLED)
-            await asyncio.sleep(self._look)
-        raise AssertionError(f"left in the subscription: {await self.cloud.sweep(ref)}")

@@ -16,6 +16,7 @@ import pytest
 
 from emulators.azure.place import Arm, start
 from emulators.azure.real import RealBench
+from emulators.real_account import held
 from emulators.stage import Stage
 from flatyard.clouds import conformance
 
@@ -29,13 +30,6 @@ TRIED = (
     "sweep_and_list_show_nothing_of_others",
     "preflight_finds_a_wrong_size",
 )
-
-
-async def held(bench: RealBench, named: conformance.Check) -> None:
-    try:
-        await named(bench)
-    finally:
-        await bench.clean()
 
 
 @pytest.fixture(scope="module")

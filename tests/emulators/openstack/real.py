@@ -21,8 +21,9 @@ from keystoneauth1.exceptions.connection import ConnectFailure
 
 from emulators.openstack.bench import REFUSALS
 from emulators.openstack.proxy import Reply, is_create, is_list
+from emulators.real_account import SETTLED, RealAccount
 from flatyard.base.world import RealWorld, ulid
-from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, CloudError, ClusterRef, Instance, InstanceState
+from flatyard.clouds.cloud import TAG_CLUSTER, Cloud, ClusterRef, Instance
 from flatyard.clouds.conformance import Planted
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.openstack import client as clients
@@ -36,13 +37,8 @@ from flatyard.model import cluster as model
 from flatyard.model.machines import MachineSpec, OpenstackMachine
 from flatyard.model.meta import ObjectMeta
 
-SETTLED = 600.0
-EXPIRED = 130.0
-"""Seconds for which a check of a URL's end waits."""
-ROUNDS = 40
 FOREIGN = "theirs"
 UNREADABLE = "user data is read by the machine itself and by administrators only"
-UNDER_WAY = (InstanceState.PENDING, InstanceState.DELETING)
 NO_HOST = {"code": 500, "message": "No valid host was found. There are not enough hosts available."}
 BROKEN = {"code": 500, "message": "the host is broken, as the test wants"}
 
@@ -113,7 +109,7 @@ def _response(url: str, reply: Reply) -> requests.Response:
     return made
 
 
-class RealBench:
+class RealBench(RealAccount):
     """Two clusters of fresh ids in the project that the environment, or an entry of clouds.yaml, names."""
 
     cannot: Mapping[str, str] = {
@@ -240,16 +236,6 @@ class RealBench:
         )
         self._foreign = (str(made.id), str(network.id))
 
-    async def wait(self, seconds: float) -> None:
-        """Until nothing starts or ends; for a URL's end, as long as that takes."""
-        if self._fetched:
-            await asyncio.sleep(min(seconds, EXPIRED))
-            return
-        await asyncio.sleep(min(seconds, self.between.lag))
-        async with asyncio.timeout(SETTLED):
-            while any(one.state in UNDER_WAY for one in await self._instances()):
-                await asyncio.sleep(self._look)
-
     async def get(self, url: str) -> int:
         """Swift says 401 for a temporary URL that does not hold, and 404 for an object that is gone."""
         self._fetched = True
@@ -269,7 +255,7 @@ class RealBench:
         self.between.broken.clear()
         await asyncio.to_thread(self._drop_foreign)
         for ref in (self.ref, self.other):
-            await self._swept(ref)
+            await self.swept(ref)
         for cloud in self.clouds:
             await cloud.close()
 
@@ -283,22 +269,6 @@ class RealBench:
             sdk.network.delete_network(network)
         for group in self._borrowed:
             self.clouds[0].client.sdk.network.delete_security_group(group)
-
-    async def _swept(self, ref: ClusterRef) -> None:
-        for _ in range(ROUNDS):
-            left = await self.cloud.sweep(ref)
-            if not left:
-                return
-            for owned in left:
-                try:
-                    await self.cloud.delete_owned(ref, owned)
-                except CloudError as no:
-                    assert no.retry, f"{owned.kind} {owned.id} cannot be deleted: {no}"
-            await self.wait(SETTLED)
-        raise AssertionError(f"left in the project: {await self.cloud.sweep(ref)}")
-
-    async def _instances(self) -> list[Instance]:
-        return [one for ref in (self.ref, self.other) for one in await self.cloud.machines(ref)]
 
     async def _answer(self, url: str) -> httpx2.Response:
         async with httpx2.AsyncClient() as client:

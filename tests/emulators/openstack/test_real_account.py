@@ -18,6 +18,7 @@ import pytest
 
 from emulators.openstack.real import RealBench
 from emulators.openstack.services import AUTH_URL, Services
+from emulators.real_account import held
 from flatyard.clouds import conformance
 from flatyard.model.cluster import OpenstackCloud
 
@@ -29,13 +30,6 @@ TRIED = (
     "sweep_and_list_show_nothing_of_others",
     "sweep_spares_what_is_not_tagged_owned",
 )
-
-
-async def held(bench: RealBench, named: conformance.Check) -> None:
-    try:
-        await named(bench)
-    finally:
-        await bench.clean()
 
 
 @pytest.mark.long
