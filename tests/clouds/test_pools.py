@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flatyard.clouds.pools import pools, pools_of
+from flatyard.decode.types import ConfigVar, KeyRef
 from flatyard.model import cluster as model
 from flatyard.model.machine import (
     MachineDeployment,
@@ -67,6 +70,19 @@ def test_each_field_is_told_where_its_document_has_it():
 def test_a_pool_without_a_machine_has_the_defaults_of_the_cloud():
     found = pools_of(AzureMachine, cluster(None), ())
     assert [pool.machine for pool in found] == [AzureMachine(), AzureMachine()]
+
+
+def test_pools_behind_one_that_reads_from_the_cluster_are_told_where_they_are_written():
+    """The pool that cannot be checked was taken out of the file, so that the next one was told at its place."""
+    read = KeyRef(namespace="kube-system", name="fleet", key="size")
+    some = cluster(AwsMachine())
+    first = replace(some.spec.workers[0], machine=AwsMachine(instance_type=ConfigVar(secret_key_ref=read)))
+    second = model.WorkerPool(name="batch", replicas=1, machine=AwsMachine())
+    found = pools_of(AwsMachine, replace(some, spec=replace(some.spec, workers=(first, second))), ())
+    assert [(pool.name, pool.path) for pool in found] == [
+        ("prod-control-plane", "spec.controlPlane"),
+        ("batch", "spec.workers[1]"),
+    ]
 
 
 def test_machines_of_another_cloud_are_not_counted():

@@ -10,11 +10,12 @@ from typing import get_args, get_type_hints
 import pytest
 
 from flatyard.base.errors import InvalidInput
+from flatyard.clouds.pools import pools
 from flatyard.decode import from_json
 from flatyard.decode.types import ConfigVar, ConfigVarBool
 from flatyard.engine.commands import bring_up, take_down
 from flatyard.engine.plan import NOTHING, plan
-from flatyard.engine.references import checkable, unchecked
+from flatyard.engine.references import unchecked
 from flatyard.engine.wanted import wanted_of
 from flatyard.kube.api import Unreachable
 from flatyard.kube.resources import CONFIGMAPS, EVENTS, MACHINES, SECRETS
@@ -186,8 +187,7 @@ def test_a_control_plane_cannot_read_from_the_cluster_that_it_makes():
 
 def test_preflight_leaves_such_a_pool_out_and_says_so():
     found = wanted(f"{{instanceType: {ref('secret', 'size')}, availabilityZone: nowhere}}")
-    cluster, deployments = checkable(found.cluster, found.deployments)
-    assert cluster.spec.workers == () and deployments == ()
+    assert [pool.name for pool in pools(found.cluster, found.deployments)] == ["prod-control-plane"]
     (warning,) = unchecked(found)
     assert warning.path == "spec.workers[0].machine.instanceType"
     assert warning.what.startswith("read in the cluster from Secret kube-system/fleet, key size")

@@ -11,6 +11,7 @@ from flatyard.clouds.facts import NameRule
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import MachineSpec
+from flatyard.model.references import references
 
 LONGEST_NODE = 63
 """Characters of a node's name: it is the value of its label kubernetes.io/hostname."""
@@ -46,8 +47,12 @@ class Pool(Generic[M]):
 def pools(
     cluster: Cluster, deployments: tuple[MachineDeployment, ...]
 ) -> tuple[Pool[MachineSpec | None], ...]:
-    """The control plane first. A deployment that was made from the `workers` shorthand is told at the shorthand."""
-    return (*_of_cluster(cluster), *_of_deployments(cluster, deployments))
+    """The control plane first. A deployment that was made from the `workers` shorthand is told at the shorthand.
+
+    A pool that reads something from the cluster is left out: what is not read yet cannot be checked.
+    """
+    everything = (*_of_cluster(cluster), *_of_deployments(cluster, deployments))
+    return tuple(pool for pool in everything if pool.machine is None or not references(pool.machine))
 
 
 def pools_of(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from flatyard.base.errors import Problem
 from flatyard.base.world import RealWorld
 from flatyard.clouds import table
-from flatyard.engine.references import checkable, unchecked
+from flatyard.engine.references import unchecked
 from flatyard.engine.wanted import Wanted
 
 
@@ -22,7 +22,7 @@ def on_this_machine(wanted: Wanted, tell: Callable[[str], None]) -> tuple[Proble
     from flatyard.clouds.local.settings import settings
 
     cloud = LocalCloud(replace(settings(), tell=tell))
-    found = asyncio.run(cloud.preflight(*checkable(wanted.cluster, wanted.deployments)))
+    found = asyncio.run(cloud.preflight(wanted.cluster, wanted.deployments))
     return (*found, *unchecked(wanted))
 
 
@@ -37,6 +37,6 @@ def in_the_account(wanted: Wanted) -> tuple[Problem, ...]:
 async def _asked(wanted: Wanted) -> tuple[Problem, ...]:
     cloud = table.connect(wanted.cluster, RealWorld())
     try:
-        return (*await cloud.preflight(*checkable(wanted.cluster, wanted.deployments)), *unchecked(wanted))
+        return (*await cloud.preflight(wanted.cluster, wanted.deployments), *unchecked(wanted))
     finally:
         await cloud.close()

@@ -22,7 +22,7 @@ from flatyard.engine.commands import write_intent
 from flatyard.engine.context import Seams, Step
 from flatyard.engine.machine_status import node_ready
 from flatyard.engine.queue import Wait
-from flatyard.engine.references import checkable, unchecked
+from flatyard.engine.references import unchecked
 from flatyard.engine.run import Engine, Outcome, engine_of
 from flatyard.engine.wanted import Wanted
 from flatyard.kube.api import Object, Unreachable
@@ -164,8 +164,8 @@ class _Stage:
     async def preflight(self) -> tuple[Problem, ...]:
         await self._region.start()
         try:
-            asked = checkable(self._wanted.cluster, self._wanted.deployments)
-            return (*await self._region.cloud.preflight(*asked), *unchecked(self._wanted))
+            found = await self._region.cloud.preflight(self._wanted.cluster, self._wanted.deployments)
+            return (*found, *unchecked(self._wanted))
         finally:
             await self._region.stop()
 

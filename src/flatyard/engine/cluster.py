@@ -21,7 +21,6 @@ from flatyard.engine.patience import answer_within
 from flatyard.engine.pod_network import node_mask
 from flatyard.engine.queue import Done, Key, Result, Waiting
 from flatyard.engine.record import Phase
-from flatyard.engine.references import checkable
 from flatyard.engine.teardown import tear_down
 from flatyard.kube.api import ApiError, NotFound, Unreachable
 from flatyard.kube.resources import CLUSTERS, NAMESPACES
@@ -72,7 +71,7 @@ async def _preflight(ctx: Context) -> Waiting | None:
             why="it has no object store, and its user data can be read for as long as the machine lives",
             next="flatyard plan FILE shows what would be made",
         )
-    problems = await ctx.cloud.preflight(*checkable(ctx.wanted(), deployments(ctx)))
+    problems = await ctx.cloud.preflight(ctx.wanted(), deployments(ctx))
     if any(p.severity is Severity.ERROR for p in problems):
         raise InvalidInput(problems, next=f"flatyard plan shows the same without touching {ctx.cloud.name}")
     await ctx.save(replace(ctx.record, preflighted=True))

@@ -91,15 +91,6 @@ def _mends(reference: Reference, value: str) -> str:
 # ---- before there is a cluster to read from
 
 
-def checkable(
-    cluster: Cluster, deployments: tuple[MachineDeployment, ...]
-) -> tuple[Cluster, tuple[MachineDeployment, ...]]:
-    """What preflight can look at: without the pools that read something from the cluster."""
-    pools = tuple(pool for pool in cluster.spec.workers if not _reads(pool.machine))
-    kept = tuple(one for one in deployments if not _reads(_machine(one)))
-    return replace(cluster, spec=replace(cluster.spec, workers=pools)), kept
-
-
 def unchecked(wanted: Wanted) -> tuple[Problem, ...]:
     """A warning for each field that nobody can check before the cluster is there."""
     return tuple(_unchecked(wanted.cluster, wanted.deployments))
@@ -119,10 +110,6 @@ def _warnings(machine: MachineSpec | None, path: str) -> Iterator[Problem]:
     for field, reference in (references(machine) if machine else {}).items():
         what = f"read in the cluster from {reference}: its pool is not checked before"
         yield Problem(Severity.WARNING, None, f"{path}.{field}", what)
-
-
-def _reads(machine: MachineSpec | None) -> bool:
-    return machine is not None and bool(references(machine))
 
 
 def _machine(deployment: MachineDeployment) -> MachineSpec | None:
