@@ -67,6 +67,8 @@ MOVING = {
     "net/netfilter/nf_conntrack_count": "counts connections, which end by themselves",
 }
 """Kernel settings that are none, and why each moves."""
+TESTS_OWN = "flatyard-test"
+"""How nft's tables and the aliases of interfaces begin that a test makes by itself: other tests run meanwhile."""
 SETTLED = 20.0
 """Seconds in which the kernel has ended what was killed, and others have finished what they began."""
 
@@ -151,7 +153,8 @@ class Stock:
             row["ifname"]: name for row in rows for name in row.get("altnames", ()) if name[:3] == "vb-"
         }
         plugged = {link for link, name in cables.items() if not self._is_mine(name[3:])}
-        return Others(frozenset(bridges | plugged), kernel.before() if bridges else None)
+        made = {name for name, alias in aliases.items() if alias.startswith(TESTS_OWN)}
+        return Others(frozenset(bridges | plugged | made), kernel.before() if bridges else None)
 
     def _is_mine(self, name: str) -> bool:
         return name.lower().startswith(tuple(self.mine))
@@ -260,7 +263,7 @@ def rules(others: Others) -> Iterator[str]:
     theirs = {networks.table_of(link) for link in others.links}
     shown = subprocess.run(("nft", "list", "tables"), capture_output=True, text=True, check=True).stdout
     for words in (line.split() for line in shown.splitlines()):
-        if words[2] not in theirs:
+        if words[2] not in theirs and not words[2].startswith(TESTS_OWN):
             yield subprocess.run(("nft", "list", *words), capture_output=True, text=True, check=False).stdout
 
 

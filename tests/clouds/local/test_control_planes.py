@@ -37,7 +37,7 @@ NAME = "real-ha"
 PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]
 POOL = "10.233.0.0/16"
 ONLY_6443 = "flatyard-test-only-6443"
-"""An nft table of this file's own. It counts what it swallows."""
+"""An nft table of this file's own, no concern of other tests. It counts what it swallows."""
 DNS = ("-l", "k8s-app=kube-dns")
 REPLACED = 300.0
 """Seconds that a replacement may take on a busy machine; the recorded ones are a tenth of it."""

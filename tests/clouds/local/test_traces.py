@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -237,3 +238,17 @@ def test_a_record_of_an_earlier_boot_does_not_count(tmp_path, monkeypatch):
     assert kernel.before() is not None
     monkeypatch.setattr(kernel, "_boot", lambda: "second")
     assert kernel.before() is None
+
+
+def test_what_another_test_makes_meanwhile_is_no_trace(stock):
+    """Files run side by side: one closed the machines by a table of its own, and two tests beside it failed."""
+    before = stock()
+    table, link = f"flatyard-test-{os.getpid()}", f"fyt{os.getpid()}"
+    subprocess.run(("nft", "add", "table", "inet", table), check=True)
+    subprocess.run(("ip", "link", "add", link, "type", "bridge"), check=True)
+    try:
+        subprocess.run(("ip", "link", "set", link, "alias", table), check=True)
+        assert stock().left(before) == {}
+    finally:
+        subprocess.run(("ip", "link", "delete", link), check=True)
+        subprocess.run(("nft", "delete", "table", "inet", table), check=True)
