@@ -20,15 +20,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from flatyard.base.errors import Failed
 from flatyard.base.world import parse_stamp
-from flatyard.kube.merge import clone
+from flatyard.kube import merge
 from flatyard.kube.resources import Resource
 
 _type = type
-Json = dict[str, Any]
+Json = merge.Json
 
 
 class ApiError(Failed):
@@ -175,7 +175,7 @@ class Object:
 
     def edit(self) -> Json:
         """A deep copy of the JSON, to change and send back."""
-        return clone(self.raw)
+        return merge.clone(self.raw)
 
 
 @dataclass(frozen=True, slots=True)

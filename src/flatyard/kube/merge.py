@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from flatyard.kube.api import Json
-
+Json = dict[str, Any]
 T = TypeVar("T")
 
 
