@@ -30,9 +30,10 @@ from flatyard.store import (
 )
 from flatyard.store.bucket import Bucket, Entry, Exclusive
 from flatyard.store.directory import DirectoryBucket
+from flatyard.store.records import KEPT
 from flatyard.store.remote import ObstoreBucket
 from flatyard.store.seal import KeyFile, MemoryKey, Passphrase
-from flatyard.store.versioned import KEPT, VersionedStore
+from flatyard.store.versioned import VersionedStore
 
 T = TypeVar("T")
 

@@ -1,7 +1,8 @@
 """Objects in a directory or a bucket: the lock, cluster intent, CAs, stashed secrets, backups.
 
 `open_store` gives a `Store`: records by name, each write conditional on the version read before it, sealed
-with AES-GCM under a named key source. `bucket` is the seam to back ends, `versioned` the one scheme on top.
+with AES-GCM under a named key source. `bucket` is the seam to back ends; `records` and `lock` are the
+one scheme on top, `versioned` joins them.
 """
 
 from __future__ import annotations

@@ -10,14 +10,11 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from flatyard.base.world import World, parse_stamp, rfc3339_micro
 from flatyard.store.api import Locked, LockLost, Record, Stale
 from flatyard.store.bucket import Exclusive
-
-if TYPE_CHECKING:
-    from flatyard.store.versioned import VersionedStore
+from flatyard.store.records import Records
 
 FOLDER = "locks"
 
@@ -53,9 +50,9 @@ class HeldLock:
     """A lock that we hold."""
 
     def __init__(
-        self, store: VersionedStore, name: str, claim: Claim, version: int, ttl: float, flock: Exclusive
+        self, records: Records, name: str, claim: Claim, version: int, ttl: float, flock: Exclusive
     ) -> None:
-        self._store = store
+        self._records = records
         self._name = name
         self._claim = claim
         self._version = version
@@ -76,24 +73,24 @@ class HeldLock:
 
     async def renew(self) -> None:
         old = self._claim
-        claim = Claim(old.holder, old.host, old.taken, self._store.world.later(self._ttl))
+        claim = Claim(old.holder, old.host, old.taken, self._records.world.later(self._ttl))
         try:
             key = _key(self._name)
-            self._version = await self._store.write(key, claim.encode(), expect=self._version)
+            self._version = await self._records.write(key, claim.encode(), expect=self._version)
         except Stale:
             raise await self._lost() from None
         self._claim = claim
 
     async def release(self) -> None:
         try:
-            await self._store.retire(_key(self._name), self._version)
+            await self._records.retire(_key(self._name), self._version)
         except Stale:
             return  # it expired and somebody else has it
         finally:
             self._flock.release()
 
     async def _lost(self) -> LockLost:
-        record = await self._store.read(_key(self._name))
+        record = await self._records.read(_key(self._name))
         taker = Claim.decode(record.value).holder if record else "nobody"
         return LockLost(
             f"the lock {self._name!r} is no longer held by {self.holder}: it expired, and {taker} has it now",
@@ -101,32 +98,33 @@ class HeldLock:
         )
 
 
-async def acquire(store: VersionedStore, name: str, holder: str, ttl: float) -> HeldLock:
+async def acquire(records: Records, name: str, holder: str, ttl: float) -> HeldLock:
     """Take the lock or raise Locked."""
-    flock = store.bucket.exclusive(name)
-    record = await store.read(_key(name))
+    flock = records.bucket.exclusive(name)
+    record = await records.read(_key(name))
     if flock is None:
-        raise _locked(name, record, store.world, known_alive=True)
+        raise _locked(name, record, records.world, known_alive=True)
     try:
-        return await _claim(store, name, holder, ttl, record, flock)
+        return await _claim(records, name, holder, ttl, record, flock)
     except BaseException:
         flock.release()
         raise
 
 
 async def _claim(
-    store: VersionedStore, name: str, holder: str, ttl: float, record: Record | None, flock: Exclusive
+    records: Records, name: str, holder: str, ttl: float, record: Record | None, flock: Exclusive
 ) -> HeldLock:
     host = os.uname().nodename
-    if record and _alive(Claim.decode(record.value), store.world, holder, host if flock.proves_death else ""):
-        raise _locked(name, record, store.world)
-    claim = Claim(holder, host, store.world.now(), store.world.later(ttl))
+    dead_host = host if flock.proves_death else ""
+    if record and _alive(Claim.decode(record.value), records.world, holder, dead_host):
+        raise _locked(name, record, records.world)
+    claim = Claim(holder, host, records.world.now(), records.world.later(ttl))
     try:
         expect = record.version if record else None
-        version = await store.write(_key(name), claim.encode(), expect=expect)
+        version = await records.write(_key(name), claim.encode(), expect=expect)
     except Stale:
-        raise _locked(name, await store.read(_key(name)), store.world) from None
-    return HeldLock(store, name, claim, version, ttl, flock)
+        raise _locked(name, await records.read(_key(name)), records.world) from None
+    return HeldLock(records, name, claim, version, ttl, flock)
 
 
 def _alive(claim: Claim, world: World, holder: str, dead_host: str) -> bool:
