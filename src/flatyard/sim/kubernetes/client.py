@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from flatyard.base.world import rfc3339_micro
 from flatyard.kube import resources as r
@@ -18,15 +17,12 @@ from flatyard.kube.api import (
     Listing,
     Object,
     Propagation,
-    Unreachable,
     Verdict,
     WatchEvent,
 )
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.resources import Resource
-
-if TYPE_CHECKING:
-    from flatyard.sim.kubernetes.cluster import SimKubernetes
+from flatyard.sim.kubernetes.context import Context, Watcher
 
 _BEAT = 10
 
@@ -34,15 +30,12 @@ _BEAT = 10
 class ClusterApi:
     """`kube.Api` of one simulated cluster; raises Unreachable while it has no quorum."""
 
-    def __init__(self, cluster: SimKubernetes) -> None:
-        self._cluster = cluster
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def _api(self) -> MemoryApi:
-        if not self._cluster.available:
-            raise Unreachable(
-                f"the simulated Kubernetes API does not answer: {self._cluster.why_unavailable()}"
-            )
-        return self._cluster.api
+        self._context.quorum.check()
+        return self._context.api
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         return self._fresh(resource, await self._api().get(resource, namespace, name))
@@ -59,9 +52,9 @@ class ClusterApi:
         """A node's lease as its kubelet would have renewed it."""
         if resource != r.LEASES or object.namespace != "kube-node-lease":
             return object
-        if object.name not in self._cluster.kubelets:
+        if object.name not in self._context.kubelets:
             return object
-        now = self._cluster.world.now()
+        now = self._context.world.now()
         beat = now - timedelta(seconds=now.second % _BEAT)
         return Object({**object.raw, "spec": {**object.spec, "renewTime": rfc3339_micro(beat)}})
 
@@ -77,8 +70,8 @@ class ClusterApi:
         changes = self._api().watch(
             resource, namespace, resource_version=resource_version, labels=labels, fields=fields
         )
-        queue: asyncio.Queue[WatchEvent | ApiError] = asyncio.Queue()
-        self._cluster.watchers[queue] = None
+        queue: Watcher = asyncio.Queue()
+        self._context.watchers[queue] = None
         pump = asyncio.get_running_loop().create_task(
             _pump(changes, queue), name=f"sim/watch/{resource.plural}"
         )
@@ -89,7 +82,7 @@ class ClusterApi:
                     raise item
                 yield item
         finally:
-            self._cluster.watchers.pop(queue, None)
+            self._context.watchers.pop(queue, None)
             pump.cancel()
 
     async def create(self, resource: Resource, object: Json) -> Object:
@@ -130,7 +123,7 @@ class ClusterApi:
         return await self._api().approve(request, verdict)
 
 
-async def _pump(changes: AsyncIterator[WatchEvent], queue: asyncio.Queue[WatchEvent | ApiError]) -> None:
+async def _pump(changes: AsyncIterator[WatchEvent], queue: Watcher) -> None:
     try:
         async for change in changes:
             queue.put_nowait(change)

@@ -7,7 +7,6 @@ node says so.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from flatyard.base.world import World
 from flatyard.kube import kinds as served
-from flatyard.kube.api import ApiError, Unreachable, WatchEvent
+from flatyard.kube.api import Unreachable
 from flatyard.kube.etcd import EtcdRefused
 from flatyard.kube.kinds import Kind
 from flatyard.kube.memory import MemoryApi
@@ -28,9 +27,9 @@ from flatyard.sim.kubernetes.client import ClusterApi
 from flatyard.sim.kubernetes.context import Context
 from flatyard.sim.kubernetes.etcd import (
     Members,
+    Quorum,
     SimEtcd,
     SimMember,
-    has_quorum,
     promoted,
     voters,
     with_learner,
@@ -105,14 +104,12 @@ class SimKubernetes:
     ) -> None:
         self.world = world
         self.timings = timings
-        self.watchers: dict[asyncio.Queue[WatchEvent | ApiError], None] = {}
         self._disk = disk
         self._prefix = prefix
         self._kinds = kinds
         self._admission = admission
-        self._running = False
-        self._up: dict[str, None] = {}
         self._state = self._stored_state()
+        self._quorum = Quorum(self._state.etcd)
         self.api = MemoryApi(
             self.world,
             self._kinds,
@@ -120,7 +117,7 @@ class SimKubernetes:
             stored=self._stored(_OBJECTS),
             admission=self._admission,
         )
-        self.context = Context(self.api, self.world, self.timings, Work(self.api.write))
+        self.context = Context(self.api, self.world, self.timings, Work(self.api.write), self._quorum)
         self._certificates = Certificates(self.context)
         self._nodes = Nodes(self.context, self._certificates.ask_serving)
         self._tokens = Tokens(self.context)
@@ -160,6 +157,7 @@ class SimKubernetes:
         self._set_up()
 
     def _set_up(self) -> None:
+        self._quorum.members = self._state.etcd
         self.context.pod_subnet = self._state.pod_subnet
         self.context.node_mask = self._state.node_mask
         self.context.serving_requests = self._state.serving_requests
@@ -168,7 +166,7 @@ class SimKubernetes:
 
     async def start(self) -> None:
         """Take up work where the disk says it was left; machines report in by themselves."""
-        self._running = True
+        self._quorum.running = True
         self._set_up()
         self.context.work.start()
         for part in self._parts:
@@ -177,17 +175,17 @@ class SimKubernetes:
 
     async def stop(self) -> None:
         """Stop all work; the store stays readable."""
-        self._running = False
+        self._quorum.running = False
         self._end_watches()
         await self.context.work.stop()
 
     def client(self) -> ClusterApi:
         """The cluster's API as the engine and the machines reach it."""
-        return ClusterApi(self)
+        return ClusterApi(self.context)
 
     def etcd(self) -> SimEtcd:
         """The membership of the cluster's etcd."""
-        return SimEtcd(self)
+        return SimEtcd(self._quorum, self._keep_members)
 
     @property
     def state(self) -> State:
@@ -200,7 +198,7 @@ class SimKubernetes:
     @property
     def up(self) -> Mapping[str, None]:
         """The control planes whose static pods run, by node name."""
-        return self._up
+        return self._quorum.up
 
     @property
     def kubelets(self) -> Mapping[str, Kubelet]:
@@ -210,19 +208,15 @@ class SimKubernetes:
     @property
     def available(self) -> bool:
         """Whether the API answers: a majority of etcd's members run."""
-        return self._running and has_quorum(self._state.etcd, self._up)
+        return self._quorum.present
 
     def why_unavailable(self) -> str:
         """In one sentence."""
-        members = self._state.members
-        if not members:
-            return "no control plane has been initialised"
-        up = sum(1 for name in members if name in self._up)
-        return f"{up} of {len(members)} etcd members run, a majority is needed"
+        return self._quorum.why_lost()
 
     def serving(self, node_name: str) -> bool:
         """Whether this control plane's API server answers: what a load balancer's health check sees."""
-        return self.available and node_name in self._up
+        return self.available and node_name in self.up
 
     def _changed(self) -> None:
         self.context.work.allow(self.available)
@@ -230,17 +224,16 @@ class SimKubernetes:
             self._end_watches()
 
     def _end_watches(self) -> None:
-        for queue in self.watchers:
+        for queue in self.context.watchers:
             queue.put_nowait(Unreachable("the connection to the simulated Kubernetes API was lost"))
-        self.watchers.clear()
+        self.context.watchers.clear()
 
     def _observe(self, change: Change) -> None:
         for part in self._parts:
             part.observe(change)
 
     async def _write(self, act: Callable[[], T]) -> T:
-        if not self.available:
-            raise Unreachable(f"the simulated Kubernetes API does not answer: {self.why_unavailable()}")
+        self._quorum.check()
         return await self.api.write(act)
 
     # ---- what machines do
@@ -253,20 +246,20 @@ class SimKubernetes:
 
     def control_plane_started(self, node_name: str) -> None:
         """A control plane's static pods run: its etcd member and its API server are up."""
-        self._up[node_name] = None
+        self._quorum.up[node_name] = None
         self._changed()
 
     def machine_stopped(self, node_name: str) -> None:
         """A machine is off: its kubelet is silent, its member down."""
         if node_name in self.context.kubelets:
             self._nodes.silent(node_name)
-        if self._up.pop(node_name, "") is None:
+        if self._quorum.up.pop(node_name, "") is None:
             self._changed()
 
     def may_init(self, node_name: str) -> None:
         """Raises KubeadmError where `kubeadm init` would make a second cluster."""
         others = [name for name in self._state.members if name != node_name]
-        if any(name in self._up for name in others):
+        if any(name in self.up for name in others):
             raise KubeadmError(
                 "preflight",
                 f"a control plane runs already on {', '.join(others)}: kubeadm init would make a second, separate "
@@ -314,7 +307,7 @@ class SimKubernetes:
                 for key in list(shelf.objects):
                     self.api.storage.remove(kind, key)
 
-        self._up.clear()
+        self._quorum.up.clear()
         self._keep(etcd=(), origin="", uploaded=False)
         self._changed()
         self.context.kubelets.clear()
@@ -357,7 +350,7 @@ class SimKubernetes:
     def check_etcd(self) -> None:
         """Before a member joins, all that vote must answer; raises KubeadmError."""
         for name in self._state.members:
-            if name not in self._up:
+            if name not in self.up:
                 raise KubeadmError(
                     "check-etcd",
                     f"etcd cluster is not healthy: failed to dial the member on {name}: deadline exceeded",
@@ -381,10 +374,10 @@ class SimKubernetes:
         self._keep(etcd=promoted(self._state.etcd, node_name))
         self.control_plane_started(node_name)
 
-    def keep_members(self, members: Members) -> None:
+    def _keep_members(self, members: Members) -> None:
         """etcd has agreed on other members; one that is left out is down, whatever its machine does."""
         names = [member.name for member in members]
-        for gone in [name for name in self._up if name not in names]:
-            del self._up[gone]
+        for gone in [name for name in self.up if name not in names]:
+            del self._quorum.up[gone]
         self._keep(etcd=members)
         self._changed()

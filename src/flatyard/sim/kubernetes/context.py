@@ -1,4 +1,4 @@
-"""What the parts of a simulated control plane share: the store, the clock, the work and the running kubelets."""
+"""What the parts of a simulated control plane share: store, clock, work, etcd's quorum and the running kubelets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 
 from flatyard.base.world import World, rfc3339
 from flatyard.kube import resources as r
-from flatyard.kube.api import Json, Object
+from flatyard.kube.api import ApiError, Json, Object, WatchEvent
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.registry import Deletion
 from flatyard.kube.resources import Resource
 from flatyard.kube.storage import Key
+from flatyard.sim.kubernetes.etcd import Quorum
 from flatyard.sim.kubernetes.kubelet import Kubelet
 from flatyard.sim.kubernetes.work import Work
 from flatyard.sim.timings import Timings
+
+Watcher = asyncio.Queue[WatchEvent | ApiError]
 
 
 def join_key(namespace: str, name: str) -> str:
@@ -36,6 +39,9 @@ class Context:
     world: World
     timings: Timings
     work: Work
+    quorum: Quorum
+    watchers: dict[Watcher, None] = field(default_factory=dict)
+    """The watches that clients have open."""
     kubelets: dict[str, Kubelet] = field(default_factory=dict)
     """The running kubelets by node name."""
     silent_since: dict[str, float] = field(default_factory=dict)

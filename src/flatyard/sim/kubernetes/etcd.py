@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from flatyard.kube.api import Unreachable
 from flatyard.kube.etcd import EtcdRefused, EtcdSilent, Member, NoQuorum
 
 
@@ -75,47 +76,60 @@ def promoted(members: Members, name: str) -> Members:
     return tuple(replace(m, learner=False) if m.name == name else m for m in members)
 
 
-class _Cluster(Protocol):
-    """What etcd's clients need of the cluster."""
+@dataclass(slots=True)
+class Quorum:
+    """The members as they are now, and which of them run: whether the cluster's API answers hangs on it."""
+
+    members: Members = ()
+    up: dict[str, None] = field(default_factory=dict)
+    """The control planes whose static pods run, by node name."""
+    running: bool = False
+    """The simulation itself runs."""
 
     @property
-    def etcd_members(self) -> Members: ...
+    def present(self) -> bool:
+        """A majority of the voting members run."""
+        return self.running and has_quorum(self.members, self.up)
 
-    @property
-    def up(self) -> Mapping[str, None]: ...
+    def why_lost(self) -> str:
+        """In one sentence."""
+        names = voters(self.members)
+        if not names:
+            return "no control plane has been initialised"
+        up = sum(1 for name in names if name in self.up)
+        return f"{up} of {len(names)} etcd members run, a majority is needed"
 
-    @property
-    def available(self) -> bool: ...
-
-    def why_unavailable(self) -> str: ...
-
-    def keep_members(self, members: Members) -> None: ...
+    def check(self) -> None:
+        """Raises Unreachable while there is none."""
+        if not self.present:
+            raise Unreachable(f"the simulated Kubernetes API does not answer: {self.why_lost()}")
 
 
 class SimEtcd:
     """`kube.etcd.EtcdMembers` of a simulated cluster."""
 
-    def __init__(self, cluster: _Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, quorum: Quorum, keep: Callable[[Members], None]) -> None:
+        """`keep` is told the members on which etcd has agreed."""
+        self._quorum, self._keep = quorum, keep
 
     async def list(self, *, agreed: bool = True) -> tuple[Member, ...]:
         """See EtcdMembers."""
-        self._check(lambda: not agreed or self._cluster.available)
-        return tuple(sorted((m.shown() for m in self._cluster.etcd_members), key=lambda m: (m.name, m.id)))
+        self._check(lambda: not agreed or self._quorum.present)
+        return tuple(sorted((m.shown() for m in self._quorum.members), key=lambda m: (m.name, m.id)))
 
     async def remove(self, member_id: str) -> None:
         """See EtcdMembers."""
-        self._check(lambda: self._cluster.available)
-        members = self._cluster.etcd_members
+        self._check(lambda: self._quorum.present)
+        members = self._quorum.members
         left = tuple(m for m in members if m.id != member_id)
         if len(left) == len(members):
             return
-        if not has_quorum(left, self._cluster.up):
+        if not has_quorum(left, self._quorum.up):
             raise EtcdRefused("etcdserver: re-configuration failed due to not enough started members")
-        self._cluster.keep_members(left)
+        self._keep(left)
 
     def _check(self, answers: Callable[[], bool]) -> None:
-        if not any(m.name in self._cluster.up for m in self._cluster.etcd_members):
-            raise EtcdSilent(f"no etcd member could be reached: {self._cluster.why_unavailable()}")
+        if not any(m.name in self._quorum.up for m in self._quorum.members):
+            raise EtcdSilent(f"no etcd member could be reached: {self._quorum.why_lost()}")
         if not answers():
-            raise NoQuorum(f"etcdserver: request timed out: {self._cluster.why_unavailable()}")
+            raise NoQuorum(f"etcdserver: request timed out: {self._quorum.why_lost()}")
