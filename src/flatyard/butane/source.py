@@ -1,7 +1,8 @@
 """A Butane config (variant `flatcar`) as written: Ignition's fields in snake_case, plus Butane's sugar.
 
-Attribute names are the YAML keys. Where Butane adds nothing, Ignition's own types serve. Source: Butane,
-"Flatcar Specification v1.1.0".
+Attribute names are the YAML keys. Where Butane adds nothing, Ignition's own types serve. Where it adds a field, all
+of Ignition's are written here again: a class is read by its own annotations in its own module (`ignition.schema`),
+and these light values have no bases (`base.values`). Source: Butane, "Flatcar Specification v1.1.0".
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from flatyard.base.values import dataclass
 from flatyard.ignition.types import (
     Cex,
     Clevis,
-    ClevisCustom,
     Directory,
     Disk,
     Group,
@@ -18,10 +18,8 @@ from flatyard.ignition.types import (
     KernelArguments,
     Link,
     Owner,
-    Partition,
     Proxy,
     Raid,
-    Tang,
     Timeouts,
     Verification,
 )
@@ -230,40 +228,3 @@ class Config:
     passwd: Passwd = Passwd()
     storage: Storage = Storage()
     systemd: Systemd = Systemd()
-
-
-__all__ = [
-    "Cex",
-    "Clevis",
-    "ClevisCustom",
-    "Config",
-    "ConfigRefs",
-    "Directory",
-    "Disk",
-    "Dropin",
-    "File",
-    "Filesystem",
-    "Group",
-    "HttpHeader",
-    "Ignition",
-    "KernelArguments",
-    "Link",
-    "Luks",
-    "Owner",
-    "Partition",
-    "Passwd",
-    "Proxy",
-    "Quadlet",
-    "Raid",
-    "Resource",
-    "Security",
-    "Storage",
-    "Systemd",
-    "Tang",
-    "Timeouts",
-    "Tls",
-    "Tree",
-    "Unit",
-    "User",
-    "Verification",
-]

@@ -12,7 +12,7 @@ from flatyard.butane.nodes import NODE_EXISTS, Nodes
 from flatyard.butane.origins import Origins
 from flatyard.butane.resources import embed
 from flatyard.ignition.report import Entry, Path, error
-from flatyard.ignition.types import Config, Directory, File, Link
+from flatyard.ignition.types import Config, Directory, File, Link, Owner
 
 _EXECUTABLE = 0o111
 _TREE_DEPTH_LIMIT = 100
@@ -75,7 +75,7 @@ class _Copier:
 
     def directory(self, tree: source.Tree, place: str, at: Path) -> None:
         """Directories are implied, unless the tree says whose they are."""
-        if tree.dir_mode is None and tree.user == source.Owner() and tree.group == source.Owner():
+        if tree.dir_mode is None and tree.user == Owner() and tree.group == Owner():
             return
         if self.nodes.is_taken(place):
             self.found.append(error(NODE_EXISTS, at))
