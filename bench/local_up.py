@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flatyard.clouds.local.settings import architecture, settings
+from flatyard.controller.documents import load
 from flatyard.controller.supplies import Supplies
 from flatyard.sysext.layout import EXTENSION, image_name
 
@@ -33,7 +34,6 @@ PAGE = ROOT / "docs/local.md"
 BEGIN, END = "<!-- measured: bench/local_up.py --write -->\n", "<!-- end of what was measured -->\n"
 ROUNDS = 3
 TARGET = 1.15
-VERSION = "v1.34.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,8 @@ def timed(work: Callable[[], object]) -> float:
 
 def packing(folder: Path) -> str:
     """What `bench/sysext_build.py` says of the extension that the machines got."""
-    image = Supplies(settings().cache / "local").feed / EXTENSION / image_name(VERSION, architecture())
+    version = load([str(EXAMPLE)]).wanted.cluster.spec.kubernetes.version
+    image = Supplies(settings().cache / "local").feed / EXTENSION / image_name(version, architecture())
     command = ("unsquashfs", "-q", "-n", "-d", str(folder / "tree"), str(image))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     script = (sys.executable, "bench/sysext_build.py", str(folder / "tree"))
