@@ -19,6 +19,7 @@ from flatyard.clouds.cloud import (
     ImageQuery,
     Instance,
     InstanceState,
+    NoCapacity,
     Network,
     Owned,
     QuotaExceeded,
@@ -112,6 +113,19 @@ class QuotaIsTransient(SimCloud):
 class MuteAboutErrors(SimCloud):
     async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
         return tuple(replace(one, error="") for one in await super().machines(ref))
+
+
+class FullIsFailed(SimCloud):
+    """Does not tell a zone without room from any other failure."""
+
+    async def create(self, request: CreateRequest) -> Instance:
+        try:
+            return await super().create(request)
+        except NoCapacity as no:
+            raise Transient(no.what, code=no.code) from None
+
+    async def machines(self, ref: ClusterRef) -> tuple[Instance, ...]:
+        return tuple(replace(one, no_capacity=False) for one in await super().machines(ref))
 
 
 class HidesErrors(SimCloud):
@@ -534,7 +548,9 @@ CARELESS: tuple[tuple[type[SimCloud], str, str, str], ...] = (
     (Final, "throttling_that_lasts_is_told", "azure", "told as Rejected"),
     (Final, "a_server_error_makes_one", "gcp", "a final refusal"),
     (Final, "a_server_error_that_lasts_is_told", "aws", "a server error is told as Rejected"),
-    (Final, "no_capacity_is_told", "aws", "this is final"),
+    (Final, "no_capacity_is_told", "aws", "told as Rejected"),
+    (FullIsFailed, "no_capacity_is_told", "gcp", "told as Transient"),
+    (FullIsFailed, "no_capacity_is_told", "openstack", "its zone has no room is not told"),
     (QuotaIsTransient, "a_quota_is_told_and_waited_for", "azure", "told as Transient"),
     (MuteAboutErrors, "an_instance_in_error_says_why", "openstack", "words for it are not shown"),
     (MuteAboutErrors, "no_capacity_is_told", "openstack", "no capacity is shown as"),

@@ -9,10 +9,12 @@ from dataclasses import replace
 import pytest
 
 from flatyard.clouds.cloud import InstanceState
+from flatyard.clouds.facts import Region
 from flatyard.engine.commands import bring_up, scale
 from flatyard.engine.labels import ZONE
 from flatyard.engine.wanted import wanted_of
-from flatyard.kube.resources import MACHINES
+from flatyard.engine.zones import FULL_FOR
+from flatyard.kube.resources import EVENTS, MACHINES
 from flatyard.model.documents import read
 from flatyard.model.machines import AzureMachine
 
@@ -21,12 +23,12 @@ AWS = "{sim: {as: aws, region: eu-central-1}}"
 ZONES = ("eu-central-1a", "eu-central-1b", "eu-central-1c")
 
 
-def cluster(cloud: str, *pools: str):
+def cluster(cloud: str, *pools: str, plane: str = "{}"):
     """A cluster of one control plane and these pools."""
     text = (
         "apiVersion: flatyard.dev/v1alpha1\nkind: Cluster\nmetadata: {name: spread}\nspec:\n"
         f"  cloud: {cloud}\n  kubernetes: {{version: v1.34.3}}\n"
-        "  controlPlane: {replicas: 1}\n  workers:\n"
+        f"  controlPlane: {{replicas: 1, machine: {plane}}}\n  workers:\n"
     )
     found = read([("spread.yaml", text + "".join(f"    - {pool}\n" for pool in pools))], need_cluster=True)
     return wanted_of(found.cluster, found.machine_deployments)
@@ -156,3 +158,124 @@ def test_other_clouds_zones_and_clouds_without_any(simulate, cloud, machine, zon
         assert len(found) == 4 and even(found.values(), zones), found
 
     simulate(main, cluster(cloud, "{name: general, replicas: 4}"))
+
+
+# ---- zones without room
+
+
+def objects(life):
+    return {row.name for row in life.region.provider.account.objects}
+
+
+async def told_of_capacity(life) -> list[str]:
+    """What events say of zones without room."""
+    found = (await life.region.kubernetes.client().list(EVENTS)).items
+    return [event.raw["message"] for event in found if event.raw["reason"] == "NoCapacity"]
+
+
+def test_a_worker_whose_zone_has_no_room_is_made_in_another_one(simulate):
+    """It waited for its zone, with room in two others. What its first attempt had stashed is gone, too."""
+
+    async def main(life):
+        account = life.region.provider.account
+        account.closed_zones = ("eu-central-1b",)
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        found = await placed(life)
+        assert len(found) == 6 and even(found.values(), ("eu-central-1a", "eu-central-1c")), found
+        assert not objects(life)
+
+    simulate(main, cluster(AWS, "{name: general, replicas: 6}"))
+
+
+def test_a_full_zone_is_told_and_used_again_once_it_has_room(simulate):
+    async def main(life):
+        account = life.region.provider.account
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        account.closed_zones = ("eu-central-1b",)
+        await scale(life.seams(), "spread", "general", 5, DEADLINE)
+        found = await placed(life)
+        assert sorted(found.values()) == [ZONES[0], ZONES[0], ZONES[1], ZONES[2], ZONES[2]]
+        (told,) = await told_of_capacity(life)
+        assert "no t3.medium capacity in zone eu-central-1b" in told
+        account.closed_zones = ()
+        await asyncio.sleep(FULL_FOR)
+        await scale(life.seams(), "spread", "general", 6, DEADLINE)
+        assert even((await placed(life)).values())
+
+    simulate(main, cluster(AWS, "{name: general, replicas: 3}"))
+
+
+@pytest.mark.parametrize(
+    ("pool", "closed"),
+    [
+        ("{name: general, replicas: 2}", ZONES),
+        ("{name: general, replicas: 2, machine: {availabilityZone: eu-central-1b}}", ("eu-central-1b",)),
+    ],
+    ids=["none has room", "the pool names its zone"],
+)
+def test_without_another_zone_its_own_is_waited_for(simulate, pool, closed):
+    async def main(life):
+        account = life.region.provider.account
+        _, outcome = await bring_up(life.seams(), replace(life.wanted, deployments=()), DEADLINE)
+        assert outcome.done, outcome.waits
+        account.closed_zones = closed
+        _, outcome = await bring_up(life.seams(), life.wanted, 600)
+        assert not outcome.done
+        assert any("InsufficientInstanceCapacity" in wait.reason for wait in outcome.waits), outcome.waits
+        account.closed_zones = ()
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done and len(await placed(life)) == 2
+
+    simulate(main, cluster(AWS, pool))
+
+
+def test_a_control_plane_waits_for_its_own_zone(simulate):
+    """Two of three in one zone would take etcd's majority with it."""
+
+    async def main(life):
+        account = life.region.provider.account
+        account.closed_zones = ("eu-central-1b",)
+        _, outcome = await bring_up(life.seams(), life.wanted, 900)
+        assert not outcome.done
+        account.closed_zones = ()
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        assert sorted(i.zone for i in account.instances if "control-plane" in i.name) == list(ZONES)
+
+    one = cluster(AWS, "{name: general, replicas: 1}")
+    spec = replace(one.cluster.spec, control_plane=replace(one.cluster.spec.control_plane, replicas=3))
+    simulate(main, replace(one, cluster=replace(one.cluster, spec=spec)))
+
+
+def test_a_cloud_that_tells_it_late_has_the_next_attempt_elsewhere(simulate):
+    """Nova takes the server, and its scheduler finds no host: the server goes to ERROR."""
+
+    async def main(life):
+        provider = life.region.provider
+        provider.persona = replace(provider.persona, region=Region("RegionOne", ("a", "b", "c")))
+        provider.account.persona = provider.persona
+        provider.account.closed_zones = ("b",)
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done, outcome.waits
+        found = await placed(life)
+        assert len(found) == 4 and even(found.values(), ("a", "c")), found
+
+    openstack = cluster(
+        "{sim: {as: openstack, region: RegionOne}}",
+        "{name: general, replicas: 4, machine: {flavor: m3.small}}",
+        plane="{flavor: m3.small}",
+    )
+    simulate(main, openstack)
+
+
+@pytest.mark.parametrize("die_at", range(60, 420, 60))
+def test_a_run_that_dies_while_a_zone_is_full_comes_to_the_same(simulate, die_at):
+    async def main(life):
+        life.region.provider.account.closed_zones = ("eu-central-1b",)
+        await life.survive(lambda seams: bring_up(seams, life.wanted, DEADLINE), die_at)
+        found = await placed(life)
+        assert len(found) == 6 and set(found.values()) == {"eu-central-1a", "eu-central-1c"}, found
+        assert not objects(life)
+
+    simulate(main, cluster(AWS, "{name: general, replicas: 6}"))

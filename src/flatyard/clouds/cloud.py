@@ -55,6 +55,10 @@ class Transient(CloudError):
     retry = True
 
 
+class NoCapacity(Transient):
+    """The zone has no room left for machines of this size; another zone may have."""
+
+
 class RateLimited(CloudError):
     retry = True
 
@@ -190,6 +194,8 @@ class Instance:
     image: str = ""
     error: str = ""
     created: str = ""
+    no_capacity: bool = False
+    """It never came up, or was ended, since its zone had no room for its size: what `NoCapacity` says at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from flatyard.base.world import parse_stamp
 from flatyard.clouds.cloud import Instance, InstanceState, Role
 from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
 from flatyard.engine.context import Context
+from flatyard.engine.delivery import withdraw
 from flatyard.engine.disruption import Granted, Why
 from flatyard.engine.identity import machine_id_of, role_of
-from flatyard.engine.labels import CREATE_SENT, DISRUPTION, DRAINED, FINALIZER, NAMESPACE, STASHED
+from flatyard.engine.labels import CREATE_SENT, DISRUPTION, DRAINED, FINALIZER, NAMESPACE
 from flatyard.engine.machine_status import Phase, node_ready
 from flatyard.engine.nodes import drain_node, forget_node, node_of
 from flatyard.engine.queue import Done, Key, Result, Waiting
@@ -106,8 +107,7 @@ async def _finish(ctx: Context, machine: Object) -> Result:
     if waiting is not None:
         return waiting
     await forget_node(ctx, machine)
-    if machine.annotations.get(STASHED):
-        await ctx.cloud.unstash(ctx.record.ref, machine.annotations[STASHED])
+    await withdraw(ctx, machine)
     await tokens.remove(ctx.book, machine_id_of(machine))
     await requests.drop(ctx.book, machine_id_of(machine))
     changed = machine.edit()

@@ -11,7 +11,7 @@ CREATE_SENT = "flatyard.dev/create-sent"
 """When the create call of this attempt first left, in microseconds: a list that lags is outwaited by it, and in a
 simulation a second of the wall is minutes."""
 ZONE = "flatyard.dev/zone"
-"""The zone that a create call named; further attempts stay there."""
+"""The zone that a create call named; further attempts stay there while it has room."""
 STASHED = "flatyard.dev/stashed"
 """Key of the stashed object that the first boot reads; deleted after the join."""
 DISRUPTION = "flatyard.dev/disruption"

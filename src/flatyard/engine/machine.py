@@ -8,10 +8,19 @@ request is fixed before it is sent.
 from __future__ import annotations
 
 from flatyard.base.world import parse_stamp, rfc3339_micro
-from flatyard.clouds.cloud import CreateRequest, Instance, InstanceState, QuotaExceeded, Rejected, Role
+from flatyard.clouds.cloud import (
+    CreateRequest,
+    Instance,
+    InstanceState,
+    NoCapacity,
+    QuotaExceeded,
+    Rejected,
+    Role,
+)
 from flatyard.engine import control_plane, etcd, events, machine_status, requests, tokens
 from flatyard.engine.context import Context
 from flatyard.engine.deletion import delete_machine, see_it_go
+from flatyard.engine.delivery import withdraw
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
 from flatyard.engine.labels import ATTEMPT, BOOTSTRAP, CREATE_SENT, NAMESPACE, STASHED, ZONE
 from flatyard.engine.machine_status import Phase
@@ -103,6 +112,11 @@ async def _create(ctx: Context, machine: Object) -> Result:
     except QuotaExceeded as error:
         await machine_status.fail(ctx, machine, "InsufficientResources", str(error.what))
         return Waiting(error.what, again=ROOM_AGAIN, final=True, next=error.next)
+    except NoCapacity as error:
+        ctx.zones.note_full(request.zone, request.machine)
+        if not ctx.zones.another(machine, request.machine, request.network):
+            raise
+        return await _next_attempt(ctx, machine, request.attempt, error.what, reason="NoCapacity")
     ctx.instances.created(instance)
     ctx.enqueue(Key("instances"), min(POLL, ctx.cloud.limits.evidence_after_seconds))
     if role_of(machine) is Role.CONTROL_PLANE:
@@ -145,6 +159,9 @@ async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
         if instance.state is InstanceState.DELETING:
             return await see_it_go(ctx, instance)
     said = f"instance {instance.id} is {instance.state}{': ' + instance.error if instance.error else ''}"
+    request = await requests.load(ctx.book, machine_id_of(machine)) if instance.no_capacity else None
+    if request is not None:
+        ctx.zones.note_full(request.zone, request.machine)
     if instance.state is InstanceState.ERROR:
         pause = _until_next_attempt(ctx, machine, instance)
         if pause > 0:
@@ -210,7 +227,10 @@ async def _replace_member(ctx: Context, machine: Object, attempt: int, said: str
     return await _next_attempt(ctx, machine, attempt, said)
 
 
-async def _next_attempt(ctx: Context, machine: Object, attempt: int, said: str) -> Result:
+async def _next_attempt(
+    ctx: Context, machine: Object, attempt: int, said: str, reason: str = "InstanceGone"
+) -> Result:
+    await withdraw(ctx, machine)
     await requests.drop(ctx.book, machine_id_of(machine))
     await forget_node(ctx, machine)
     annotations = {ATTEMPT: str(attempt + 1), CREATE_SENT: None, STASHED: None}
@@ -224,7 +244,7 @@ async def _next_attempt(ctx: Context, machine: Object, attempt: int, said: str) 
         "status": status | {"nodeRef": None, "addresses": None, "conditions": None},
     }
     await ctx.book.merge_patch(MACHINES, NAMESPACE, machine.name, patch)
-    await events.warn(ctx, machine, "InstanceGone", said)
+    await events.warn(ctx, machine, reason, said)
     return Waiting(f"{said}; attempt {attempt + 1} follows", again=POLL)
 
 

@@ -10,8 +10,9 @@ from flatyard.clouds.cloud import Instance
 from flatyard.engine import events, machine_status, requests, tokens
 from flatyard.engine.caches import MACHINE
 from flatyard.engine.context import Context
+from flatyard.engine.delivery import withdraw
 from flatyard.engine.identity import machine_id_of
-from flatyard.engine.labels import NAMESPACE, STASHED
+from flatyard.engine.labels import NAMESPACE
 from flatyard.engine.machine_status import Phase, node_ready, ready_condition
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.kube.api import Conflict, Json, NotFound, Object
@@ -120,8 +121,7 @@ async def forget_node(ctx: Context, machine: Object) -> None:
 async def _clear_first_boot(ctx: Context, machine: Object) -> None:
     """Nothing of the first boot may work any more once the machine has joined."""
     machine_id = machine_id_of(machine)
-    if machine.annotations.get(STASHED):
-        await ctx.cloud.unstash(ctx.record.ref, machine.annotations[STASHED])
+    await withdraw(ctx, machine)
     await tokens.remove(ctx.book, machine_id)
     await requests.drop(ctx.book, machine_id)
 

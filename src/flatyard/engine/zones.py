@@ -4,6 +4,10 @@ Several zones may be named, as Azure's machine specs do. Control planes go by th
 name one zone goes to that of the named ones, or of the network's, that has the fewest machines of its pool; of several
 such to the one with the fewest workers, of several to the first one. What was chosen is kept in the create request and
 in the Machine's annotation, so a retry or another attempt stays there.
+
+Unless the zone turns out to have no room for the size: then it is left out for a while, for all workers of that size,
+and the worker's next attempt is made in another one. A control plane waits for its own zone: two of three in one zone
+would take etcd's majority with it.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from flatyard.engine.labels import ZONE
 from flatyard.kube.api import Object
 from flatyard.model.machines import MachineSpec, named_zones
 
+FULL_FOR = 180.0
+"""Seconds for which a zone without room for a size is left out, as Karpenter does."""
 COUNTED_FOR = 1.0
 """Seconds for which nobody counts anew: many machines are made at once, and each would count them all."""
 Counts = dict[str, Counter[str]]
@@ -32,7 +38,9 @@ class Zones:
     caches: Caches
     instances: Instances
     chosen: dict[str, str] = field(default_factory=dict)
-    """By machine id. Read where neither the Machine nor its instance tells yet."""
+    """By machine id. Newer than what the Machine tells while its next attempt is being made."""
+    _full: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By zone and size: until when there is thought to be no room."""
     _counts: Counts = field(default_factory=dict)
     _counted: float | None = None
 
@@ -44,9 +52,23 @@ class Zones:
         if role_of(machine) is Role.CONTROL_PLANE:
             return zones[_number(machine) % len(zones)]
         before = self._where(machine)
+        zones = self._with_room(zones, spec) or zones
         zone = before if before in zones else self._fewest(machine, zones)
         self._note(machine, zone)
         return zone
+
+    def note_full(self, zone: str, spec: MachineSpec) -> None:
+        """The cloud said that this zone has no room for machines of this size."""
+        self._full[zone, spec.size] = asyncio.get_running_loop().time() + FULL_FOR
+
+    def another(self, machine: Object, spec: MachineSpec, network: Network) -> bool:
+        """Whether the machine may be made in another zone than those that were full of late."""
+        zones = named_zones(spec) or network.zones
+        return role_of(machine) is Role.WORKER and bool(self._with_room(zones, spec))
+
+    def _with_room(self, zones: tuple[str, ...], spec: MachineSpec) -> tuple[str, ...]:
+        now = asyncio.get_running_loop().time()
+        return tuple(zone for zone in zones if self._full.get((zone, spec.size), 0) <= now)
 
     def _fewest(self, machine: Object, zones: tuple[str, ...]) -> str:
         counts = self._count()
@@ -70,11 +92,11 @@ class Zones:
         return self._counts
 
     def _where(self, machine: Object) -> str:
-        """Where its instance is, or the zone that was chosen for it."""
+        """Where its instance is, or the zone that was chosen for it last."""
         instance = self.instances.get(machine_id_of(machine))
         if instance is not None and alive(instance) and instance.zone:
             return instance.zone
-        return machine.annotations.get(ZONE) or self.chosen.get(machine_id_of(machine), "")
+        return self.chosen.get(machine_id_of(machine)) or machine.annotations.get(ZONE, "")
 
 
 def _number(machine: Object) -> int:

@@ -25,7 +25,7 @@ from botocore.exceptions import ConnectionError as BrokenConnection
 from botocore.parsers import ResponseParserError
 
 from flatyard.clouds.aws.credentials import FIND
-from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+from flatyard.clouds.cloud import CloudError, NoCapacity, QuotaExceeded, RateLimited, Rejected, Transient
 
 ASKED = "Asked"
 """Key of a ClientError's response under which the client keeps service and resource of the call."""
@@ -204,14 +204,16 @@ def _answered(what: str, problem: ClientError) -> CloudError:
             request_id=request_id,
             next="free some, or ask for more under Service Quotas in the AWS console",
         )
+    if code in CAPACITY:
+        return NoCapacity(words, code=code, request_id=request_id)
     if _may_pass(code, message, status):
         return Transient(words, code=code, request_id=request_id)
     return Rejected(words, code=code, request_id=request_id, next=_next(code))
 
 
 def _may_pass(code: str, message: str, status: int) -> bool:
-    """What a later try may not see: too little capacity, what is still in use, what IAM has not told EC2 yet."""
-    return code in CAPACITY or code in IN_USE or status >= _SERVER or _NEW_PROFILE in message
+    """What a later try may not see: what is still in use, what IAM has not told EC2 yet."""
+    return code in IN_USE or status >= _SERVER or _NEW_PROFILE in message
 
 
 def _next(code: str) -> str:

@@ -7,7 +7,7 @@ import asyncio
 from flatyard.base.world import rfc3339
 from flatyard.clouds import tags
 from flatyard.clouds.aws import disks, profiles
-from flatyard.clouds.aws.answers import MISMATCH, missing_is_fine
+from flatyard.clouds.aws.answers import CAPACITY, MISMATCH, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import image
@@ -155,6 +155,7 @@ def instance(row: Answer, region: str) -> Instance:
         image=row.get("ImageId", ""),
         error=error,
         created=rfc3339(launched) if launched else "",
+        no_capacity=str(row.get("StateReason", {}).get("Code", "")).removeprefix("Server.") in CAPACITY,
     )
 
 

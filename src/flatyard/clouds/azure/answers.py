@@ -19,7 +19,7 @@ from azure.core.exceptions import (
 )
 from azure.identity import CredentialUnavailableError
 
-from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+from flatyard.clouds.cloud import CloudError, NoCapacity, QuotaExceeded, RateLimited, Rejected, Transient
 
 T = TypeVar("T")
 MISSING = ("ResourceNotFound", "ResourceGroupNotFound", "NotFound", "ParentResourceNotFound")
@@ -30,11 +30,15 @@ _QUOTA_CODES = re.compile(
 )
 _COUNTED = re.compile(r"Cannot create more than \d+ ")
 """How the network's limits are told, whatever their code is."""
+CAPACITY = frozenset(
+    (
+        "AllocationFailed",
+        "ZonalAllocationFailed",
+        "OverconstrainedAllocationRequest",
+        "OverconstrainedZonalAllocationRequest",
+    )
+)
 _PASSING = (
-    "AllocationFailed",
-    "ZonalAllocationFailed",
-    "OverconstrainedAllocationRequest",
-    "OverconstrainedZonalAllocationRequest",
     "AnotherOperationInProgress",
     "Conflict",
     "RetryableError",
@@ -98,6 +102,8 @@ def _answer(what: str, problem: HttpResponseError) -> CloudError:
         return QuotaExceeded(
             words, code=code, request_id=request, next="free some, or ask for more under Usage + quotas"
         )
+    if code in CAPACITY:
+        return NoCapacity(words, code=code, request_id=request)
     if status >= 500 or status == 408 or code in _PASSING or _IN_USE.search(code) or _GOING in said:
         return Transient(words, code=code, request_id=request)
     if status == 403:

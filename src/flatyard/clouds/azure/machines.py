@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError
 
 from flatyard.clouds.azure import orders, terms
 from flatyard.clouds.azure.account import Account
-from flatyard.clouds.azure.answers import exists_already, or_none
+from flatyard.clouds.azure.answers import CAPACITY, exists_already, or_none
 from flatyard.clouds.azure.facts import FACTS
 from flatyard.clouds.azure.reading import Shown, items, part, tags, text
 from flatyard.clouds.cloud import (
@@ -236,6 +236,7 @@ def instance(account: Account, ref: ClusterRef, row: Shown) -> Instance:
     place, own, name = account.place, tags(row), text(row, "name")
     group = place.group_for(ref)
     state = _state(row)
+    error = _text(account.kept.get((_FAULTS, _key(row)))) if state is InstanceState.ERROR else ""
     return Instance(
         id=place.id(group, KIND, name),
         machine_id=machine_id(own, FACTS.tags),
@@ -248,8 +249,9 @@ def instance(account: Account, ref: ClusterRef, row: Shown) -> Instance:
         zone=next(iter(_zones(row)), ""),
         addresses=(*_known(account, _interface(row)), ("Hostname", name.lower())),
         image=_image(row),
-        error=_text(account.kept.get((_FAULTS, _key(row)))) if state is InstanceState.ERROR else "",
+        error=error,
         created=text(row, "properties", "timeCreated"),
+        no_capacity=any(said.partition(":")[0] in CAPACITY for said in error.split("; ")),
     )
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from flatyard.clouds.cloud import CloudError, Instance, InstanceState, QuotaExceeded, RateLimited
+from flatyard.clouds.cloud import (
+    CloudError,
+    Instance,
+    InstanceState,
+    NoCapacity,
+    QuotaExceeded,
+    RateLimited,
+)
 from flatyard.clouds.conformance.bench import (
     LEAVING,
     Bench,
@@ -77,10 +84,12 @@ async def no_capacity_is_told(bench: Bench) -> None:
     try:
         made = await bench.cloud.create(await request(bench, network=network))
     except CloudError as no:
-        assert no.retry, f"capacity comes back, and this is final: {no}"
+        assert isinstance(no, NoCapacity), f"a zone without room is told as {type(no).__name__}: {no}"
+        assert no.code, f"no capacity without the cloud's code: {no!r}"
     else:
         await bench.wait(300)
         failed = await shown(bench, made)
+        assert failed.no_capacity, f"that its zone has no room is not told: {failed}"
         assert failed.state is InstanceState.ERROR and failed.error, f"no capacity is shown as {failed}"
         await bench.cloud.delete(bench.ref, failed)
         await bench.wait(600)

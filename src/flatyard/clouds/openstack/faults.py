@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_NO_HOST = "No valid host was found"
 _WORDS: tuple[tuple[str, str], ...] = (
     (
-        "No valid host was found",
+        _NO_HOST,
         "no host has room for it: another flavor or zone, or later; openstack limits show --absolute shows the quota",
     ),
     (
@@ -34,9 +35,18 @@ _WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
+def has_no_room(fault: object) -> bool:
+    """Whether no host in the zone would take it."""
+    return _NO_HOST in _message(fault)
+
+
+def _message(fault: object) -> str:
+    return str(fault.get("message") or "") if isinstance(fault, Mapping) else ""
+
+
 def told(fault: object) -> str:
     """The fault's message, and what helps where that is known."""
-    message = str(fault.get("message") or "") if isinstance(fault, Mapping) else ""
+    message = _message(fault)
     if not message:
         return "Nova gives no reason"
     first = message.strip().splitlines()[0].rstrip(". ")

@@ -33,7 +33,7 @@ from flatyard.clouds.openstack import addresses, marks
 from flatyard.clouds.openstack.answers import is_missing, missing_is_fine
 from flatyard.clouds.openstack.client import Client, id_by_name
 from flatyard.clouds.openstack.facts import ETCD_GIB, FACTS
-from flatyard.clouds.openstack.faults import told
+from flatyard.clouds.openstack.faults import has_no_room, told
 from flatyard.clouds.openstack.inventory import group_name
 from flatyard.model.machines import OpenstackMachine
 from flatyard.model.meant import is_placeholder
@@ -396,6 +396,7 @@ def instance(server: Server) -> Instance:
         image=str((server.image or {}).get("id") or ""),
         error=told(server.fault) if state is InstanceState.ERROR else "",
         created=str(server.created_at or ""),
+        no_capacity=state is InstanceState.ERROR and has_no_room(server.fault),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+from flatyard.clouds.cloud import CloudError, NoCapacity, QuotaExceeded, RateLimited, Rejected, Transient
 from flatyard.clouds.facts import Retry, Trouble
 from flatyard.clouds.sim.door import Lost, Refused
 
@@ -47,6 +47,8 @@ def cloud_error(what: str, no: Refused) -> CloudError:
         return RateLimited(words, retry_after=no.retry_after, code=code)
     if no.trouble in _QUOTAS:
         return QuotaExceeded(words, code=code, next="free some, or have the account's limit raised")
+    if no.trouble is Trouble.CAPACITY:
+        return NoCapacity(words, code=code)
     if no.refusal.retry is Retry.NEVER:
         return Rejected(words, code=code)
     return Transient(words, code=code)

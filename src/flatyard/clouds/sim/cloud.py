@@ -295,6 +295,7 @@ class SimCloud:
             image=row.image,
             error=row.fault if row.state is InstanceState.ERROR else "",
             created=row.created,
+            no_capacity=row.fault.startswith(self._facts.refusal(Trouble.CAPACITY).code),
         )
         self._seen[row.id] = (row, made)
         return made
