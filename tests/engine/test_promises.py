@@ -9,34 +9,22 @@ import asyncio
 
 import pytest
 
+from engine.twin import wanted as small
 from flatyard.clouds.cloud import TAG_MACHINE
 from flatyard.clouds.tags import cluster_tags, spelled
 from flatyard.engine.commands import bring_up, scale
 from flatyard.engine.record import load
 from flatyard.engine.run import engine_of
-from flatyard.engine.wanted import wanted_of
 from flatyard.kube.resources import EVENTS, MACHINES
-from flatyard.model.documents import read
 
 DEADLINE = 3600.0
 TWINS = ("aws", "azure", "gcp", "openstack", "vsphere")
 GONE = "01JGFJJZ00ZZZZZZZZZZZZZZZZ"
-FILE = """\
-apiVersion: flatyard.dev/v1alpha1
-kind: Cluster
-metadata: {{name: prod}}
-spec:
-  cloud: {{sim: {{as: {twin}}}}}
-  kubernetes: {{version: v1.34.3}}
-  controlPlane: {{replicas: 1, machine: {machine}}}
-  workers: [{{name: general, replicas: 1, machine: {machine}}}]
-"""
 
 
 def wanted(twin: str):
     machine = "{flavor: m3.small}" if twin == "openstack" else "{}"
-    found = read([("prod.yaml", FILE.format(twin=twin, machine=machine))], need_cluster=True)
-    return wanted_of(found.cluster, ())
+    return small(machine, twin, machine)
 
 
 def releases(life) -> set[str]:

@@ -9,6 +9,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from engine.twin import documents, wanted
 from flatyard.base.errors import InvalidInput
 from flatyard.clouds.pools import pools
 from flatyard.decode import from_json
@@ -16,34 +17,13 @@ from flatyard.decode.types import ConfigVar, ConfigVarBool
 from flatyard.engine.commands import bring_up, take_down
 from flatyard.engine.plan import NOTHING, plan
 from flatyard.engine.references import unchecked
-from flatyard.engine.wanted import wanted_of
 from flatyard.kube.api import Unreachable
 from flatyard.kube.resources import CONFIGMAPS, EVENTS, MACHINES, SECRETS
-from flatyard.model.documents import read
 from flatyard.model.machines import BY_CLOUD, AwsMachine, AzureMachine, OpenstackMachine, VsphereMachine
 from flatyard.model.references import Reference, references, resolved
 
 DEADLINE = 3600.0
 SIZE = "m5.xlarge"
-FILE = """\
-apiVersion: flatyard.dev/v1alpha1
-kind: Cluster
-metadata: {{name: prod}}
-spec:
-  cloud: {{sim: {{as: {twin}}}}}
-  kubernetes: {{version: v1.34.3}}
-  controlPlane: {{replicas: 1, machine: {plane}}}
-  workers: [{{name: general, replicas: 1, machine: {worker}}}]
-"""
-
-
-def documents(worker: str, twin: str = "aws", plane: str = "{}"):
-    return read([("prod.yaml", FILE.format(twin=twin, plane=plane, worker=worker))], need_cluster=True)
-
-
-def wanted(worker: str, twin: str = "aws", plane: str = "{}"):
-    found = documents(worker, twin, plane)
-    return wanted_of(found.cluster, found.machine_deployments)
 
 
 def ref(kind: str, key: str, name: str = "fleet") -> str:
@@ -197,7 +177,7 @@ def test_preflight_leaves_such_a_pool_out_and_says_so():
 def test_a_secret_in_the_file_is_refused_with_the_place_where_it_belongs(kind):
     text = f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: fleet, namespace: kube-system}}\n"
     with pytest.raises(InvalidInput) as refused:
-        read([("prod.yaml", FILE.format(twin="aws", plane="{}", worker="{}") + "---\n" + text)])
+        documents(more="---\n" + text)
     (problem,) = refused.value.problems
     assert "kubectl apply -f it once the cluster's API answers" in problem.what
 
