@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
-import tempfile
-from collections.abc import Callable
 
 import pytest
 
@@ -15,8 +11,8 @@ from flatyard.kube.client import Access
 from flatyard.kube.etcd import EtcdRefused, EtcdSilent, Member, NoQuorum
 from flatyard.kube.etcd_client import HttpEtcd, Straight
 from flatyard.pki.keys import new_authority
+from kube.etcd_gateway import Answer, Etcd
 
-Answer = Callable[[str, dict], tuple[int, dict]]
 TWO = {
     "header": {"cluster_id": "1"},
     "members": [
@@ -33,33 +29,12 @@ def ask(answer: Answer, act, *, addresses=("127.0.0.1",), trusted=True):
         world = RealWorld()
         authority = new_authority("etcd-ca", world)
         other = authority if trusted else new_authority("etcd-ca", SeededWorld(2, lambda: 0.0))
-        pair = authority.server("cp", ("127.0.0.1",), world)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=authority.certificate.decode())
-        context.verify_mode = ssl.CERT_REQUIRED
-        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            file.write(pair.certificate + pair.key)
-            file.flush()
-            context.load_cert_chain(file.name)
-        server = await asyncio.start_server(lambda r, w: serve(r, w, answer), "127.0.0.1", 0, ssl=context)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
+        async with Etcd("127.0.0.1", authority, world, answer).listening() as port:
             client = other.client("flatyard", (), world)
             tls = Access("", authority.certificate.decode(), client=client).tls()
             return await act(HttpEtcd((), [Straight(a, tls, port) for a in addresses]))
 
     return asyncio.run(main())
-
-
-async def serve(reader, writer, answer: Answer) -> None:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    length = int(head.partition("content-length:")[2].split()[0])
-    status, found = answer(head.split()[1], json.loads(await reader.readexactly(length)))
-    body = json.dumps(found).encode()
-    writer.write(
-        f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-    )
-    await writer.drain()
-    writer.close()
 
 
 def refusing(code: int, message: str, status: int = 500) -> Answer:

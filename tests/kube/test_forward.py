@@ -11,9 +11,7 @@ import base64
 import contextlib
 import hashlib
 import json
-import ssl
 import struct
-import tempfile
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +24,7 @@ from flatyard.kube.client import Access, HttpApi
 from flatyard.kube.etcd import EtcdRefused, EtcdSilent, NoQuorum
 from flatyard.kube.etcd_client import HttpEtcd, Straight, Through
 from flatyard.pki.keys import new_authority
+from kube.etcd_gateway import Etcd, listening
 
 WORLD = RealWorld()
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -137,15 +136,6 @@ class Cluster:
                 half = len(data) // 2
                 writer.write(frame(BINARY, b"\x00" + data[:half], last=False) + frame(0, data[half:]))
         writer.write(frame(CLOSE, struct.pack(">H", 1000)))
-
-
-@contextlib.asynccontextmanager
-async def listening(serve, tls: ssl.SSLContext | None = None):
-    """The port of a server; tasks of connections end with it."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        server.close()
 
 
 @contextlib.asynccontextmanager
@@ -280,35 +270,9 @@ def test_an_api_that_is_silent_or_not_there_is_unreachable_in_time():
 # ---- etcd behind it
 
 
-class Etcd:
-    """etcd's gateway on a port of its own, for clients with a certificate of its authority."""
-
-    def __init__(self, node: str, authority, status: int = 200, body: dict = TWO) -> None:
-        self.node, self.authority, self.status, self.body = node, authority, status, body
-        self.asked: list[tuple[str, dict]] = []
-
-    def listening(self):
-        return listening(self.serve, _server(self.authority, self.node))
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(writer):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = int(head.partition("content-length:")[2].split()[0])
-            self.asked.append((head.split()[1], json.loads(await reader.readexactly(length))))
-            body = json.dumps(self.body).encode()
-            writer.write(f"HTTP/1.1 {self.status} -\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-            await writer.drain()
-
-
-def _server(authority, node: str) -> ssl.SSLContext:
-    pair = authority.server(node, (node,), WORLD)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=authority.certificate.decode())
-    context.verify_mode = ssl.CERT_REQUIRED
-    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-        file.write(pair.certificate + pair.key)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
+def etcd_on(node: str, authority, status: int = 200, body: dict = TWO) -> Etcd:
+    """A member that gives one answer to everything."""
+    return Etcd(node, authority, WORLD, lambda path, sent: (status, body))
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +288,7 @@ def tls(authority):
 
 def test_members_are_listed_and_removed_through_the_api(authority, tls):
     async def main():
-        etcd = Etcd("cp-1", authority)
+        etcd = etcd_on("cp-1", authority)
         async with etcd.listening() as port, api_of(Cluster({"etcd-cp-1": port})) as api:
             members = HttpEtcd([Through(api, "cp-1", tls)])
             assert [m.name for m in await members.list()] == ["cp-1", "cp-2"]
@@ -339,7 +303,7 @@ def test_members_are_listed_and_removed_through_the_api(authority, tls):
 
 def test_nodes_whose_etcd_is_down_or_which_are_gone_are_passed_over(authority, tls):
     async def main():
-        async with Etcd("cp-3", authority).listening() as port:
+        async with etcd_on("cp-3", authority).listening() as port:
             cluster = Cluster({"etcd-cp-3": port}, says={"etcd-cp-2": "connection refused"})
             async with api_of(cluster) as api:
                 members = HttpEtcd([Through(api, f"cp-{i}", tls) for i in (1, 2, 3)])
@@ -353,7 +317,7 @@ def test_a_node_that_does_not_answer_is_waited_for_beside_the_next(authority, tl
     monkeypatch.setattr("flatyard.kube.etcd_client.HEAD_START", 0.05)
 
     async def main():
-        async with Etcd("cp-2", authority).listening() as port:
+        async with etcd_on("cp-2", authority).listening() as port:
             cluster = Cluster({"etcd-cp-2": port}, hangs=("etcd-cp-1",))
             async with api_of(cluster) as api:
                 started = asyncio.get_running_loop().time()
@@ -379,7 +343,7 @@ def test_a_tunnel_that_ends_at_another_node_is_not_believed(authority, tls):
     """The certificate names the node: what forwards to somebody else is found out before anything is asked."""
 
     async def main():
-        etcd = Etcd("cp-9", authority)
+        etcd = etcd_on("cp-9", authority)
         async with etcd.listening() as port, api_of(Cluster({"etcd-cp-1": port})) as api:
             with pytest.raises(EtcdSilent) as told:
                 await HttpEtcd([Through(api, "cp-1", tls)]).list()
@@ -392,7 +356,7 @@ def test_a_certificate_of_another_authority_opens_nothing(authority):
     async def main():
         other = new_authority("etcd-ca", WORLD).client("flatyard", (), WORLD)
         strange = Access("", authority.certificate.decode(), client=other).tls()
-        etcd = Etcd("cp-1", authority)
+        etcd = etcd_on("cp-1", authority)
         async with etcd.listening() as port, api_of(Cluster({"etcd-cp-1": port})) as api:
             with pytest.raises(EtcdSilent):
                 await HttpEtcd([Through(api, "cp-1", strange)]).list()
@@ -410,7 +374,7 @@ def test_a_certificate_of_another_authority_opens_nothing(authority):
 )
 def test_what_etcd_refuses_is_told_as_etcd_said_it(authority, tls, status, body, kind):
     async def main():
-        etcd = Etcd("cp-1", authority, status, body)
+        etcd = etcd_on("cp-1", authority, status, body)
         async with etcd.listening() as port, api_of(Cluster({"etcd-cp-1": port})) as api:
             with pytest.raises(kind, match="etcd on cp-1, through the Kubernetes API: etcdserver: "):
                 await HttpEtcd([Through(api, "cp-1", tls)]).remove("2")
@@ -426,7 +390,7 @@ def test_an_etcd_that_keeps_us_waiting_has_no_majority(authority, tls, monkeypat
             with contextlib.closing(writer):
                 await reader.read()
 
-        etcd = Etcd("cp-1", authority)
+        etcd = etcd_on("cp-1", authority)
         etcd.serve = mute
         async with etcd.listening() as port, api_of(Cluster({"etcd-cp-1": port})) as api:
             with pytest.raises(NoQuorum, match=r"does not answer in 0\.2 s"):
@@ -439,7 +403,7 @@ def test_without_the_api_the_members_are_asked_at_their_own_addresses(authority,
     """An API that has lost etcd's majority forwards nothing, and then it is to be told that it has."""
 
     async def main():
-        etcd = Etcd("127.0.0.1", authority, 503, {"code": 14, "message": "etcdserver: request timed out"})
+        etcd = etcd_on("127.0.0.1", authority, 503, {"code": 14, "message": "etcdserver: request timed out"})
         async with etcd.listening() as port, api_of(Cluster({})) as api:
             with pytest.raises(NoQuorum, match="etcd at https://127"):
                 await HttpEtcd([Through(api, "cp-1", tls)], [Straight("127.0.0.1", tls, port)]).list()
@@ -450,7 +414,7 @@ def test_without_the_api_the_members_are_asked_at_their_own_addresses(authority,
 def test_what_a_member_remembers_is_not_asked_of_a_silent_api(authority, tls):
     async def main():
         cluster = Cluster({})
-        async with Etcd("127.0.0.1", authority).listening() as port, api_of(cluster) as api:
+        async with etcd_on("127.0.0.1", authority).listening() as port, api_of(cluster) as api:
             members = HttpEtcd([Through(api, "cp-1", tls)], [Straight("127.0.0.1", tls, port)])
             assert len(await members.list(agreed=False)) == 2
         assert cluster.asked == []
