@@ -25,6 +25,7 @@ PAGES = (
     "timing",
     "butane-ignition",
     "images",
+    "conformance",
     "troubleshooting",
 )
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,9 +71,11 @@ def shop(tmp_path: Path, state: Path) -> dict[str, str]:
     """An environment in which `flatyard` is the checkout's, started below a folder that has its examples."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    script = folder / "flatyard"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m flatyard "$@"\n')
-    script.chmod(0o755)
+    python = shlex.quote(sys.executable)
+    for name, command in (("flatyard", f"{python} -m flatyard"), ("python", python)):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     utf = {"PYTHONUTF8": "1", "PYTHONPATH": str(ROOT / "src"), "FLATYARD_SPEED": "300"}

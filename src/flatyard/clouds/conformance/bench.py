@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -45,19 +45,52 @@ class Planted:
 
 
 class Bench(Protocol):
-    """One cloud under test. `ref` and `other` are two clusters in the same account, empty at first."""
+    """One cloud under test; make one for each check. What is a property here may be a plain attribute of a bench."""
 
-    cloud: Cloud
-    cluster: Cluster
-    ref: ClusterRef
-    other: ClusterRef
-    machine: MachineSpec
-    beyond_a_page: int
-    """How many machines the check of many makes: more than a page of the cloud's list holds, and 200 where that takes
-    no more than minutes."""
-    cannot: Mapping[str, str]
-    """Name of a check, and why this bench cannot show it; a tenth of the checks at most (`excess`)."""
-    planted: tuple[Planted, ...]
+    @property
+    def cloud(self) -> Cloud:
+        """The adapter under test."""
+        ...
+
+    @property
+    def cluster(self) -> Cluster:
+        """A Cluster that is right for the cloud: preflight has nothing against it.
+
+        It names one of flatyard's own clouds, for there are no others in a file; an adapter from elsewhere reads
+        the fields of whichever it resembles.
+        """
+        ...
+
+    @property
+    def ref(self) -> ClusterRef:
+        """The cluster that checks make, empty at first."""
+        ...
+
+    @property
+    def other(self) -> ClusterRef:
+        """Another cluster in the same account, empty at first."""
+        ...
+
+    @property
+    def machine(self) -> MachineSpec:
+        """The machine spec that `cluster` has: of flatyard's own, as the cloud is."""
+        ...
+
+    @property
+    def beyond_a_page(self) -> int:
+        """How many machines the check of many makes: more than a page of the cloud's list holds, and 200 where that
+        takes no more than minutes."""
+        ...
+
+    @property
+    def cannot(self) -> Mapping[str, str]:
+        """Name of a check, and why this bench cannot show it; a tenth of the checks at most (`excess`)."""
+        ...
+
+    @property
+    def planted(self) -> tuple[Planted, ...]:
+        """`cluster` with one wrong thing, for each of PLANTS that the cloud can have wrong."""
+        ...
 
     def machine_id(self, number: int) -> str:
         """The number-th machine id, a ULID; numbers go up to `beyond_a_page`."""
@@ -131,7 +164,7 @@ class Bench(Protocol):
         ...
 
 
-Check = Callable[[Bench], Awaitable[None]]
+Check = Callable[[Bench], Coroutine[object, object, None]]
 
 
 async def request(
