@@ -27,6 +27,7 @@ kubernetesVersion: v1.34.3
 controlPlaneEndpoint: api.test:6443
 networking: {podSubnet: 10.244.0.0/16}
 """
+OUR_TOKENS = "system:bootstrappers:flatyard"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
 
@@ -50,13 +51,20 @@ class Bench:
     """A started cluster with one control plane, `cp-0`, and ways to add nodes and workloads."""
 
     def __init__(
-        self, *, disk: MemoryDisk | None = None, timings: Timings | None = None, text: str = INIT
+        self,
+        *,
+        disk: MemoryDisk | None = None,
+        timings: Timings | None = None,
+        text: str = INIT,
+        more: str = "",
+        token_group: str = OUR_TOKENS,
     ) -> None:
+        """`text` is kubeadm's configuration, `more` other documents behind it."""
         self.world = SeededWorld(1, asyncio.get_running_loop().time)
         self.disk = disk or MemoryDisk()
         self.kubernetes = SimKubernetes(self.world, self.disk, timings=timings or Timings())
         self.api = self.kubernetes.client()
-        self.config = read_init(text)
+        self.config = read_init(text.replace(OUR_TOKENS, token_group) + more)
 
     kubelet = staticmethod(kubelet)
 

@@ -11,7 +11,7 @@ from flatyard.kube import resources as r
 from flatyard.kube.api import Verdict
 from flatyard.kube.approval import decision
 from flatyard.pki.requests import SigningRequest, read_request
-from flatyard.sim.kubernetes import SimKubernetes, read_init, read_join
+from flatyard.sim.kubernetes import SimKubernetes, read_join
 
 JOIN = """
 apiVersion: kubeadm.k8s.io/v1beta4
@@ -19,27 +19,13 @@ kind: JoinConfiguration
 discovery:
   bootstrapToken: {token: abcdef.0123456789abcdef, apiServerEndpoint: "api.test:6443", unsafeSkipCAVerification: true}
 """
-INIT = """
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-bootstrapTokens:
-- {token: abcdef.0123456789abcdef, ttl: 30m0s, groups: ["%s"]}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: v1.34.3
-controlPlaneEndpoint: api.test:6443
-networking: {podSubnet: 10.244.0.0/16}
----
+KUBELET = """---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 serverTLSBootstrap: %s
 """
+SERVING, OWN = KUBELET % "true", KUBELET % "false"
 OURS, KUBEADMS = "system:bootstrappers:flatyard", "system:bootstrappers:kubeadm:default-node-token"
-
-
-def init(group: str = OURS, serving: str = "true") -> str:
-    return INIT % (group, serving)
 
 
 async def requests(bench) -> list:
@@ -59,7 +45,7 @@ def test_a_joining_kubelet_asks_by_its_token(play):
         name = await asks(bench)
         return await bench.api.get(r.CERTIFICATE_SIGNING_REQUESTS, "", name)
 
-    request = play(story, text=init())
+    request = play(story, more=SERVING)
     spec = request.spec
     assert (spec["signerName"], spec["username"]) == (
         "kubernetes.io/kube-apiserver-client-kubelet",
@@ -80,7 +66,7 @@ def test_a_new_node_asks_for_a_serving_certificate_and_a_restarted_one_does_not(
         await bench.add("w1", addresses=addresses)
         return [o for o in await requests(bench) if o.spec["username"] == "system:node:w1"]
 
-    [request] = play(story, text=init())
+    [request] = play(story, more=SERVING)
     assert request.spec["signerName"] == "kubernetes.io/kubelet-serving"
     assert request.spec["groups"] == ["system:nodes", "system:authenticated"]
     assert request.spec["usages"] == ["digital signature", "server auth"]
@@ -93,7 +79,7 @@ def test_without_server_tls_bootstrap_nodes_sign_for_themselves(play):
         await bench.add("w1")
         return await requests(bench)
 
-    assert play(story, text=init(serving="false")) == []
+    assert play(story, more=OWN) == []
 
 
 @pytest.mark.parametrize(("group", "verdict"), [(OURS, "Pending"), (KUBEADMS, "Approved")])
@@ -104,7 +90,7 @@ def test_only_kubeadms_own_group_is_approved_without_a_look(play, group, verdict
         request = await bench.api.get(r.CERTIFICATE_SIGNING_REQUESTS, "", name)
         return decision(request) or "Pending"
 
-    assert play(story, text=init(group)) == verdict
+    assert play(story, more=SERVING, token_group=group) == verdict
 
 
 def test_a_kubelet_waits_until_its_request_is_approved(play):
@@ -120,7 +106,7 @@ def test_a_kubelet_waits_until_its_request_is_approved(play):
             await waiting
             await bench.kubernetes.approved(name)
 
-    play(story, text=init())
+    play(story, more=SERVING)
 
 
 def test_a_denied_request_is_waited_for_in_vain(play):
@@ -135,7 +121,7 @@ def test_a_denied_request_is_waited_for_in_vain(play):
         await bench.api.delete(r.CERTIFICATE_SIGNING_REQUESTS, "", name)
         return denied.removeprefix(f"certificate signing request {name} "), bench.kubernetes.waiting_for(name)
 
-    denied, gone = play(story, text=init())
+    denied, gone = play(story, more=SERVING)
     assert denied == "is denied, reason: OtherNode, message: not yours"
     assert gone.endswith("is gone")
 
@@ -152,7 +138,7 @@ def test_decided_requests_go_after_an_hour_and_others_after_a_day(play):
             left.append([what for what, name in names.items() if name in present])
         return left
 
-    assert play(story, text=init(serving="false")) == [["approved", "pending"], ["pending"], ["pending"], []]
+    assert play(story, more=OWN) == [["approved", "pending"], ["pending"], ["pending"], []]
 
 
 def test_requests_outlive_the_simulation(play):
@@ -172,8 +158,11 @@ def test_requests_outlive_the_simulation(play):
         asked = [o.spec["username"] for o in await requests(bench)]
         assert sorted(asked) == ["system:bootstrap:abcdef", "system:node:cp-0", "system:node:w1"]
 
-    play(story, text=init())
+    play(story, more=SERVING)
 
 
-def test_the_configuration_is_read_as_written():
-    assert read_init(init()).kubelet["serverTLSBootstrap"] is True
+def test_the_configuration_is_read_as_written(play):
+    async def story(bench):
+        return bench.config.kubelet["serverTLSBootstrap"]
+
+    assert play(story, more=SERVING) is True
