@@ -28,6 +28,7 @@ from flatyard.engine.certificate_rules import (
 from flatyard.kube.api import Object
 from flatyard.pki import GROUP, groups
 from flatyard.pki.requests import new_request
+from pki.kubelet_requests import GO_RSA
 
 WORLD = SeededWorld(1, lambda: 0.0)
 ID, OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
@@ -35,25 +36,6 @@ TOKEN = "abcdef"
 OWNERS = {"w2": "the name of instance i-2", "cp-1": "another node's name"}
 NODES = ("system:nodes",)
 AUTHENTICATED = ("system:bootstrappers", *groups(ID), "system:authenticated")
-RSA_SERVING = b"""-----BEGIN CERTIFICATE REQUEST-----
-MIICrTCCAZUCAQAwMDEVMBMGA1UEChMMc3lzdGVtOm5vZGVzMRcwFQYDVQQDEw5z
-eXN0ZW06bm9kZTphMjCCASIwDQYJKoZIhvcNAQEBBQADggEPADCCAQoCggEBAMpl
-WASE1d+E8E4ANJJeoEOg+nm0ZzXG2jZJVOAY/I6N7SY025KYzsYUo0ItlClR+mNy
-5HU5lp1FD6/K4M82zmmfv7ovBudVq/wC2/LA3mgYLFeZ+yUHUlwSVx2792QHKre3
-4dJ8lJrhAFOvyUdexEFCMsz0KUoZNVjSgM6V0Wsj9EvuABxkeYedfRbm/jqZinDZ
-qwu0P8/tzoVRkXh2GypliVzgpfyAq3qbMmKC/OGphLB+kiLgwL+R4gZ26e+5khj6
-cZhQXecvdSzUptg3fmFRcAt7rYCIz8TmcmkNzW3EzQmL1g/Yy1cJGTXSpERGZoJb
-yDKxDf6NVDX5xPs9qyMCAwEAAaA4MDYGCSqGSIb3DQEJDjEpMCcwJQYDVR0RBB4w
-HIICYTKHBAp8ABaHEP0AAAAAAAAAAAAAAAAAACIwDQYJKoZIhvcNAQELBQADggEB
-AFw6peXnSWb4LMAjwZ4mnmF9s5uGXZ4gT+m3HB9HXSaWls03kpD+zkkQTQyoJEkO
-heTuhzfeVS0ep3e4NHKIZEzrR1uoQbV5SrGuIG0558qgk1lx9jgxSxOt+cDbGjAd
-jNLVPlFlK2qPeNL+tpq2BImtYEtOmYUJ1Sv2z6+/qCaj3BW1a7q1OXkVBjHwr+hr
-XH2G07cQ1IOOYRaqIzZCMIAONdAeyTFLMzNeM3+pUgGnNKc5HYSQdBQRh2kl4Q5C
-8a7ajJCiJanP6Pv7iCenZ60RbhBvdTOiwUisMFqr0hE1WOvn5RvV1ClvQG/D4ql7
-PaSF9FWCNlBRJK40eRse+Nc=
------END CERTIFICATE REQUEST-----
-"""
-"""By Go, for node a2 with addresses 10.124.0.22 and fd00::22."""
 
 
 def machine(**changes) -> Object:
@@ -130,7 +112,7 @@ def test_a_node_may_serve_under_its_own_names_and_addresses():
 
 def test_keys_of_rsa_may_encipher():
     here = replace(INSTANCE, node_name="a2", addresses=(("InternalIP", "10.124.0.22"), ("x", "fd00::22")))
-    known, asked = replace(RUNNING, instance=here), serving(pem=RSA_SERVING, username="system:node:a2")
+    known, asked = replace(RUNNING, instance=here), serving(pem=GO_RSA, username="system:node:a2")
     both = ("key encipherment", "digital signature", "server auth")
     assert isinstance(decide(asked, known), Approve)
     assert isinstance(decide(replace(asked, usages=both), known), Approve)

@@ -34,17 +34,11 @@ from flatyard.kube.resources import (
     POD_DISRUPTION_BUDGETS,
     PODS,
 )
+from pki.kubelet_requests import GO_CLIENT
 
 NAMESPACE = "default"
 HOLD = "flatyard.dev/hold"
-REQUEST = base64.b64encode(b"""-----BEGIN CERTIFICATE REQUEST-----
-MIHsMIGSAgEAMDAxFTATBgNVBAoTDHN5c3RlbTpub2RlczEXMBUGA1UEAxMOc3lz
-dGVtOm5vZGU6YTIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATzTB63A7er0kw8
-O3ds2k9Tf0L85C2oMWBHVVwqZ79aPxlTj8yhdJPOVEQHpCHgsYDoSoKOInj/a4hq
-moBOdsLRoAAwCgYIKoZIzj0EAwIDSQAwRgIhALZwHr9iIp1LAXk86/UUh1QJU3PD
-0BThL+k/QOKngknVAiEAu3DyLzWV/1k+jybCqtrp7Na9Qf67rQeP2YUrULBi0wE=
------END CERTIFICATE REQUEST-----
-""").decode()
+REQUEST = base64.b64encode(GO_CLIENT).decode()
 CHECKS = []
 
 

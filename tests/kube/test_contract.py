@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import runpy
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from flatyard.pki.keys import Authority, new_authority
 from flatyard.sim import loop
 from flatyard.sim.apiserver.cluster import make_api
 from flatyard.sim.apiserver.serve import serve
+from kube.contract import CHECKS
 
-CHECKS = runpy.run_path(str(Path(__file__).parent / "contract.py"))["CHECKS"]
 every_check = pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check in CHECKS])
 
 
