@@ -19,6 +19,7 @@ def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
     from emulators.openstack.services import AUTH_URL, Services
 
     services = Services(stage)
+    services.objects.gateway = True  # as Jetstream2's
     end.callback(services.close)
     services.start()
 

@@ -1,9 +1,13 @@
-"""A small Swift: containers, objects and temporary URLs, in memory.
+"""A small Swift, or Ceph's gateway as it is before Reef: containers, objects and temporary URLs, in memory.
 
 Its rules, each with its source in Swift's documentation: a token is wanted for everything but temporary URLs (api,
 authentication); a container with objects is not deleted, 409 (api, delete container); a temporary URL's signature is
-the HMAC of method, expiry and path with the container's or account's key, and 401 otherwise (middleware, tempurl);
-X-Delete-After ends an object (overview, expiring objects). Tokens are not checked, only wanted.
+the HMAC of method, expiry and path with the container's or account's key, and 401 otherwise; a URL for GET is good for
+HEAD; SHA-1 is not taken (middleware, tempurl; since 2.30); X-Delete-After ends an object (overview, expiring objects).
+Tokens are not checked, only wanted.
+
+The gateway's differ so: keys of containers are not known, and SHA-1 is the only digest
+(https://docs.ceph.com/en/octopus/radosgw/swift/tempurl/); an account shows its keys to who may do everything with it.
 """
 
 from __future__ import annotations
@@ -18,15 +22,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 KEYS = ("x-container-meta-temp-url-key", "x-container-meta-temp-url-key-2")
+ACCOUNT_KEYS = ("x-account-meta-temp-url-key", "x-account-meta-temp-url-key-2")
 DIGESTS = {40: "sha1", 64: "sha256", 128: "sha512"}
 
 
 class Objects:
-    """`now` is moved by tests instead of waiting."""
+    """`now` is moved by tests instead of waiting. `gateway`: Ceph's. `closed`: it takes no token."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, gateway: bool = False) -> None:
         self.port = port
+        self.gateway = gateway
+        self.closed = False
         self.ahead = 0.0
+        self.accounts: dict[str, dict[str, str]] = {}
         self.containers: dict[str, dict[str, str]] = {}
         self.objects: dict[str, tuple[bytes, float]] = {}
         self._server: ThreadingHTTPServer | None = None
@@ -58,6 +66,13 @@ class Objects:
                 return 401, {}, b"Temp URL invalid"
         elif "x-auth-token" not in headers:
             return 401, {}, b"token wanted"
+        elif self.closed:
+            return 403, {}, b"AccessDenied"
+        if depth == 1 and method in ("HEAD", "POST"):
+            meta = {k: v for k, v in headers.items() if k.startswith("x-account-meta-")}
+            known = self.accounts.setdefault(unquote(path), {})
+            known |= meta if method == "POST" else {}
+            return 204, dict(known), b""
         if depth == 1:
             names = [
                 name.split("/")[3] for name in sorted(self.containers) if name.startswith(unquote(path) + "/")
@@ -70,13 +85,19 @@ class Objects:
     def _signed(self, method: str, path: str, container: str, query: Mapping[str, str]) -> bool:
         expires, given = int(query.get("temp_url_expires", "0")), query["temp_url_sig"]
         digest = DIGESTS.get(len(given))
-        if digest is None or expires < self.now():
+        if expires < self.now() or digest is None or (digest == "sha1") != self.gateway:
             return False
-        keys = [self.containers.get(container, {}).get(name, "") for name in KEYS]
-        text = f"{method}\n{expires}\n{path}".encode()
+        account = self.accounts.get("/".join(container.split("/")[:3]), {})
+        keys = [account.get(name, "") for name in ACCOUNT_KEYS]
+        if not self.gateway:
+            keys += [self.containers.get(container, {}).get(name, "") for name in KEYS]
+        texts = [
+            f"{each}\n{expires}\n{path}" for each in ((method, "GET") if method == "HEAD" else (method,))
+        ]
         return any(
-            hmac.compare_digest(hmac.new(key.encode(), text, getattr(hashlib, digest)).hexdigest(), given)
+            hmac.compare_digest(hmac.new(key.encode(), text.encode(), digest).hexdigest(), given)
             for key in keys
+            for text in texts
             if key
         )
 

@@ -58,3 +58,32 @@ def test_a_container_with_objects_stays(store: Objects) -> None:
     assert store.answer("DELETE", THING, TOKEN, b"")[0] == 204
     assert store.answer("DELETE", BOX, TOKEN, b"")[0] == 204
     assert store.answer("HEAD", BOX, TOKEN, b"")[0] == 404
+
+
+def test_a_temporary_url_for_get_is_good_for_head(store: Objects) -> None:
+    assert store.answer("HEAD", url(store), {}, b"")[0] == 200
+    assert store.answer("DELETE", url(store), {}, b"")[0] == 401
+
+
+def test_the_gateway_knows_the_accounts_keys_and_an_old_digest_only() -> None:
+    store = Objects(0, gateway=True)
+    store.answer("PUT", BOX, {**TOKEN, "x-container-meta-temp-url-key": "key"}, b"")
+    store.answer("PUT", THING, TOKEN, b"secret")
+    expires = int(store.now()) + 60
+
+    def status(key: str, digest: str) -> int:
+        text = f"GET\n{expires}\n{THING}".encode()
+        signature = hmac.new(key.encode(), text, digest).hexdigest()
+        return store.answer("GET", f"{THING}?temp_url_expires={expires}&temp_url_sig={signature}", {}, b"")[0]
+
+    assert (status("key", "sha1"), status("key", "sha256")) == (401, 401)
+    store.answer("POST", "/v1/AUTH_p", {**TOKEN, "x-account-meta-temp-url-key-2": "other"}, b"")
+    assert store.answer("HEAD", "/v1/AUTH_p", TOKEN, b"")[1] == {"x-account-meta-temp-url-key-2": "other"}
+    assert (status("other", "sha1"), status("other", "sha256")) == (200, 401)
+
+
+def test_swift_takes_the_old_digest_no_more(store: Objects) -> None:
+    expires = int(store.now()) + 60
+    signature = hmac.new(b"key", f"GET\n{expires}\n{THING}".encode(), hashlib.sha1).hexdigest()
+    target = f"{THING}?temp_url_expires={expires}&temp_url_sig={signature}"
+    assert store.answer("GET", target, {}, b"")[0] == 401

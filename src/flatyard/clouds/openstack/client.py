@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from keystoneauth1.identity.base import BaseIdentityPlugin
@@ -22,6 +23,14 @@ from flatyard.model.cluster import OpenstackCloud
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How temporary URLs are signed: with the project's key or the container's, and by which digest."""
+
+    project: bool
+    digest: str
+
+
 class Client:
     """What is kept here is only what saves asking again: ids of flavors and groups, and which services there are."""
 
@@ -35,6 +44,8 @@ class Client:
         """What every server of this cluster has in its metadata besides (Exosphere's marks)."""
         self.services: frozenset[str] | None = None
         """Kinds of services in the catalog; None until the first call."""
+        self.signs: Way | None = None
+        """How the object store takes temporary URLs, once that is known."""
         self.project = ""
         self.regions: tuple[str, ...] = ()
         self.settles = behaviour.list_lag_bound

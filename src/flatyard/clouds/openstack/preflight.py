@@ -9,7 +9,7 @@ from openstack.compute.v2.flavor import Flavor
 
 from flatyard.base.errors import Problem, Refused, Severity
 from flatyard.clouds.cloud import ImageQuery, Rejected
-from flatyard.clouds.openstack import images, networks, quotas
+from flatyard.clouds.openstack import images, networks, quotas, stash
 from flatyard.clouds.openstack.client import Client, connect
 from flatyard.clouds.openstack.facts import FACTS
 from flatyard.clouds.openstack.settings import settings
@@ -43,6 +43,7 @@ async def problems(
         found += await _named_things(client, pool)
     found += await _images(client, cluster, pools, flavors)
     found += await _network(client, cluster, chosen)
+    found += await _secrets(client)
     found += await quotas.problems(client, cluster, chosen, pools, flavors)
     return tuple(found)
 
@@ -221,6 +222,12 @@ async def _network(client: Client, cluster: Cluster, chosen: OpenstackCloud) -> 
         except Rejected as no:
             found.append(error(f"{CLOUD}.externalNetwork", no.what, no.next.partition("one of ")[2]))
     return found
+
+
+async def _secrets(client: Client) -> list[Problem]:
+    """Control planes read their keys from the object store when they boot."""
+    no = await stash.refusal(client)
+    return [error(CLOUD, no, "a site with Swift or Ceph's gateway (docs/openstack.md)")] if no else []
 
 
 async def _given(client: Client, chosen: OpenstackCloud, named: str) -> list[Problem]:
