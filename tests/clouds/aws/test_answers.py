@@ -13,7 +13,7 @@ from botocore.exceptions import (
 
 from flatyard.clouds.aws.answers import ASKED, missing_is_fine, translate
 from flatyard.clouds.aws.facts import FACTS
-from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
+from flatyard.clouds.cloud import CloudError, NoCapacity, QuotaExceeded, RateLimited, Rejected, Transient
 from flatyard.clouds.facts import Retry, Trouble
 
 KINDS = {
@@ -48,7 +48,7 @@ def test_throttling_waits_as_long_as_it_is_told() -> None:
 
 
 def test_no_capacity_is_no_server_error_and_no_quota() -> None:
-    assert type(answer("InsufficientInstanceCapacity", status=500)) is Transient
+    assert type(answer("InsufficientInstanceCapacity", status=500)) is NoCapacity
 
 
 def test_a_quota_says_where_it_is_raised() -> None:
@@ -139,3 +139,16 @@ def test_only_what_is_not_there_is_fine() -> None:
         raise answer("InvalidSubnetID.Malformed")
     with pytest.raises(Transient), missing_is_fine():
         raise answer("DependencyViolation")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("InvalidParameterValue", 'IAM Instance Profile "arn:…/flatyard-x" has no associated IAM Roles'),
+        ("InvalidPermission.Duplicate", "the specified rule already exists"),
+        ("RouteAlreadyExists", "The route identified by 0.0.0.0/0 already exists."),
+        ("Resource.AlreadyAssociated", "the specified association already exists"),
+    ],
+)
+def test_what_a_later_look_shows_is_not_final(code: str, message: str) -> None:
+    assert isinstance(answer(code, message), Transient)

@@ -8,7 +8,7 @@ ClientToken            EC2 API reference, "Ensuring idempotency": same token and
 user data              EC2 user guide, "Run commands at launch": 16 KB before base64
 DependencyViolation    EC2 API reference, error codes: security groups, subnets and gateways in use stay
 states                 EC2 user guide, "Instance lifecycle": pending, running, shutting-down, terminated, gone
-eventual consistency   EC2 developer guide: a list may not show what was just created
+eventual consistency   EC2 developer guide: a list may not show what was just created; ids: hearsay.py
 throttling, quotas     EC2 API reference, error codes: RequestLimitExceeded, VcpuLimitExceeded and their like
 rates                  EC2 developer guide, "Request throttling": a bucket for each action (counted when a test says so)
 pre-signed URLs        S3 API reference, "Authenticating requests: using query parameters"
@@ -36,6 +36,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from xml.etree import ElementTree
+
+from hearsay import Hearsay
 
 ACCOUNT = "123456789012"
 KEYS = {"AKIAEMULATOR": "emulated-secret"}
@@ -117,6 +119,7 @@ class Account:
     judged: dict[str, None] = field(default_factory=dict)
     """Actions that policies were asked about, in IAM's words."""
     active_at: dict[str, float] = field(default_factory=dict)
+    hearsay: Hearsay = field(default_factory=Hearsay)
 
     def now(self) -> float:
         return time.monotonic() + self.ahead
@@ -155,10 +158,13 @@ class Emulator:
         action = form.get("Action", "") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         self.account.calls[action or f"{service} {environ['REQUEST_METHOD']}"] += 1
         no = self.troubled(action, service) or self.metered(action, service)
+        no = no or self.unheard(environ, form, region, service)
         if no:
             return no
         act = getattr(self, f"on_{action}", None)
         reply = act(environ, form, region) if act else self.ask(environ)
+        if reply.ok and form.get("DryRun") != "true":
+            self.account.hearsay.made(action, form, reply.body.decode(errors="replace"), new_bucket(environ))
         if self.account.lost[action] and reply.ok:
             self.account.lost[action] -= 1
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -435,6 +441,11 @@ class Emulator:
         self.account.buckets[action] = (left - 1 if left >= 1 else left, now)
         return None if left >= 1 else error("ec2", 503, "RequestLimitExceeded", "Request limit exceeded.")
 
+    def unheard(self, environ: Environ, form: dict[str, str], region: str, service: str) -> Reply | None:
+        bucket = "" if service != "s3" or new_bucket(environ) else bucket_in(environ)
+        no = self.account.hearsay.refusal(form, bucket, vpc_of_balancer(form, region))
+        return error(service, 404 if service in ("iam", "s3") else 400, no.code, no.message) if no else None
+
     def unsigned(self, environ: Environ, query: dict[str, str]) -> Reply | None:
         """What is wrong with a pre-signed URL."""
         begun = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
@@ -470,6 +481,10 @@ class Emulator:
 
     def control_lag(self, seconds: float) -> None:
         self.account.lag = seconds
+
+    def control_unheard(self, times: int) -> None:
+        """How often from now on calls are refused that name what was just made."""
+        self.account.hearsay.times = times
 
     def control_takes(self, seconds: float) -> None:
         """How long from now on an instance starts and ends, and a load balancer is being made."""
@@ -573,6 +588,27 @@ def balancers(region: str = "") -> list[Any]:
 
 def subnets_of(balancer: Any) -> set[str]:
     return {subnet.id for subnet in balancer.subnets}
+
+
+def vpc_of_balancer(form: dict[str, str], region: str) -> str:
+    """The VPC in which a load balancer for the world is asked for."""
+    if form.get("Action") != "CreateLoadBalancer" or form.get("Scheme") != "internet-facing":
+        return ""
+    rows = backend(region).subnets.values()
+    return next(
+        (zone[form["Subnets.member.1"]].vpc_id for zone in rows if form["Subnets.member.1"] in zone), ""
+    )
+
+
+def bucket_in(environ: Environ) -> str:
+    return str(environ["PATH_INFO"]).strip("/").partition("/")[0]
+
+
+def new_bucket(environ: Environ) -> str:
+    """The bucket that a call makes."""
+    path, asked = str(environ["PATH_INFO"]).strip("/"), environ.get("QUERY_STRING", "")
+    made = scope(environ)[1] == "s3" and environ["REQUEST_METHOD"] == "PUT" and "/" not in path and not asked
+    return path if made else ""
 
 
 def find(region: str, key: str) -> Any:

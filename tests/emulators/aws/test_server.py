@@ -274,3 +274,30 @@ def test_a_key_pair_goes_by_its_id_and_takes_its_tags_along(bare):
     bare("ec2", "delete_key_pair", KeyPairId=made)
     assert bare("ec2", "describe_key_pairs")["KeyPairs"] == []
     assert bare("ec2", "describe_tags")["Tags"] == []
+
+
+def test_what_was_just_made_is_not_heard_of_when_a_test_says_so(bare):
+    bare.aws.control("unheard", times=1)
+    vpc = bare("ec2", "create_vpc", CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    wanted = {"VpcId": vpc, "CidrBlock": "10.0.1.0/24"}
+    assert bare("ec2", "describe_vpcs", Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Vpcs"]
+    assert bare.refused("ec2", "create_subnet", **wanted) == ("InvalidVpcID.NotFound", 400)
+    subnet = bare("ec2", "create_subnet", **wanted)["Subnet"]["SubnetId"]
+    gateway = bare("ec2", "create_internet_gateway")["InternetGateway"]["InternetGatewayId"]
+    pair = {"VpcId": vpc, "InternetGatewayId": gateway}
+    assert bare.refused("ec2", "attach_internet_gateway", **pair) == (
+        "InvalidInternetGatewayID.NotFound",
+        400,
+    )
+    bare("ec2", "attach_internet_gateway", **pair)
+    bare.refused("ec2", "describe_subnets", SubnetIds=[subnet])
+    balancer = {"Name": "a", "Type": "network", "Scheme": "internet-facing", "Subnets": [subnet]}
+    assert bare.refused("elbv2", "create_load_balancer", **balancer) == ("InvalidSubnet", 400)
+    assert bare("elbv2", "create_load_balancer", **balancer)["LoadBalancers"]
+    bare("iam", "create_role", RoleName="r", AssumeRolePolicyDocument="{}")
+    named = {"RoleName": "r", "PolicyName": "p", "PolicyDocument": "{}"}
+    assert bare.refused("iam", "put_role_policy", **named) == ("NoSuchEntity", 404)
+    place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
+    bare("s3", "create_bucket", Bucket="b-1", **place)
+    assert bare.refused("s3", "put_object", Bucket="b-1", Key="k", Body=b"") == ("NoSuchBucket", 404)
+    bare("s3", "put_object", Bucket="b-1", Key="k", Body=b"")

@@ -100,6 +100,7 @@ MISSING = frozenset(
         "Gateway.NotAttached",
         "InvalidAllocationID.NotFound",
         "InvalidAssociationID.NotFound",
+        "InvalidGatewayID.NotFound",
         "InvalidGroup.NotFound",
         "InvalidInstanceID.NotFound",
         "InvalidInternetGatewayID.NotFound",
@@ -121,6 +122,16 @@ MISSING = frozenset(
         "TargetGroupNotFound",
     )
 )
+THERE = frozenset(
+    (
+        "InvalidGroup.Duplicate",
+        "InvalidPermission.Duplicate",
+        "InvalidSubnet.Conflict",
+        "Resource.AlreadyAssociated",
+        "RouteAlreadyExists",
+    )
+)
+"""What a call whose reply was lost has made before, and no list showed yet: a later one does."""
 _PERMISSIONS = {
     "ListBuckets": "ListAllMyBuckets",
     "ListObjectsV2": "ListBucket",
@@ -131,7 +142,10 @@ _PERMISSIONS = {
 MISMATCH = "IdempotentParameterMismatch"
 _IMAGES = "Not authorized for images"
 """With the code of bad credentials EC2 says so of an image that is not shared with the account."""
-_NEW_PROFILE = "Invalid IAM Instance Profile"
+_NEW_PROFILE = ("Invalid IAM Instance Profile", "has no associated IAM Roles")
+"""What EC2 says of a profile that IAM has not told it of, or not the whole of it."""
+_NEW_GATEWAY = "has no internet gateway"
+"""With `InvalidSubnet` Elastic Load Balancing says so of a VPC whose gateway was attached a moment ago."""
 _PERFORM = re.compile(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?")
 _SERVER = 500
 
@@ -163,6 +177,11 @@ def missing_is_fine() -> Iterator[None]:
     except Rejected as no:
         if no.code not in MISSING:
             raise
+
+
+def is_unheard(no: Rejected) -> bool:
+    """Whether a refusal may be of something that was made a moment ago."""
+    return no.code in MISSING or _NEW_GATEWAY in no.what
 
 
 def denied(what: str, code: str, message: str, asked: dict[str, Any], request_id: str = "") -> Rejected:
@@ -212,8 +231,9 @@ def _answered(what: str, problem: ClientError) -> CloudError:
 
 
 def _may_pass(code: str, message: str, status: int) -> bool:
-    """What a later try may not see: what is still in use, what IAM has not told EC2 yet."""
-    return code in IN_USE or status >= _SERVER or _NEW_PROFILE in message
+    """What a later try may not see: what is still in use or not in the lists yet, what IAM has not told EC2 yet."""
+    new = any(words in message for words in _NEW_PROFILE)
+    return code in IN_USE or code in THERE or status >= _SERVER or new
 
 
 def _next(code: str) -> str:

@@ -13,9 +13,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from flatyard.base.world import RealWorld, World
-from flatyard.clouds.aws.answers import ASKED, translate
+from flatyard.clouds.aws.answers import ASKED, is_unheard, translate
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.calls import THREADS, Calls
+from flatyard.clouds.cloud import Rejected, Transient
 
 Answer: TypeAlias = dict[str, Any]
 """A parsed answer, as boto3's reference describes it for each operation."""
@@ -38,6 +39,8 @@ _PAGES = {
     "s3": ("ContinuationToken", "NextContinuationToken"),
 }
 """By service: the parameter for the next page, and where an answer has it."""
+_HEARD_OF = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Pauses, in seconds, in which every part of a service as a rule has heard of what was just made."""
 _ENCODED = "Encoded authorization failure message: "
 
 
@@ -64,6 +67,25 @@ class Account:
     async def write(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
         """A call that is repeated only when nothing was done; raises CloudError."""
         return await self.calls.write(what, self._call(service, operation, parameters))
+
+    async def follow(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
+        """A call about what may have been made a moment ago: an id that is not known yet is waited for.
+
+        AWS is eventually consistent (EC2 developer guide, "Eventual consistency"; IAM user guide, "Changes that I make
+        are not always immediately visible"). Raises Transient, so that all is looked at anew, where that takes long.
+        """
+        ask = self.read if operation.startswith("describe") else self.write
+        late: Rejected | None = None
+        for pause in _HEARD_OF:
+            try:
+                return await ask(what, service, operation, **parameters)
+            except Rejected as no:
+                if not is_unheard(no):
+                    raise
+                late = no
+            await asyncio.sleep(pause)
+        assert late is not None
+        raise Transient(late.what, code=late.code, request_id=late.request_id)
 
     async def pages(
         self, what: str, service: str, operation: str, key: str, **parameters: object

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from flatyard.base.errors import Refused
 from flatyard.clouds.aws.settings import AwsSettings
+from flatyard.clouds.cloud import NoAccount
 
 FIND = (
     "set AWS_PROFILE, run aws sso login or aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -21,7 +22,7 @@ FIND = (
 
 
 def session(settings: AwsSettings) -> boto3.Session:
-    """A session with credentials. Raises Refused when there are none, or no profile of that name."""
+    """A session with credentials. Raises NoAccount when there are none, Refused for a profile that is not there."""
     core = botocore.session.Session(profile=settings.profile or None)
     core.register_component("data_loader", _models())
     try:
@@ -29,21 +30,26 @@ def session(settings: AwsSettings) -> boto3.Session:
             core.set_credentials(settings.access_key_id, settings.secret_access_key)
         found = core.get_credentials()
     except ProfileNotFound as no:
-        names = ", ".join(core.available_profiles) or "none"
-        raise Refused(
-            f"there is no AWS profile {settings.profile!r}" if settings.profile else str(no),
-            why=f"the shared configuration has: {names}",
-            next=f"aws configure --profile {settings.profile or 'NAME'}",
-        ) from None
+        raise _no_profile(core, settings.profile or core.profile or "") from None
     except BotoCoreError as no:
         raise Refused("the AWS credentials cannot be read", why=str(no), next=FIND) from None
     if found is None:
-        raise Refused(
+        raise NoAccount(
             "there are no AWS credentials", why="neither the file nor the environment has any", next=FIND
         )
     if settings.role:
         _assume(core, settings)
     return boto3.Session(botocore_session=core, region_name=settings.region)
+
+
+def _no_profile(core: botocore.session.Session, name: str) -> Refused:
+    """Where there is no profile at all, nobody has said yet who asks."""
+    names = core.available_profiles
+    return (Refused if names else NoAccount)(
+        f"there is no AWS profile {name!r}",
+        why=f"the shared configuration has: {', '.join(names) or 'none'}",
+        next=f"aws configure --profile {name}",
+    )
 
 
 @cache

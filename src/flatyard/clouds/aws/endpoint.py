@@ -97,7 +97,8 @@ async def _tagged(account: Account, ref: ClusterRef, rows: list[Answer], key: st
 
 async def _make(account: Account, ref: ClusterRef, cluster: Cluster, network: Network) -> Answer:
     what = f"making the load balancer of {ref.name}"
-    answer = await account.write(
+    create = account.write if network.adopted else account.follow
+    answer = await create(
         what,
         "elbv2",
         "create_load_balancer",
@@ -109,7 +110,7 @@ async def _make(account: Account, ref: ClusterRef, cluster: Cluster, network: Ne
         Tags=pairs(cluster_tags(ref, FACTS.tags)),
     )
     row: Answer = answer["LoadBalancers"][0]
-    await account.write(
+    await account.follow(
         what,
         "elbv2",
         "modify_load_balancer_attributes",
@@ -124,7 +125,7 @@ async def _group(account: Account, ref: ClusterRef, row: Answer, network: Networ
     for known in await target_groups(account, ref):
         if known["TargetGroupName"] == balancer_name(ref):
             return str(known["TargetGroupArn"])
-    answer = await account.write(
+    answer = await account.follow(
         f"making the target group of {ref.name}",
         "elbv2",
         "create_target_group",
@@ -146,13 +147,14 @@ async def _group(account: Account, ref: ClusterRef, row: Answer, network: Networ
 async def _listen(account: Account, ref: ClusterRef, row: Answer, group: str, port: int) -> None:
     """One listener on the cluster's port; those on other ports are of earlier settings and go."""
     what, arn = f"making the listener of {ref.name}", row["LoadBalancerArn"]
-    rows = await account.pages(what, "elbv2", "describe_listeners", "Listeners", LoadBalancerArn=arn)
+    there = await account.follow(what, "elbv2", "describe_listeners", LoadBalancerArn=arn)
+    rows = there["Listeners"]
     for listener in rows:
         if listener["Port"] != port:
             with missing_is_fine():
                 await account.write(what, "elbv2", "delete_listener", ListenerArn=listener["ListenerArn"])
     if not any(listener["Port"] == port for listener in rows):
-        await account.write(
+        await account.follow(
             what,
             "elbv2",
             "create_listener",
@@ -166,7 +168,7 @@ async def _listen(account: Account, ref: ClusterRef, row: Answer, group: str, po
 
 async def _register(account: Account, ref: ClusterRef, group: str, backends: tuple[str, ...]) -> None:
     what = f"setting the backends of {ref.name}"
-    answer = await account.read(what, "elbv2", "describe_target_health", TargetGroupArn=group)
+    answer = await account.follow(what, "elbv2", "describe_target_health", TargetGroupArn=group)
     there = [
         row["Target"]["Id"]
         for row in answer["TargetHealthDescriptions"]
@@ -184,7 +186,7 @@ async def _add(account: Account, what: str, group: str, targets: list[dict[str, 
     """Register instances. Those that are not running yet are refused, and waited for a while."""
     for pause in _STARTING:
         try:
-            await account.write(what, "elbv2", "register_targets", TargetGroupArn=group, Targets=targets)
+            await account.follow(what, "elbv2", "register_targets", TargetGroupArn=group, Targets=targets)
         except Transient as no:
             if no.code != "InvalidTarget":
                 raise

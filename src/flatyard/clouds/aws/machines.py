@@ -87,8 +87,10 @@ async def create(account: Account, request: CreateRequest, known: Known) -> Inst
     """Create it, or return what an earlier call with the same token made."""
     order = await order_of(account, request, known)
     what = f"creating {request.name}"
+    given = request.network.adopted or _spec(request).security_group_ids
+    run = account.write if given else account.follow
     try:
-        answer = await account.write(what, "ec2", "run_instances", **order)
+        answer = await run(what, "ec2", "run_instances", **order)
     except Rejected as no:
         if no.code == MISMATCH:
             return await _made_before(account, request, no)

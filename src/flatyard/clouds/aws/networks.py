@@ -187,12 +187,12 @@ async def _own_vpc(account: Account, ref: ClusterRef, cluster: Cluster) -> Answe
         made = await account.write(what, "ec2", "create_vpc", CidrBlock=cidr, TagSpecifications=tags)
         found = made["Vpc"]
     vpc = found["VpcId"]
-    names = await account.read(
+    names = await account.follow(
         what, "ec2", "describe_vpc_attribute", VpcId=vpc, Attribute="enableDnsHostnames"
     )
     if not names["EnableDnsHostnames"]["Value"]:
         on = {"Value": True}
-        await account.write(what, "ec2", "modify_vpc_attribute", VpcId=vpc, EnableDnsHostnames=on)
+        await account.follow(what, "ec2", "modify_vpc_attribute", VpcId=vpc, EnableDnsHostnames=on)
     return found
 
 
@@ -202,7 +202,7 @@ async def _own_subnets(account: Account, ref: ClusterRef, cluster: Cluster, vpc:
     free = _free_blocks(vpc["CidrBlock"], [row["CidrBlock"] for row in rows.values()])
     for zone in zones:
         if zone not in rows:
-            made = await account.write(
+            made = await account.follow(
                 f"making the subnet of {ref.name} in {zone}",
                 "ec2",
                 "create_subnet",
@@ -269,20 +269,20 @@ async def _routes(account: Account, ref: ClusterRef, vpc: Answer, subnets: list[
         gateways = [made["InternetGateway"]]
     gateway = gateways[0]["InternetGatewayId"]
     if not gateways[0].get("Attachments"):
-        await account.write(what, "ec2", "attach_internet_gateway", InternetGatewayId=gateway, VpcId=key)
+        await account.follow(what, "ec2", "attach_internet_gateway", InternetGatewayId=gateway, VpcId=key)
     if not tables:
         tags = tagged("route-table", ref, account.world, name)
-        made = await account.write(what, "ec2", "create_route_table", VpcId=key, TagSpecifications=tags)
+        made = await account.follow(what, "ec2", "create_route_table", VpcId=key, TagSpecifications=tags)
         tables = [made["RouteTable"]]
     table = tables[0]["RouteTableId"]
     if not any(route.get("GatewayId") == gateway for route in tables[0].get("Routes", ())):
         route = {"RouteTableId": table, "DestinationCidrBlock": ANYWHERE, "GatewayId": gateway}
-        await account.write(what, "ec2", "create_route", **route)
+        await account.follow(what, "ec2", "create_route", **route)
     known = {row.get("SubnetId") for row in tables[0].get("Associations", ())}
     for row in subnets:
         if row["SubnetId"] not in known:
             pair = {"RouteTableId": table, "SubnetId": row["SubnetId"]}
-            await account.write(what, "ec2", "associate_route_table", **pair)
+            await account.follow(what, "ec2", "associate_route_table", **pair)
 
 
 # ---- security groups
@@ -303,7 +303,7 @@ async def _groups(account: Account, ref: ClusterRef, cluster: Cluster, vpc: Answ
 
 async def _group(account: Account, ref: ClusterRef, vpc: str, role: Role) -> Answer:
     name = f"flatyard-{ref.name}-{role.value}"
-    made = await account.write(
+    made = await account.follow(
         f"making the security group {name}",
         "ec2",
         "create_security_group",
@@ -349,7 +349,7 @@ async def _permit(account: Account, group: Answer, wanted: list[Answer]) -> None
     if missing:
         what = f"opening ports in {group['GroupId']}"
         rules = {"GroupId": group["GroupId"], "IpPermissions": missing}
-        await account.write(what, "ec2", "authorize_security_group_ingress", **rules)
+        await account.follow(what, "ec2", "authorize_security_group_ingress", **rules)
 
 
 # ---- deleting

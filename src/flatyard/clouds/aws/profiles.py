@@ -152,7 +152,7 @@ async def _role(account: Account, ref: ClusterRef, role: Role) -> None:
     }
     await _made(account, "create_role", what, asked)
     document = json.dumps(policy(ref, role))
-    await account.write(
+    await account.follow(
         what, "iam", "put_role_policy", RoleName=name, PolicyName=POLICY, PolicyDocument=document
     )
 
@@ -172,7 +172,7 @@ def policy(ref: ClusterRef, role: Role) -> Answer:
 async def _made(account: Account, operation: str, what: str, asked: Mapping[str, object]) -> Answer | None:
     """IAM's creates have no tokens: what is there already was made by an earlier try."""
     try:
-        answer = await account.write(what, "iam", operation, **asked)
+        answer = await account.follow(what, "iam", operation, **asked)
     except CloudError as no:
         if no.code != _THERE.get(operation, "EntityAlreadyExists"):
             raise

@@ -36,7 +36,7 @@ async def stash(
             if no.code != "NoSuchBucket":
                 raise
             await ensure_bucket(account, ref)
-            await _put(account, bucket, key, blob)
+            await _put(account, bucket, key, blob, new=True)
     except Rejected as no:
         if no.code not in DENIED:
             raise
@@ -51,9 +51,9 @@ async def unstash(account: Account, ref: ClusterRef, key: str) -> None:
         await account.write(f"deleting {key}", "s3", "delete_object", Bucket=bucket_of(ref), Key=key)
 
 
-async def _put(account: Account, bucket: str, key: str, blob: bytes) -> None:
-    what = f"stashing {key}"
-    await account.write(what, "s3", "put_object", Bucket=bucket, Key=key, Body=blob)
+async def _put(account: Account, bucket: str, key: str, blob: bytes, *, new: bool = False) -> None:
+    put = account.follow if new else account.write
+    await put(f"stashing {key}", "s3", "put_object", Bucket=bucket, Key=key, Body=blob)
 
 
 async def ensure_bucket(account: Account, ref: ClusterRef) -> None:
@@ -68,12 +68,12 @@ async def ensure_bucket(account: Account, ref: ClusterRef) -> None:
     except Rejected as no:
         if no.code != _THERE:
             raise
-    await account.write(
+    await account.follow(
         what, "s3", "put_public_access_block", Bucket=bucket, PublicAccessBlockConfiguration=_CLOSED
     )
     tags = {"TagSet": pairs(cluster_tags(ref, FACTS.tags))}
-    await account.write(what, "s3", "put_bucket_tagging", Bucket=bucket, Tagging=tags)
-    await account.write(
+    await account.follow(what, "s3", "put_bucket_tagging", Bucket=bucket, Tagging=tags)
+    await account.follow(
         what, "s3", "put_bucket_lifecycle_configuration", Bucket=bucket, LifecycleConfiguration=_ENDS
     )
 
