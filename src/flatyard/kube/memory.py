@@ -31,7 +31,8 @@ from flatyard.kube.disruption import Budgets
 from flatyard.kube.kinds import Kind, Scale
 from flatyard.kube.merge import clone, merge
 from flatyard.kube.namespaces import NamespaceController
-from flatyard.kube.registry import STATUS_PARTS, Admission, Deletion, Registry, bad_request
+from flatyard.kube.refusals import bad_request
+from flatyard.kube.registry import STATUS_PARTS, Admission, Deletion, Registry
 from flatyard.kube.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
     NAMESPACES,

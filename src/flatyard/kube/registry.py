@@ -1,21 +1,36 @@
 """What kube-apiserver does between a request and the storage: checks, system fields, generations, deletion.
 
-Everything here is synchronous and works on one object; `memory` adds durability and the controllers. The
-rules and the wording of refusals follow kube-apiserver 1.34 (k8s.io/apiserver, pkg/registry/rest and
+Everything here is synchronous and works on one object; `memory` adds durability and the controllers, `refusals`
+has the words. The rules follow kube-apiserver 1.34 (k8s.io/apiserver, pkg/registry/rest and
 pkg/registry/generic/registry) as its recorded answers show them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from flatyard.base.world import World, rfc3339
 from flatyard.kube import approval
-from flatyard.kube.api import AlreadyExists, ApiError, Conflict, Invalid, Json, NotFound, Object, Propagation
+from flatyard.kube.api import ApiError, Json, Object, Propagation
 from flatyard.kube.kinds import Kind
+from flatyard.kube.refusals import (
+    STALE,
+    Cause,
+    already_exists,
+    bad_name,
+    bad_request,
+    conflict,
+    invalid,
+    named,
+    no_version,
+    not_found,
+    other_record,
+    other_uid,
+    terminating,
+)
 from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NAMESPACES
 from flatyard.kube.storage import Key, Storage
 
@@ -25,53 +40,8 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 """Letters of generated names: no vowels and no look-alikes, as k8s.io/apimachinery's util/rand has it."""
 _SYSTEM = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One field that is wrong: `reason` is a metav1.CauseType, `message` goes without the field's name."""
-
-    field: str
-    reason: str
-    message: str
-
-
-def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> Invalid:
-    """A 422 that lists every wrong field."""
-    texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
-    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    resource = kind.resource
-    title = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = named(name, resource.group, resource.kind)
-    details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]
-    return Invalid(f'{title} "{name}" is invalid: {text}', details=details)
-
-
-def named(name: str, group: str, kind: str) -> Json:
-    """A Status object's details about one object; empty parts are left out."""
-    parts = {"name": name, "group": group, "kind": kind}
-    return {key: value for key, value in parts.items() if value}
-
-
-def not_found(kind: Kind, name: str) -> NotFound:
-    resource = kind.resource
-    details = named(name, resource.group, resource.plural)
-    return NotFound(f'{resource.qualified} "{name}" not found', details=details)
-
-
-def bad_request(message: str) -> Invalid:
-    return Invalid(message, status=400, reason="BadRequest")
-
-
-def conflict(kind: Kind, name: str, why: str) -> Conflict:
-    resource = kind.resource
-    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
-    return Conflict(message, details=named(name, resource.group, resource.plural))
-
-
 STATUS_PARTS = ("status", "approval")
 """Subresources through which only the status is written."""
-STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +90,7 @@ class Registry:
         self._name(kind, metadata)
         key = (namespace, metadata["name"])
         if self.storage.get(kind, key) is not None:
-            raise self._exists(kind, metadata["name"])
+            raise already_exists(kind, metadata["name"])
         self._found(kind, metadata)
         if not kind.keeps_status:
             raw.pop("status", None)
@@ -142,16 +112,8 @@ class Registry:
             if parent is None:
                 raise not_found(self._namespaces, namespace)
             if parent.deleting:
-                raise self._terminating(kind, metadata.get("name", ""), namespace)
+                raise terminating(kind, metadata.get("name", ""), namespace)
         return namespace
-
-    def _terminating(self, kind: Kind, name: str, namespace: str) -> ApiError:
-        why = f"unable to create new content in namespace {namespace} because it is being terminated"
-        details = named(name, kind.resource.group, kind.resource.plural)
-        field = {"message": f"namespace {namespace} is being terminated", "field": "metadata.namespace"}
-        details["causes"] = [{"reason": "NamespaceTerminating", **field}]
-        message = f'{kind.resource.qualified} "{name}" is forbidden: {why}'
-        return ApiError(message, status=403, reason="Forbidden", details=details)
 
     def _name(self, kind: Kind, metadata: Json) -> None:
         if metadata.get("resourceVersion"):
@@ -163,15 +125,11 @@ class Registry:
             why = "Required value: name or generateName is required"
             raise invalid(kind, "", (Cause("metadata.name", "FieldValueRequired", why),))
         if not valid_name(kind, name):
-            raise invalid(kind, name, (Cause("metadata.name", "FieldValueInvalid", _bad_name(name)),))
+            raise invalid(kind, name, (Cause("metadata.name", "FieldValueInvalid", bad_name(name)),))
 
     def suffix(self) -> str:
         """Five letters for a generated name."""
         return "".join(_SUFFIX[byte % len(_SUFFIX)] for byte in self.world.random_bytes(5))
-
-    def _exists(self, kind: Kind, name: str) -> AlreadyExists:
-        details = named(name, kind.resource.group, kind.resource.plural)
-        return AlreadyExists(f'{kind.resource.qualified} "{name}" already exists', details=details)
 
     def _found(self, kind: Kind, metadata: Json) -> None:
         """Give a new object its system fields."""
@@ -209,12 +167,12 @@ class Registry:
     def _precondition(self, kind: Kind, old: Object, metadata: Json) -> None:
         uid = metadata.get("uid")
         if uid and uid != old.uid:
-            raise conflict(kind, old.name, _other_uid(kind, old, uid))
+            raise conflict(kind, old.name, other_uid(kind, old, uid))
         version = metadata.get("resourceVersion")
         if version and version not in ("0", old.resource_version):
             raise conflict(kind, old.name, STALE)
         if not version and kind.custom:
-            raise _no_version(kind, old.name)
+            raise no_version(kind, old.name)
 
     def patch(
         self,
@@ -249,7 +207,7 @@ class Registry:
         if version and version != old.resource_version:
             raise conflict(kind, old.name, STALE)
         if not version and kind.custom:
-            raise _no_version(kind, old.name)
+            raise no_version(kind, old.name)
         for field in ("uid", "deletionTimestamp"):
             value = metadata.get(field)
             if value is not None and value != old.metadata.get(field):
@@ -358,13 +316,13 @@ class Registry:
                 f"the UID in the precondition ({how.uid}) does not match the UID in record ({old.uid}). "
                 "The object might have been deleted and then recreated"
             )
-            raise _other_record(kind, old.name, why)
+            raise other_record(kind, old.name, why)
         if how.resource_version and how.resource_version != old.resource_version:
             why = (
                 f"the ResourceVersion in the precondition ({how.resource_version}) does not match the "
                 f"ResourceVersion in record ({old.resource_version}). The object might have been modified"
             )
-            raise _other_record(kind, old.name, why)
+            raise other_record(kind, old.name, why)
 
     def _grace(self, kind: Kind, old: Object, wanted: int | None) -> int:
         """Seconds that the object may live on; only a pod on a node gets any."""
@@ -433,40 +391,6 @@ def valid_name(kind: Kind, name: str) -> bool:
     if kind.resource.group == "rbac.authorization.k8s.io":
         return name not in (".", "..") and "/" not in name and "%" not in name
     return len(name) <= 253 and NAME.fullmatch(name) is not None
-
-
-def _bad_name(name: str) -> str:
-    return (
-        f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric '
-        "characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "
-        "regex used for validation is "
-        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-    )
-
-
-def _other_record(kind: Kind, name: str, why: str) -> Conflict:
-    resource = kind.resource
-    title = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = named(name, resource.group, resource.kind)
-    return Conflict(f'Operation cannot be fulfilled on {title} "{name}": {why}', details=details)
-
-
-def _other_uid(kind: Kind, old: Object, uid: str) -> str:
-    group = kind.resource.group if kind.custom else ""
-    path = "/".join(part for part in (group, kind.resource.plural, old.namespace, old.name) if part)
-    return (
-        f"StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, "
-        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
-    )
-
-
-def _no_version(kind: Kind, name: str) -> Invalid:
-    resource = kind.resource
-    why = "Invalid value: 0: must be specified for an update"
-    field = "metadata.resourceVersion"
-    details = named(name, resource.group, resource.plural)
-    details["causes"] = [{"reason": "FieldValueInvalid", "message": why, "field": field}]
-    return Invalid(f'{resource.qualified} "{name}" is invalid: {field}: {why}', details=details)
 
 
 def _refuse_immortal(kind: Kind, name: str) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from flatyard.kube.api import ApiError, Json, Object
 from flatyard.kube.kinds import Kind, from_definition
-from flatyard.kube.registry import Cause, bad_request, invalid
+from flatyard.kube.refusals import Cause, bad_request, invalid
 from flatyard.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, LEASES, NODES
 from flatyard.kube.storage import Storage
 from flatyard.sim.apiserver import defaults, schema, types

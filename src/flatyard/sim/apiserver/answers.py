@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from flatyard.kube.api import ApiError, Json, Object
 from flatyard.kube.kinds import Kind
-from flatyard.kube.registry import bad_request, named
+from flatyard.kube.refusals import bad_request, named
 from flatyard.sim.apiserver import tables
 from flatyard.sim.apiserver.defaults import TEMPLATE_GENERATION
 from flatyard.sim.apiserver.negotiation import YAML, Shape, Wanted

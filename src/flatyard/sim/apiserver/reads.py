@@ -20,7 +20,7 @@ from starlette.types import Scope as AsgiScope
 from flatyard.kube.api import ApiError, EventType, Gone, Invalid, Json, Object, WatchEvent
 from flatyard.kube.kinds import Kind
 from flatyard.kube.memory import MemoryApi
-from flatyard.kube.registry import Cause, bad_request
+from flatyard.kube.refusals import Cause, bad_request
 from flatyard.kube.storage import Scope
 from flatyard.sim.apiserver.answers import Page, Printer, encode, refuse, respond, status
 from flatyard.sim.apiserver.negotiation import Wanted

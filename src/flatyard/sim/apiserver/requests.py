@@ -14,7 +14,8 @@ import yaml
 
 from flatyard.kube.api import ApiError, Invalid, Json, NotFound, Propagation
 from flatyard.kube.kinds import Kind
-from flatyard.kube.registry import Cause, Deletion, bad_request
+from flatyard.kube.refusals import Cause, bad_request
+from flatyard.kube.registry import Deletion
 from flatyard.kube.resources import NAMESPACES
 from flatyard.sim.apiserver.admission import FieldValidation
 

@@ -14,7 +14,7 @@ from typing import cast
 from flatyard.kube.api import Json
 from flatyard.kube.kinds import Kind, Scale
 from flatyard.kube.merge import clone
-from flatyard.kube.registry import Cause
+from flatyard.kube.refusals import Cause
 
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING = "x-kubernetes-int-or-string"

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flatyard.kube.api import ApiError, Gone, Json, NotFound
 from flatyard.kube.kinds import Kind
 from flatyard.kube.memory import MemoryApi
-from flatyard.kube.registry import bad_request, not_found
+from flatyard.kube.refusals import bad_request, not_found
 from flatyard.kube.resources import NAMESPACES, PODS
 from flatyard.sim.apiserver import discovery, openapi, requests
 from flatyard.sim.apiserver.answers import refuse, respond

@@ -10,7 +10,7 @@ from typing import cast
 
 from flatyard.kube.api import Json
 from flatyard.kube.merge import clone
-from flatyard.kube.registry import bad_request
+from flatyard.kube.refusals import bad_request
 from flatyard.sim.apiserver import types
 
 PATCH = "$patch"

@@ -13,7 +13,8 @@ from flatyard.kube.api import ApiError, Invalid, Json, NotFound, Object
 from flatyard.kube.kinds import Kind, Scale
 from flatyard.kube.memory import MemoryApi, scaled
 from flatyard.kube.merge import clone, merge
-from flatyard.kube.registry import Deletion, bad_request, not_found
+from flatyard.kube.refusals import bad_request, not_found
+from flatyard.kube.registry import Deletion
 from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NAMESPACES, PODS
 from flatyard.kube.selectors import from_object
 from flatyard.kube.storage import Key
