@@ -130,6 +130,44 @@ def test_without_an_account_a_real_cloud_is_planned_from_what_is_known_of_it_and
     assert "\n  next: " in result.stderr
 
 
+CLOUDS_YAML = """\
+clouds:
+  jetstream2: {auth: {auth_url: "https://nowhere.test:5000", username: me, password: hunter2, project_name: p}}
+"""
+WRONG_NAMES = {
+    "aws": (
+        {"AWS_PROFILE": "prot", "AWS_SHARED_CREDENTIALS_FILE": "credentials"},
+        "aws.yaml:7:5: error: spec.cloud: there is no AWS profile 'prot' (the shared configuration has: prod)",
+        "aws configure --profile prot",
+    ),
+    "openstack-jetstream2": (
+        {"OS_CLIENT_CONFIG_FILE": "clouds.yaml"},
+        "openstack-jetstream2.yaml:8:5: error: spec.cloud: clouds.yaml has no entry 'openstack' (it has: jetstream2)",
+        "write a clouds.yaml and name its entry in OS_CLOUD",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+@pytest.mark.parametrize("command", [("plan",), ("plan", "-o", "json"), ("up", "--yes")])
+def test_credentials_that_are_named_and_not_there_are_an_error_before_anything_is_planned(
+    flatyard, tmp_path, monkeypatch, name, command
+):
+    """Without any credentials a plan is made of what is known; a name that leads nowhere is a mistake."""
+    (tmp_path / "credentials").write_text(
+        "[prod]\naws_access_key_id = AKIA\naws_secret_access_key = hunter2\n"
+    )
+    (tmp_path / "clouds.yaml").write_text(CLOUDS_YAML)
+    variables, said, next = WRONG_NAMES[name]
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, str(tmp_path / value) if variable.endswith("_FILE") else value)
+    result = flatyard(*command, f"examples/{name}.yaml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"examples/{said}\n" in result.stderr
+    assert f"\n  next: {next}" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
 def test_a_real_cluster_is_compared_with_what_the_store_knows(flatyard):
     wanted = load([str(ROOT / "examples/aws.yaml")]).wanted
     applied = tuple(json.dumps(object) for object in wanted.objects().values())

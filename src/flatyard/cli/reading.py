@@ -9,6 +9,7 @@ import click
 
 from flatyard.base.errors import InvalidInput, Position, Problem, Refused, Severity
 from flatyard.cli.talk import Talk
+from flatyard.clouds.cloud import NoAccount
 from flatyard.clouds.table import unavailable
 from flatyard.controller.documents import Given, load
 from flatyard.controller.rehearsal import preflight
@@ -40,7 +41,14 @@ def check(given: Given, talk: Talk, *, act: bool = True) -> None:
     """
     choice = given.wanted.cluster.spec.cloud
     mend = "" if choice.simulated or choice.name == "local" else _MEND
-    _refuse(_found(given.wanted, talk, act=act), given, talk, mend)
+    try:
+        found = _found(given.wanted, act=act)
+    except NoAccount:
+        raise
+    except Refused as no:  # a profile, an entry or a project that is not there
+        what, mend = no.what + (f" ({no.why})" if no.why else ""), no.next
+        found = (Problem(Severity.ERROR, None, "spec.cloud", what),)
+    _refuse(found, given, talk, mend)
 
 
 def check_by_twin(given: Given, talk: Talk) -> None:
@@ -58,7 +66,7 @@ def _refuse(found: tuple[Problem, ...], given: Given, talk: Talk, mend: str) -> 
 _MEND = "mend that in the file or in the account, then run the same command again: nothing has been made"
 
 
-def _found(wanted: Wanted, talk: Talk, *, act: bool) -> tuple[Problem, ...]:
+def _found(wanted: Wanted, *, act: bool) -> tuple[Problem, ...]:
     choice = wanted.cluster.spec.cloud
     if choice.name == "local":
         return _on_this_machine(wanted)
@@ -68,7 +76,7 @@ def _found(wanted: Wanted, talk: Talk, *, act: bool) -> tuple[Problem, ...]:
 
     try:
         return in_the_account(wanted)
-    except Refused as no:
+    except NoAccount as no:
         if act:
             raise
         why = f" ({no.why})" if no.why else ""

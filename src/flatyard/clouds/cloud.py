@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
-from flatyard.base.errors import Failed, Problem
+from flatyard.base.errors import Failed, Problem, Refused
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import MachineSpec
@@ -77,6 +77,12 @@ class Rejected(CloudError):
 
 class StashForbidden(CloudError):
     pass
+
+
+class NoAccount(Refused):
+    """Nothing here says who asks the cloud: no SDK, no credentials at all. Who only plans may do without an account;
+    credentials that are named and wrong are another thing.
+    """
 
 
 @dataclass(frozen=True, slots=True)

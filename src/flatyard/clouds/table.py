@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flatyard.base.errors import InvalidInput, Position, Problem, Refused, Severity
 from flatyard.base.world import World
-from flatyard.clouds.cloud import Adapter
+from flatyard.clouds.cloud import Adapter, NoAccount
 from flatyard.clouds.facts import CloudFacts
 from flatyard.model.cluster import Cluster
 
@@ -82,7 +82,8 @@ def unavailable(name: str) -> str:
 def connect(cluster: Cluster, world: World) -> Adapter:
     """The account that a Cluster on a real cloud names, with the credentials that this environment has for it.
 
-    Raises Refused when the cloud's SDK is not installed, or when there are no credentials.
+    Raises NoAccount when the cloud's SDK is not installed or there are no credentials, and Refused when those that
+    are named are not there.
     """
     known = entry(cluster.spec.cloud.name)
     if known.adapter is None:
@@ -92,7 +93,7 @@ def connect(cluster: Cluster, world: World) -> Adapter:
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("flatyard"):
             raise
-        raise Refused(
+        raise NoAccount(
             f"the SDK of {known.title} is not installed",
             why=f"there is no module {missing.name}",
             next=_installing(known.name),

@@ -29,7 +29,8 @@ def on_this_machine(wanted: Wanted, tell: Callable[[str], None]) -> tuple[Proble
 def in_the_account(wanted: Wanted) -> tuple[Problem, ...]:
     """What the account itself says: credentials, permissions, quotas, regions, sizes, images, names.
 
-    Raises Refused where it cannot be asked (no SDK, no credentials), CloudError where it does not answer.
+    Raises NoAccount where there is nothing to ask with (no SDK, no credentials), Refused where what is named is not
+    there, CloudError where it does not answer.
     """
     return asyncio.run(_asked(wanted))
 

@@ -118,7 +118,7 @@ class OpenstackBench:
             application_credential_secret=ConfigVar("wrong"),
         )
         yield Planted("credential", self._machines(wrong), "the login was refused")
-        yield Planted("credential", self._on(cloud="nobody"), "Cloud nobody was not found")
+        yield Planted("credential", self._on(cloud="nobody"), "clouds.yaml has no entry 'nobody'")
 
     def _on(self, **words: object) -> model.Cluster:
         chosen = replace(model.OpenstackCloud(region="RegionOne"), **words)

@@ -29,7 +29,7 @@ def session(settings: AwsSettings) -> boto3.Session:
         if settings.access_key_id:
             core.set_credentials(settings.access_key_id, settings.secret_access_key)
         found = core.get_credentials()
-    except ProfileNotFound as no:
+    except ProfileNotFound:
         raise _no_profile(core, settings.profile or core.profile or "") from None
     except BotoCoreError as no:
         raise Refused("the AWS credentials cannot be read", why=str(no), next=FIND) from None

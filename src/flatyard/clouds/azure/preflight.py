@@ -7,14 +7,14 @@ import difflib
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from flatyard.base.errors import Problem, Refused, Severity
+from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.azure import images, locations, permissions, quotas, references, sizes, terms
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.facts import FACTS, nvme
 from flatyard.clouds.azure.locations import Location
 from flatyard.clouds.azure.settings import ACCEPT_TERMS
 from flatyard.clouds.azure.sizes import SizeHere
-from flatyard.clouds.cloud import CloudError, Image, ImageQuery, Rejected
+from flatyard.clouds.cloud import CloudError, Image, ImageQuery, NoAccount, Rejected
 from flatyard.clouds.pools import Pool, badly_named, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
@@ -30,13 +30,13 @@ async def problems(
 ) -> tuple[Problem, ...]:
     """Everything that is wrong at once, errors and warnings. Raises CloudError when Azure cannot be asked.
 
-    Raises Refused where there are no credentials.
+    Raises NoAccount where there are no credentials.
     """
     try:
         known = await locations.locations(account)
     except Rejected as no:
         if not no.code:  # nobody was asked: there is nothing to ask with
-            raise Refused("there are no credentials for Azure", why=no.why, next=no.next) from None
+            raise NoAccount("there are no credentials for Azure", why=no.why, next=no.next) from None
         return (_refused("spec.cloud.azure", no),)
     groups = pools_of(AzureMachine, cluster, deployments)
     found = [

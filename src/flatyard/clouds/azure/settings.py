@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flatyard.base.errors import Refused
-from flatyard.clouds.cloud import ClusterRef
+from flatyard.clouds.cloud import ClusterRef, NoAccount
 from flatyard.clouds.naming import group_of
 from flatyard.decode.types import ConfigVar
 from flatyard.model.cluster import AzureCloud, Cluster
@@ -94,7 +94,7 @@ def tail(ref: ClusterRef) -> str:
 
 
 def settings(cluster: Cluster, environment: Mapping[str, str]) -> AzureSettings:
-    """Raises Refused when no subscription is named anywhere, or an unknown one of Azure's clouds."""
+    """Raises NoAccount when no subscription is named anywhere, Refused for an unknown one of Azure's clouds."""
     cloud = cluster.spec.cloud.azure or AzureCloud(location="")
     machines = _machines(cluster)
     name = environment.get("AZURE_ENVIRONMENT") or environment.get("AZURE_CLOUD") or "AzurePublicCloud"
@@ -155,7 +155,7 @@ def _subscription(
         or _chosen_by_az(environment)
     )
     if not found:
-        raise Refused(
+        raise NoAccount(
             "no Azure subscription is named",
             why="neither spec.cloud.azure.subscriptionID nor AZURE_SUBSCRIPTION_ID is set, and az has no default",
             next="az login, or export AZURE_SUBSCRIPTION_ID=…",

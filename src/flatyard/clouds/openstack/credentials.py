@@ -17,6 +17,7 @@ from openstack.config.loader import CONFIG_FILES, SECURE_FILES
 from openstack.exceptions import ConfigException
 
 from flatyard.base.errors import Refused
+from flatyard.clouds.cloud import NoAccount
 from flatyard.clouds.openstack.settings import OpenstackSettings
 
 NEXT = "write a clouds.yaml and name its entry in OS_CLOUD, or set the OS_* variables (docs/openstack.md)"
@@ -29,12 +30,19 @@ class OneTry(Session):
 
 
 def region(chosen: OpenstackSettings) -> CloudRegion:
-    """Where to ask, and as whom. Raises Refused when there are no credentials."""
-    if not chosen.says_who and not _has_file():
-        raise Refused(
-            "there are no credentials for OpenStack", why="no clouds.yaml, no OS_AUTH_URL", next=NEXT
-        )
+    """Where to ask, and as whom. Raises NoAccount when there are no credentials, Refused when they are not right."""
     config = _config()
+    names = _entries(config)
+    if not names and not (chosen.username or chosen.application_credential_id or chosen.token):
+        raise NoAccount(
+            "there are no credentials for OpenStack", why="no clouds.yaml, no OS_* variables", next=NEXT
+        )
+    if chosen.cloud and chosen.cloud not in names:
+        raise Refused(
+            f"clouds.yaml has no entry {chosen.cloud!r}",
+            why=f"it has: {', '.join(names) or 'none'}",
+            next=NEXT,
+        )
     try:
         return config.get_one(**_words(chosen))  # type: ignore[arg-type] # the SDK names three of many
     except (ConfigException, auth_errors.MissingRequiredOptions) as no:
@@ -58,8 +66,9 @@ def _files(variable: str, usual: Sequence[str]) -> list[str]:
     return [given, *usual] if given else list(usual)
 
 
-def _has_file() -> bool:
-    return any(name != "defaults" for name in _config().get_cloud_names())
+def _entries(config: OpenStackConfig) -> tuple[str, ...]:
+    """The entries of clouds.yaml; the SDK adds one of its own where there is no file."""
+    return tuple(sorted(name for name in config.get_cloud_names() if name != "defaults"))
 
 
 def _words(chosen: OpenstackSettings) -> dict[str, object]:
