@@ -21,7 +21,8 @@ from flatyard.node.evidence import MOST_LINES, Report, format_report
 from flatyard.sim.base_tree import command_version
 from flatyard.sim.extensions import merge_extensions
 from flatyard.sim.hardware import Hardware
-from flatyard.sim.systemd import Manager, Unit, Vendor
+from flatyard.sim.systemd import Manager, Vendor
+from flatyard.sim.unit import Unit
 
 PATH = ("/usr/local/bin", "/usr/bin", "/opt/bin")
 _KUBEADM = re.compile(r"\bkubeadm (?:init|join)\b")

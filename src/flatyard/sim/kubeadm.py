@@ -29,8 +29,8 @@ from flatyard.sim.kubernetes import (
     read_join,
 )
 from flatyard.sim.kubernetes.kubeadm import CONTROL_PLANE_TAINT, NodeRegistration, check_versions
-from flatyard.sim.systemd import Unit, escape_path
 from flatyard.sim.timings import Timings
+from flatyard.sim.unit import Unit, escape_path
 
 CNI_FOLDER = "/etc/cni/net.d"
 _CONFIG = re.compile(r"--config[= ]([^\s;&|]+)")

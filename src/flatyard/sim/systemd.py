@@ -7,9 +7,8 @@ A subset of systemd.unit(5), systemd.preset(5) and systemd.special(7): search pa
 from __future__ import annotations
 
 import posixpath
-import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from flatyard.ignition.presets import split_instance
@@ -17,6 +16,7 @@ from flatyard.ignition.tree import Node, NodeKind, RootError, Tree
 from flatyard.ignition.unitfile import UnitError, parse_unit
 from flatyard.sim.base_tree import flatcar_root
 from flatyard.sim.extensions import with_extensions
+from flatyard.sim.unit import STRONG, WEAK, Unit, escape_path, expand
 from flatyard.sysext.simulated import SimulatedContents
 
 SEARCH = (
@@ -29,115 +29,6 @@ _OWN_UNITS, _USR_UNITS = SEARCH[:2], SEARCH[2:]
 PRESETS = ("/etc/systemd/system-preset", "/run/systemd/system-preset", "/usr/lib/systemd/system-preset")
 DEFAULT_TARGET = "multi-user.target"
 Entries = tuple[tuple[str, Node], ...]
-_STRONG = ("Requires", "BindsTo", "Requisite")
-_WEAK = ("Wants", "Upholds")
-_LIST_OPTIONS = (
-    *_STRONG,
-    *_WEAK,
-    "After",
-    "Before",
-    "RequiresMountsFor",
-    "WantsMountsFor",
-    "OnFailure",
-    "PartOf",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One loaded unit: its options after all drop-ins, in order. `problem` says why it cannot be loaded."""
-
-    name: str
-    options: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    problem: str = ""
-    """`masked`, `not-found`, or `bad-setting: …`."""
-    _lines: list[list[list[str]]] = field(default_factory=list, repr=False, compare=False)
-
-    @property
-    def kind(self) -> str:
-        """`service`, `mount` …"""
-        return self.name.rpartition(".")[2]
-
-    def all(self, name: str, section: str = "Unit") -> list[str]:
-        """The values of an option; lists of units are split into names."""
-        values = self.options.get((section, name), [])
-        if name not in _LIST_OPTIONS:
-            return values
-        return [expand(word, self.name) for value in values for word in value.split()]
-
-    def last(self, name: str, section: str = "Service") -> str:
-        """The value that counts of an option that is set once."""
-        values = self.options.get((section, name))
-        return expand(values[-1], self.name) if values else ""
-
-    def environment(self) -> dict[str, str]:
-        """The variables of Environment=."""
-        found: dict[str, str] = {}
-        for value in self.options.get(("Service", "Environment"), []):
-            for word in shlex.split(value):
-                name, _, text = word.partition("=")
-                found[name] = text
-        return found
-
-    def commands(self) -> list[list[str]]:
-        """ExecStartPre and ExecStart as words, variables filled in; the prefix characters stay on the first."""
-        if not self._lines:
-            self._lines.append(self._read_commands())
-        return self._lines[0]
-
-    def _read_commands(self) -> list[list[str]]:
-        variables = self.environment()
-        lines = [*self.all("ExecStartPre", "Service"), *self.all("ExecStart", "Service")]
-        return [_words(expand(line, self.name), variables) for line in lines if line]
-
-
-def _words(line: str, variables: dict[str, str]) -> list[str]:
-    try:
-        words = shlex.split(line.replace("\\\n", " "))
-    except ValueError:
-        words = line.split()
-    filled: list[str] = []
-    for word in words:
-        for name, value in variables.items():
-            word = word.replace(f"${{{name}}}", value)
-        bare = word.removeprefix("$")
-        filled += shlex.split(variables[bare]) if word.startswith("$") and bare in variables else [word]
-    return filled
-
-
-def expand(text: str, name: str) -> str:
-    """The specifiers that units of first boots use: %n, %N, %p, %i, %I."""
-    if "%" not in text:
-        return text
-    stem = name.rpartition(".")[0]
-    prefix, _, instance = stem.partition("@")
-    table = {
-        "%%": "%",
-        "%n": name,
-        "%N": stem,
-        "%p": prefix,
-        "%i": instance,
-        "%I": instance.replace("-", "/"),
-    }
-    parts: list[str] = []
-    index = 0
-    while index < len(text):
-        pair = text[index : index + 2]
-        parts.append(table.get(pair, text[index]))
-        index += 2 if pair in table else 1
-    return "".join(parts)
-
-
-def escape_path(path: str) -> str:
-    """`/var/lib/etcd` → `var-lib-etcd`, as systemd-escape --path does for plain names."""
-    cleaned = posixpath.normpath(path).strip("/")
-    if not cleaned:
-        return "-"
-    shown = "".join(
-        "-" if c == "/" else c if c.isalnum() or c in ":_." else "".join(f"\\x{b:02x}" for b in c.encode())
-        for c in cleaned
-    )
-    return f"\\x2e{shown[1:]}" if shown.startswith(".") else shown
 
 
 class UnitSet:
@@ -146,7 +37,6 @@ class UnitSet:
     def __init__(self, entries: Entries) -> None:
         self._tree = Tree(_with_folders(entries))
         self._units: dict[str, Unit] = {}
-        self._folders: dict[str, tuple[str, ...]] = {}
         self._preset = self._read_presets()
         self._installed = self._install()
         self._order: tuple[str, ...] | None = None
@@ -272,7 +162,7 @@ class UnitSet:
 
     def _find_strong(self, name: str) -> tuple[str, ...]:
         unit = self.load(name)
-        found = [other for option in _STRONG for other in unit.all(option)]
+        found = [other for option in STRONG for other in unit.all(option)]
         found += self._linked(name, ".requires")
         found += [other for other, required in self._installed.get(name, {}).items() if required]
         found += self.mounts(name)
@@ -281,7 +171,7 @@ class UnitSet:
     def weak(self, name: str) -> tuple[str, ...]:
         """Units that are started along with this one, whatever becomes of them."""
         unit = self.load(name)
-        found = [other for option in _WEAK for other in unit.all(option)]
+        found = [other for option in WEAK for other in unit.all(option)]
         found += self._linked(name, ".wants") + self._linked(name, ".upholds")
         found += [other for other, required in self._installed.get(name, {}).items() if not required]
         return tuple(dict.fromkeys(found))

@@ -7,7 +7,8 @@ import pytest
 from flatyard.ignition.tree import Node, NodeKind, make_parents
 from flatyard.sim.base_tree import flatcar_root
 from flatyard.sim.extensions import merge_extensions
-from flatyard.sim.systemd import Manager, Vendor, escape_path, expand
+from flatyard.sim.systemd import Manager, Vendor
+from flatyard.sim.unit import escape_path, expand
 from flatyard.sysext.simulated import simulated_image
 
 VENDOR = Vendor("4593.2.5", "amd64")
