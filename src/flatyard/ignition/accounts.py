@@ -11,32 +11,30 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from flatyard.ignition.account_files import (
+    GROUP,
+    GROUP_FIELDS,
+    GSHADOW,
+    PASSWD,
+    SHADOW,
+    SHADOW_FIELDS,
+    SUBGID,
+    SUBUID,
+    AccountFiles,
+    Row,
+    field,
+    find,
+    has_numbers,
+    is_id,
+    login_defs,
+    settings,
+)
 from flatyard.ignition.tree import NodeKind, Root, RootError, follow, make_parents
 from flatyard.ignition.types import Group, User
 
-_LOGIN_DEFAULTS = {
-    "UID_MIN": 1000,
-    "UID_MAX": 60000,
-    "GID_MIN": 1000,
-    "GID_MAX": 60000,
-    "SYS_UID_MIN": 101,
-    "SYS_GID_MIN": 101,
-    "SUB_UID_MIN": 100000,
-    "SUB_UID_COUNT": 65536,
-    "SUB_GID_MIN": 100000,
-    "SUB_GID_COUNT": 65536,
-}
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*\$?")
 _NAME_LIMIT = 32
 _HOME_IN_USE, _GROUP_MISSING, _ID_TAKEN, _BAD_ARGUMENT, _NAME_TAKEN, _PRIMARY_GROUP = 12, 6, 4, 3, 9, 8
-_PASSWD, _GROUP, _SHADOW, _GSHADOW = "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"
-_SUBUID, _SUBGID = "/etc/subuid", "/etc/subgid"
-
-_PASSWD_FIELDS, _GROUP_FIELDS, _SHADOW_FIELDS = 7, 4, 3
-_ID_DIGITS = 10
-_NO_ID = 0xFFFFFFFF
-
-Row = list[str]
 
 
 class AccountError(Exception):
@@ -47,41 +45,13 @@ class AccountError(Exception):
         self.code = code
 
 
-class Accounts:
-    """The account files of a root. `day` is the day of the change, counted from 1970-01-01."""
+class Accounts(AccountFiles):
+    """The accounts of a root. `day` is the day of the change, counted from 1970-01-01."""
 
     def __init__(self, root: Root, day: int) -> None:
-        self.root = root
+        super().__init__(root)
         self.day = day
-        self.login = _login_defs(root)
-
-    # reading
-
-    def rows(self, file: str) -> list[Row]:
-        """The records of one file, fields apart."""
-        path = follow(self.root, file, last=True)
-        if self.root.lstat(path) is None:
-            return []
-        text = self.root.read(path).decode("utf-8", "surrogateescape")
-        return [line.split(":") for line in text.split("\n") if line]
-
-    def user(self, name: str) -> Row | None:
-        """A record of /etc/passwd."""
-        return _find(self.rows(_PASSWD), name, _PASSWD_FIELDS)
-
-    def group(self, name: str) -> Row | None:
-        """A record of /etc/group."""
-        return _find(self.rows(_GROUP), name, _GROUP_FIELDS)
-
-    def uid(self, name: str) -> int | None:
-        """A user's number."""
-        row = self.user(name)
-        return int(row[2]) if row else None
-
-    def gid(self, name: str) -> int | None:
-        """A group's number."""
-        row = self.group(name)
-        return int(row[2]) if row else None
+        self.login = login_defs(root)
 
     # groups
 
@@ -97,26 +67,26 @@ class Accounts:
             raise AccountError("groupadd", _BAD_ARGUMENT, f"'{group.name}' is not a valid group name")
         _check_fields("groupadd", password=group.password_hash)
         gid = group.gid
-        if not _is_id(gid):
+        if not is_id(gid):
             raise AccountError("groupadd", _BAD_ARGUMENT, f"invalid group ID '{gid}'")
-        if gid is not None and any(_field(row, 2) == str(gid) for row in self.rows(_GROUP)):
+        if gid is not None and any(field(row, 2) == str(gid) for row in self.rows(GROUP)):
             raise AccountError("groupadd", _ID_TAKEN, f"GID '{gid}' already exists")
         if gid is None:
-            gid = self._free_id(_GROUP, "GID", system=bool(group.system))
+            gid = self._free_id(GROUP, "GID", system=bool(group.system))
         self._add_group(group.name, gid, group.password_hash or "*")
 
     def _add_group(self, name: str, gid: int, password: str) -> None:
-        self._append(_GROUP, [name, "x", str(gid), ""])
-        self._append(_GSHADOW, [name, password, "", ""])
+        self.append(GROUP, [name, "x", str(gid), ""])
+        self.append(GSHADOW, [name, password, "", ""])
 
     def _groupdel(self, name: str) -> None:
         gid = str(self.gid(name))
-        owner = next((row for row in self.rows(_PASSWD) if _field(row, 3) == gid), None)
+        owner = next((row for row in self.rows(PASSWD) if field(row, 3) == gid), None)
         if owner:
             message = f"cannot remove the primary group of user '{owner[0]}'"
             raise AccountError("groupdel", _PRIMARY_GROUP, message)
-        self._drop(_GROUP, name)
-        self._drop(_GSHADOW, name)
+        self.drop(GROUP, name)
+        self.drop(GSHADOW, name)
 
     # users
 
@@ -153,8 +123,8 @@ class Accounts:
             gid = self._own_group(user, uid)
         home = user.home_dir or f"/home/{user.name}"
         shell = user.shell or self._default_shell()
-        self._append(_PASSWD, [user.name, "x", str(uid), str(gid), user.gecos or "", home, shell])
-        self._append(_SHADOW, self._shadow_row(user))
+        self.append(PASSWD, [user.name, "x", str(uid), str(gid), user.gecos or "", home, shell])
+        self.append(SHADOW, self._shadow_row(user))
         self._set_memberships(user.name, user.groups, keep=True)
         self._add_subordinate_ids(user, uid)
         if not user.no_create_home:
@@ -162,10 +132,10 @@ class Accounts:
 
     def _chosen_uid(self, user: User) -> int:
         if user.uid is None:
-            return self._free_id(_PASSWD, "UID", system=bool(user.system))
-        if not _is_id(user.uid):
+            return self._free_id(PASSWD, "UID", system=bool(user.system))
+        if not is_id(user.uid):
             raise AccountError("useradd", _BAD_ARGUMENT, f"invalid user ID '{user.uid}'")
-        if any(_field(row, 2) == str(user.uid) for row in self.rows(_PASSWD)):
+        if any(field(row, 2) == str(user.uid) for row in self.rows(PASSWD)):
             raise AccountError("useradd", _ID_TAKEN, f"UID {user.uid} is not unique")
         return user.uid
 
@@ -173,10 +143,10 @@ class Accounts:
         """A group of the user's own, with the same number where that is free and in range."""
         if user.no_user_group:
             return 100
-        taken = {_field(row, 2) for row in self.rows(_GROUP)}
+        taken = {field(row, 2) for row in self.rows(GROUP)}
         low, high = self._range("GID", system=bool(user.system))
         is_free = low <= uid <= high and str(uid) not in taken
-        gid = uid if is_free else self._free_id(_GROUP, "GID", system=bool(user.system))
+        gid = uid if is_free else self._free_id(GROUP, "GID", system=bool(user.system))
         self._add_group(user.name, gid, "!")
         return gid
 
@@ -187,13 +157,13 @@ class Accounts:
     def _add_subordinate_ids(self, user: User, uid: int) -> None:
         if user.system or not self.login["UID_MIN"] <= uid <= self.login["UID_MAX"]:
             return
-        for file, kind in ((_SUBUID, "SUB_UID"), (_SUBGID, "SUB_GID")):
-            if not self._exists(file):
+        for file, kind in ((SUBUID, "SUB_UID"), (SUBGID, "SUB_GID")):
+            if not self.exists(file):
                 continue
-            ranges = [row[1:3] for row in self.rows(file) if _field(row, 1).isdecimal()]
+            ranges = [row[1:3] for row in self.rows(file) if field(row, 1).isdecimal()]
             ends = [int(start) + int(count) for start, count in ranges if count.isdecimal()]
             start = max([self.login[f"{kind}_MIN"], *ends])
-            self._append(file, [user.name, str(start), str(self.login[f"{kind}_COUNT"])])
+            self.append(file, [user.name, str(start), str(self.login[f"{kind}_COUNT"])])
 
     def _create_home(self, home: str, uid: int, gid: int) -> None:
         path = follow(self.root, home, last=True)
@@ -238,8 +208,8 @@ class Accounts:
         row = self.user(user.name)
         assert row is not None
         gid = self._named_gid("usermod", user.primary_group)
-        others = {_field(other, 2) for other in self.rows(_PASSWD) if other[0] != user.name}
-        if not _is_id(user.uid):
+        others = {field(other, 2) for other in self.rows(PASSWD) if other[0] != user.name}
+        if not is_id(user.uid):
             raise AccountError("usermod", _BAD_ARGUMENT, f"invalid user ID '{user.uid}'")
         if user.uid is not None and str(user.uid) in others:
             raise AccountError("usermod", _ID_TAKEN, f"UID '{user.uid}' already exists")
@@ -249,9 +219,9 @@ class Accounts:
             if value is not None:
                 changed[index] = str(value)
         if changed != row:
-            self._replace(_PASSWD, changed)
+            self.replace(PASSWD, changed)
         if user.password_hash is not None:
-            self._set_password(user.name, user.password_hash or "*")
+            self.set_password(user.name, user.password_hash)
         if user.groups:
             self._set_memberships(user.name, user.groups, keep=False)
         if user.home_dir is not None and user.home_dir != row[5]:
@@ -287,13 +257,13 @@ class Accounts:
         row = self.user(name)
         assert row is not None
         self._set_memberships(name, (), keep=False)
-        for file in (_PASSWD, _SHADOW, _SUBUID, _SUBGID):
-            self._drop(file, name)
+        for file in (PASSWD, SHADOW, SUBUID, SUBGID):
+            self.drop(file, name)
         own = self.group(name)
-        used = any(_field(other, 3) == row[3] for other in self.rows(_PASSWD))
+        used = any(field(other, 3) == row[3] for other in self.rows(PASSWD))
         if own and own[2] == row[3] and not own[3] and not used:
-            self._drop(_GROUP, name)
-            self._drop(_GSHADOW, name)
+            self.drop(GROUP, name)
+            self.drop(GSHADOW, name)
         self._remove_home(row)
 
     def _remove_home(self, row: Row) -> None:
@@ -305,12 +275,10 @@ class Accounts:
 
     def set_password(self, name: str, password: str) -> None:
         """`usermod --password`; an empty one locks the account."""
-        self._set_password(name, password or "*")
-
-    def _set_password(self, name: str, password: str) -> None:
-        row = _find(self.rows(_SHADOW), name, _SHADOW_FIELDS)
-        if row is not None and row[1] != password:
-            self._replace(_SHADOW, [name, password, str(self.day), *row[3:]])
+        kept = password or "*"
+        row = find(self.rows(SHADOW), name, SHADOW_FIELDS)
+        if row is not None and row[1] != kept:
+            self.replace(SHADOW, [name, kept, str(self.day), *row[3:]])
 
     # memberships and ids
 
@@ -323,23 +291,23 @@ class Accounts:
         if group is None:
             return None
         gid = self.gid(group)
-        if gid is None and group.isdigit() and any(_field(row, 2) == group for row in self.rows(_GROUP)):
+        if gid is None and group.isdigit() and any(field(row, 2) == group for row in self.rows(GROUP)):
             gid = int(group)
         if gid is None:
             raise AccountError(tool, _GROUP_MISSING, f"group '{group}' does not exist")
         return gid
 
     def _set_memberships(self, name: str, groups: tuple[str, ...], *, keep: bool) -> None:
-        for file in (_GROUP, _GSHADOW):
+        for file in (GROUP, GSHADOW):
             rows = self.rows(file)
-            for row in (row for row in rows if len(row) >= _GROUP_FIELDS):
+            for row in (row for row in rows if len(row) >= GROUP_FIELDS):
                 members = [m for m in row[3].split(",") if m]
                 if row[0] in groups and name not in members:
                     members.append(name)
                 elif not keep and row[0] not in groups and name in members:
                     members.remove(name)
                 row[3] = ",".join(members)
-            self._save(file, rows)
+            self.save(file, rows)
 
     def _range(self, kind: str, *, system: bool) -> tuple[int, int]:
         if system:
@@ -348,7 +316,7 @@ class Accounts:
 
     def _free_id(self, file: str, kind: str, *, system: bool) -> int:
         low, high = self._range(kind, system=system)
-        taken = {int(row[2]) for row in self.rows(file) if _has_numbers(row, _GROUP_FIELDS)}
+        taken = {int(row[2]) for row in self.rows(file) if has_numbers(row, GROUP_FIELDS)}
         used = [number for number in taken if low <= number <= high]
         if system:
             below: int = min([high + 1, *used]) - 1
@@ -358,7 +326,7 @@ class Accounts:
         return _first((n for n in chain(range(start, high + 1), range(low, start)) if n not in taken), kind)
 
     def _default_shell(self) -> str:
-        return _settings(self.root, "/etc/default/useradd", "=").get("SHELL", "/bin/sh")
+        return settings(self.root, "/etc/default/useradd", "=").get("SHELL", "/bin/sh")
 
     def _home(self, path: str) -> str | None:
         try:
@@ -367,31 +335,6 @@ class Accounts:
             return None
         node = self.root.lstat(real)
         return real if node is not None and node.kind is NodeKind.DIRECTORY else None
-
-    # writing
-
-    def _exists(self, file: str) -> bool:
-        return self.root.lstat(follow(self.root, file, last=True)) is not None
-
-    def _append(self, file: str, row: Row) -> None:
-        self._save(file, [*self.rows(file), row])
-
-    def _drop(self, file: str, name: str) -> None:
-        self._save(file, [row for row in self.rows(file) if row[0] != name])
-
-    def _replace(self, file: str, changed: Row) -> None:
-        self._save(file, [changed if row[0] == changed[0] else row for row in self.rows(file)])
-
-    def _save(self, file: str, rows: list[Row]) -> None:
-        path = follow(self.root, file, last=True)
-        content = "".join(":".join(row) + "\n" for row in rows).encode("utf-8", "surrogateescape")
-        node = self.root.lstat(path)
-        if node is None:
-            make_parents(self.root, path)
-            self.root.write(path, content, 0o640 if "shadow" in file else 0o644)
-        elif self.root.read(path) != content:
-            self.root.write(path, content, node.mode)
-            self.root.chown(path, node.uid, node.gid)
 
 
 def _first(numbers: Iterator[int], kind: str) -> int:
@@ -402,24 +345,6 @@ def _first(numbers: Iterator[int], kind: str) -> int:
     return number
 
 
-def _find(rows: list[Row], name: str, fields: int) -> Row | None:
-    """The first record of a name that has all its fields, and numbers where numbers belong."""
-    whole = (row for row in rows if row[0] == name and len(row) >= fields)
-    return next((row for row in whole if fields == _SHADOW_FIELDS or _has_numbers(row, fields)), None)
-
-
-def _has_numbers(row: Row, fields: int) -> bool:
-    numbers = [_field(row, 2)] if fields == _GROUP_FIELDS else row[2:4]
-    return all(
-        number.isdecimal() and len(number) <= _ID_DIGITS and int(number) < _NO_ID for number in numbers
-    )
-
-
-def _field(row: Row, index: int) -> str:
-    """A field; a config may have appended lines with too few."""
-    return row[index] if index < len(row) else ""
-
-
 def _check_fields(tool: str, **fields: str | None) -> None:
     """Nothing may end a field or a record of the account files."""
     for name, value in fields.items():
@@ -427,28 +352,6 @@ def _check_fields(tool: str, **fields: str | None) -> None:
             raise AccountError(tool, _BAD_ARGUMENT, f"invalid {name} {value!a}")
 
 
-def _is_id(number: int | None) -> bool:
-    """Whether the kernel has such an id; all ones mean none there."""
-    return number is None or 0 <= number < _NO_ID
-
-
 def _is_name(name: str) -> bool:
     plain = _NAME.fullmatch(name) is not None and len(name) <= _NAME_LIMIT
     return plain and not name.isdigit() and name not in (".", "..")
-
-
-def _login_defs(root: Root) -> dict[str, int]:
-    found = dict(_LOGIN_DEFAULTS)
-    for key, value in _settings(root, "/etc/login.defs", None).items():
-        if key in found and value.isdigit():
-            found[key] = int(value)
-    return found
-
-
-def _settings(root: Root, file: str, separator: str | None) -> dict[str, str]:
-    try:
-        text = root.read(follow(root, file, last=True)).decode("utf-8", "replace")
-    except RootError:
-        return {}
-    pairs = (line.split(separator, 1) for line in text.splitlines() if not line.startswith("#"))
-    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) > 1}
