@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import logging
 import sys
 import threading
 from types import ModuleType
@@ -12,8 +13,8 @@ import pytest
 
 from flatyard.cli import images_import
 from flatyard.cli.images_lookup import Account, Row, cluster_of, doubtful_region, not_there_yet
-from flatyard.clouds import table
-from flatyard.clouds.cloud import Image
+from flatyard.clouds import calls, table
+from flatyard.clouds.cloud import Image, Transient
 from flatyard.model.machines import BY_CLOUD
 
 TWINS = sorted(set(BY_CLOUD) - {"local"})
@@ -114,21 +115,55 @@ def test_the_image_of_this_machine_is_called_a_stand_in(flatyard, monkeypatch):
     [
         (("--cloud", "sim"), "--as is needed with this cloud"),
         (("--cloud", "aws"), "--region is needed with this cloud"),
-        (("--cloud", "gcp", "--region", "europe-west3"), "--project is needed with this cloud"),
+        (("--cloud", "gcp"), "  next: flatyard images list --cloud sim --as gcp\n"),
         (("--cloud", "sim", "--as", "aws", "--region", "eu-cental-1"), "did you mean 'eu-central-1'?"),
         (("--cloud", "sim", "--as", "asw"), "'asw' is not one of"),
         (("--cloud", "sim", "--as", "local"), "'local' is not one of"),
         (("--cloud", "digitalocean"), "flatyard does not run Flatcar on DigitalOcean: the cloud offers no"),
         (("--cloud", "asw"), "'asw' is not one of"),
-        (("--cloud", "vsphere"), "vSphere"),
+        (("--cloud", "vsphere"), "  next: flatyard images list --cloud sim --as vsphere\n"),
     ],
 )
-def test_a_wrong_account_is_told_before_anything_is_asked(flatyard, monkeypatch, args, said):
-    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+def test_a_wrong_account_is_told_before_anything_is_asked(flatyard, args, said):
     result = flatyard("images", "list", *args)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert result.stdout == ""
+
+
+class Broken:
+    """An adapter whose cloud does not answer, and whose SDK writes to the log what it thinks of that."""
+
+    def __init__(self):
+        self.calls = calls.Calls(
+            lambda what, no: Transient(f"{what}: the connection broke"), per_second=1e6, burst=9
+        )
+
+    async def images(self, query):
+        def call():
+            logging.getLogger("sdk").warning("token=hunter2")
+            raise ConnectionError
+
+        return await self.calls.read("listing images", call)
+
+    async def close(self):
+        await self.calls.close()
+
+
+def test_a_cloud_that_does_not_answer_is_waited_for_in_sentences_and_ends_with_what_to_do(
+    flatyard, monkeypatch
+):
+    monkeypatch.setattr(calls, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(calls, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(table, "connect", lambda cluster, world: Broken())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of a command, without pytest's own
+    result = flatyard("images", "list", "--cloud", "aws", "--region", "eu-central-1", "-o", "json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
+        *["listing images: the connection broke; trying again in 0 s"] * 4,
+        "error: listing images: the connection broke",
+        "  next: the same command again; docs/clouds.md says what must be reached from here",
+    ]
 
 
 def test_what_a_release_ships(flatyard):
@@ -228,6 +263,14 @@ def test_import_brings_the_newest_known_release_and_names_it(flatyard, glance):
     assert "uploading: 450 of 450 MiB" in result.stderr
 
 
+def test_import_asks_nobody_for_a_release_before_it_has_an_account(flatyard, monkeypatch, tmp_path):
+    monkeypatch.setattr(images_import, "_newest", lambda *_: pytest.fail("the release server was asked"))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "none"))
+    result = flatyard("images", "import", "--cloud", "openstack", "--os-cloud", "nope")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "  next: write a clouds.yaml" in result.stderr
+
+
 def test_import_without_a_word_from_the_release_server_says_which_release_it_takes(flatyard, glance):
     result = flatyard("images", "import", "--cloud", "openstack", "--channel", "beta")
     assert "http://127.0.0.1:9/beta/amd64 does not tell the current release" in result.stderr
@@ -309,7 +352,8 @@ def test_import_of_a_version_is_of_its_own_channel(flatyard, glance, tmp_path):
         (("--cloud", "azure"), "Microsoft Azure has Flatcar's images already"),
         (("--cloud", "sim", "--as", "openstack"), "a simulated twin has all its images already"),
         (("--cloud", "local"), "machines on this one boot a disk image where it lies"),
-        (("--cloud", "vsphere"), "vSphere"),
+        (("--cloud", "gcp"), "  next: flatyard images list --cloud sim --as gcp --region …\n"),
+        (("--cloud", "vsphere"), "  next: flatyard images list --cloud sim --as vsphere\n"),
         (("--cloud", "openstack", "--version", "4593"), "is not a Flatcar version"),
     ],
 )

@@ -45,7 +45,7 @@ def _account(command: F) -> F:
     def with_account(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's
         from flatyard.cli.images_lookup import Account
 
-        taken = ("cloud", "as_", "region", "project", "os_cloud", "profile")
+        taken = ("cloud", "as_", "region", "os_cloud", "profile")
         account = Account(**{name: options.pop(name) or "" for name in taken})
         return command(*args, account=account, **options)
 
@@ -53,7 +53,6 @@ def _account(command: F) -> F:
     for option in (
         click.option("--profile", metavar="NAME", help="aws: profile of the shared configuration."),
         click.option("--os-cloud", metavar="NAME", help="openstack: entry of clouds.yaml."),
-        click.option("--project", metavar="ID", envvar="GOOGLE_CLOUD_PROJECT", help="gcp: the project."),
         click.option("--region", metavar="NAME", help="Region or location."),
         click.option("--as", "as_", type=click.Choice(TWINS), help="sim: whose twin."),
         click.option("--cloud", required=True, type=CloudName(CLOUDS), help="Where to look."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flatyard.base.errors import Exit, Refused
+from flatyard.cli.accounts import asked
 from flatyard.cli.options import talk_of
 
 if TYPE_CHECKING:
@@ -21,11 +22,7 @@ CURRENT = "https://{channel}.release.flatcar-linux.net/{arch}-usr/current/versio
 """Where Flatcar's release server tells a channel's current release. It is not signed; the image itself is."""
 SECONDS = 10.0
 _VERSION = re.compile(r"^FLATCAR_VERSION=(\d+\.\d+\.\d+)$", re.MULTILINE)
-_OWN = {
-    "aws": "Amazon Web Services",
-    "azure": "Microsoft Azure",
-    "gcp": "Google Cloud",
-}
+_OWN = ("aws", "azure", "gcp")
 """Clouds where Flatcar's makers publish every release."""
 
 
@@ -39,19 +36,15 @@ def bring(
 
     _refuse(account)
     talk = talk_of()
-    if version:
-        channel = channel_of(version)
-    elif url:
+    if url and not version:
         raise click.UsageError("--url needs --version: nobody else can tell what lies there")
-    else:
-        version = _newest(channel, arch, talk.say)
-    source = {"channel": channel, "version": version, "arch": arch}
+    source = {"channel": channel_of(version) if version else channel, "version": version, "arch": arch}
     if url:
         source["url"] = url
     if key:
         source["key"] = Path(key).read_text(encoding="ascii", errors="replace")
-    talk.say(f"Flatcar {source['version']} ({channel}, {arch})")
-    image = asyncio.run(_import(account, source))
+    with asked(talk):
+        image = asyncio.run(_import(account, source))
     if output == "json":
         found = {
             "reference": image.reference,
@@ -88,10 +81,20 @@ def _newest(channel: str, arch: str, say: Callable[[str], None]) -> str:
 
 
 def _refuse(account: Account) -> None:
+    from flatyard.clouds.table import entry
+
+    known = entry(account.cloud)
     if account.cloud in _OWN:
+        where = f"{account.cloud} --region" if known.adapter else f"sim --as {account.cloud} --region"
         raise Refused(
-            f"{_OWN[account.cloud]} has Flatcar's images already: their makers publish every release there",
-            next=f"flatyard images list --cloud {account.cloud} --region {account.region or '…'}",
+            f"{known.title} has Flatcar's images already: their makers publish every release there",
+            next=f"flatyard images list --cloud {where} {account.region or '…'}",
+        )
+    if known.adapter is None:
+        raise Refused(
+            f"images cannot be brought to {known.title}",
+            why="this release only simulates it",
+            next=f"flatyard images list --cloud sim --as {known.name}",
         )
     if account.cloud == "sim":
         raise Refused(
@@ -110,11 +113,14 @@ async def _import(account: Account, fields: dict[str, str]) -> Image:
     from flatyard.cli.images_lookup import cluster_of
     from flatyard.clouds import table
 
+    talk = talk_of()
     adapter = table.connect(cluster_of(account), RealWorld())
     try:
         from flatyard.clouds.openstack.image_import import Source, import_image
 
+        fields["version"] = fields["version"] or _newest(fields["channel"], fields["arch"], talk.say)
+        talk.say(f"Flatcar {fields['version']} ({fields['channel']}, {fields['arch']})")
         client = adapter.client  # type: ignore[attr-defined]  # OpenStack's adapter has it
-        return await import_image(client, Source(**fields), talk_of().say)
+        return await import_image(client, Source(**fields), talk.say)
     finally:
         await adapter.close()

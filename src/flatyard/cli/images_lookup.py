@@ -11,6 +11,8 @@ import click
 
 from flatyard.base.errors import InvalidInput, Problem, Refused, Severity
 from flatyard.base.world import RealWorld, SeededWorld
+from flatyard.cli.accounts import asked
+from flatyard.cli.options import talk_of
 from flatyard.clouds import table
 from flatyard.clouds.cloud import Cloud, Image, ImageQuery
 from flatyard.flatcar import Contents, is_supported, newest_release, release, version_key
@@ -20,7 +22,6 @@ from flatyard.model.cluster import (
     CloudChoice,
     Cluster,
     ClusterSpec,
-    GcpCloud,
     LocalCloud,
     OpenstackCloud,
     SimCloud,
@@ -39,7 +40,6 @@ class Account:
     cloud: str
     as_: str = ""
     region: str = ""
-    project: str = ""
     os_cloud: str = ""
     profile: str = ""
 
@@ -60,7 +60,13 @@ class Row:
 
 def cluster_of(account: Account) -> Cluster:
     """A Cluster of nothing but its cloud. Raises InvalidInput for what no cluster file could say either."""
-    table.entry(account.cloud, path="--cloud")
+    known = table.entry(account.cloud, path="--cloud")
+    if known.adapter is None:
+        raise Refused(
+            f"images of {known.title} cannot be listed",
+            why="this release only simulates it",
+            next=f"flatyard images list --cloud sim --as {known.name}",
+        )
     return Cluster(metadata=ObjectMeta(name="images"), spec=ClusterSpec(cloud=_choice(account)))
 
 
@@ -72,9 +78,6 @@ def _choice(account: Account) -> CloudChoice:
             )
         case "azure":
             return CloudChoice(azure=AzureCloud(location=_needed(account.region, "--region")))
-        case "gcp":
-            project = _needed(account.project, "--project")
-            return CloudChoice(gcp=GcpCloud(project=project, region=_needed(account.region, "--region")))
         case "openstack":
             return CloudChoice(openstack=OpenstackCloud(cloud=account.os_cloud, region=account.region))
         case "local":
@@ -86,7 +89,7 @@ def _choice(account: Account) -> CloudChoice:
             if known.region(region) is None:
                 raise InvalidInput((_no_region(twin, region),))
             return CloudChoice(sim=SimCloud(as_=twin, region=region))
-    raise Refused(f"images of {account.cloud} cannot be listed", why=table.unavailable(account.cloud))
+    raise AssertionError(f"{account.cloud} has an adapter, and no options here")
 
 
 def _needed(value: str, option: str) -> str:
@@ -130,7 +133,8 @@ def ask(cluster: Cluster, queries: Sequence[ImageQuery]) -> tuple[tuple[Image, .
             from flatyard.clouds.local.settings import for_cluster, settings
 
             return asyncio.run(_ask(ThisMachine(for_cluster(settings(), cluster)), queries))
-    return asyncio.run(_ask_account(cluster, queries))
+    with asked(talk_of()):
+        return asyncio.run(_ask_account(cluster, queries))
 
 
 async def _ask(cloud: Cloud, queries: Sequence[ImageQuery]) -> tuple[tuple[Image, ...], ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from flatyard.base.errors import InvalidInput, Position, Problem, Refused, Severity
+from flatyard.cli.accounts import asked
 from flatyard.cli.talk import Talk
 from flatyard.clouds.cloud import NoAccount
 from flatyard.clouds.table import unavailable
@@ -42,7 +43,8 @@ def check(given: Given, talk: Talk, *, act: bool = True) -> None:
     choice = given.wanted.cluster.spec.cloud
     mend = "" if choice.simulated or choice.name == "local" else _MEND
     try:
-        found = _found(given.wanted, act=act)
+        with asked(talk):
+            found = _found(given.wanted, act=act)
     except NoAccount:
         raise
     except Refused as no:  # a profile, an entry or a project that is not there
