@@ -230,15 +230,17 @@ class Verdict:
 class Api(Protocol):
     """What flatyard asks of a Kubernetes API. Every call may raise Unreachable.
 
-    `replace` needs the object's resourceVersion and raises Conflict when it is stale. Merge patches follow
-    RFC 7386. `labels` and `fields` are selectors in Kubernetes' own syntax. An empty namespace lists all.
+    One about an object raises NotFound where there is none, one that writes Invalid with every wrong field. `labels`
+    and `fields` are selectors in Kubernetes' own syntax. The namespace of cluster-scoped kinds is empty.
     """
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object: ...
 
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
-    ) -> Listing: ...
+    ) -> Listing:
+        """All in one answer; an empty namespace means every one."""
+        ...
 
     def watch(
         self,
@@ -252,15 +254,26 @@ class Api(Protocol):
         """Changes after `resource_version`, for ever; raises Gone when that version is too old."""
         ...
 
-    async def create(self, resource: Resource, object: Json) -> Object: ...
+    async def create(self, resource: Resource, object: Json) -> Object:
+        """Raises AlreadyExists, and NotFound where its namespace is missing."""
+        ...
 
-    async def replace(self, resource: Resource, object: Json) -> Object: ...
+    async def replace(self, resource: Resource, object: Json) -> Object:
+        """The object, without its status where that is a subresource.
 
-    async def replace_status(self, resource: Resource, object: Json) -> Object: ...
+        Needs the resourceVersion, and raises Conflict when that is stale.
+        """
+        ...
+
+    async def replace_status(self, resource: Resource, object: Json) -> Object:
+        """The status alone, by the same rule."""
+        ...
 
     async def merge_patch(
         self, resource: Resource, namespace: str, name: str, patch: Json, *, subresource: str = ""
-    ) -> Object: ...
+    ) -> Object:
+        """By RFC 7386; raises Conflict only where the patch has a resourceVersion, and a stale one."""
+        ...
 
     async def delete(
         self,
@@ -271,13 +284,20 @@ class Api(Protocol):
         uid: str = "",
         propagation: Propagation = Propagation.BACKGROUND,
         grace_seconds: int | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Delete, or begin to; with `uid` only that very object: raises Conflict where it is another by now.
+
+        `grace_seconds` is what a pod may still run, None for its own choice.
+        """
+        ...
 
     async def evict(self, namespace: str, pod: str) -> None:
         """Ask to evict a pod; raises TooManyRequests when a disruption budget forbids it now."""
         ...
 
-    async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None: ...
+    async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None:
+        """Set the wanted replicas through the subresource `scale`."""
+        ...
 
     async def approve(self, request: Object, verdict: Verdict) -> Object:
         """Decide about a certificate signing request as it was read; the same verdict twice is one.

@@ -58,6 +58,7 @@ class Scope:
 
 
 def too_old(version: int, oldest: int) -> Gone:
+    """What an API server says of a version that it has forgotten."""
     return Gone(f"too old resource version: {version} ({oldest})")
 
 
@@ -91,6 +92,7 @@ class Feed:
         return WatchEvent(EventType.DELETED, _stamped(change.previous, change.version))
 
     def push(self, event: WatchEvent, version: int) -> None:
+        """Queue an event; a watcher that lags more than BACKLOG behind is lost."""
         self.seen = version
         self._queue.append(event)
         self._lost = self._lost or len(self._queue) > BACKLOG
@@ -98,6 +100,7 @@ class Feed:
             self._waiter.set_result(None)
 
     async def next(self) -> WatchEvent:
+        """Wait for the next event; raises Gone for a watcher that is lost."""
         while not self._queue:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -131,6 +134,7 @@ class Shelf:
         return ("metadata.name", *self.kind.indexed)
 
     def apply(self, key: Key, before: Object | None, after: Object | None) -> None:
+        """Put `after` in the place of `before`, None for no object, in every index."""
         namespace, name = key
         if after is None:
             del self.objects[key]
@@ -213,6 +217,7 @@ class Shelf:
             del self.pinned[pin]
 
     def audience(self, change: Change) -> Iterator[Feed]:
+        """The feeds that may have the change in scope."""
         yield from self.feeds
         if not self.pinned:
             return

@@ -80,7 +80,9 @@ class Lock(Protocol):
     def holder(self) -> str: ...
 
     @property
-    def expires(self) -> datetime: ...
+    def expires(self) -> datetime:
+        """When others may take it, unless it is renewed before."""
+        ...
 
     async def renew(self) -> None:
         """Extend by the full time to live; raises LockLost when somebody else has it now."""

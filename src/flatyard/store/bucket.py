@@ -1,6 +1,6 @@
 """The seam under the store: a flat bucket of immutable blobs with create-only puts.
 
-Every back end needs just these five calls, so the scheme above them (`versioned`) is one for all.
+Every back end needs just these calls, so the scheme above them (`records`, `lock`) is one for all.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ class Bucket(Protocol):
         """Write a new blob; raises Exists when the path is taken."""
         ...
 
-    async def overwrite(self, path: str, blob: bytes) -> None: ...
+    async def overwrite(self, path: str, blob: bytes) -> None:
+        """Write a blob, whether there is one or not."""
+        ...
 
-    async def get(self, path: str) -> bytes | None: ...
+    async def get(self, path: str) -> bytes | None:
+        """The blob, None where there is none."""
+        ...
 
     async def remove(self, path: str) -> None:
         """Remove a blob; a missing one is fine."""
@@ -62,7 +66,9 @@ class Exclusive(Protocol):
         """True when holding it shows that an earlier holder on this machine is gone."""
         ...
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Give it back, once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
