@@ -12,8 +12,12 @@ eventual consistency   EC2 developer guide: a list may not show what was just cr
 throttling, quotas     EC2 API reference, error codes: RequestLimitExceeded, VcpuLimitExceeded and their like
 rates                  EC2 developer guide, "Request throttling": a bucket for each action (counted when a test says so)
 pre-signed URLs        S3 API reference, "Authenticating requests: using query parameters"
+spot requests          EC2 API reference, DescribeSpotInstanceRequests: shown for four hours after they were cancelled
+network interfaces     EC2: DeleteNetworkInterface of one in use is InvalidParameterValue, "is currently in use"
+                       (github.com/gruntwork-io/cloud-nuke/pull/1132)
 RegisterImage          EC2 API reference: architecture, root device and virtualization are as asked
-load balancers         ELB API reference, CreateLoadBalancer: idempotent by name and settings; provisioning, then active
+load balancers         ELB API reference, CreateLoadBalancer: idempotent by name and settings; provisioning, then
+                       active; only one subnet of each zone, as SetSubnets
 """
 
 from __future__ import annotations
@@ -344,6 +348,25 @@ class Emulator:
         body = ElementTree.tostring(root)
         return Reply(reply.status, sized(reply.headers, body), body)
 
+    def on_CancelSpotInstanceRequests(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        """They end, and are shown on with their tags, which moto forgets."""
+        requests = backend(region).spot_instance_requests
+        named = {value for name, value in form.items() if name.startswith("SpotInstanceRequestId.")}
+        kept = {key: requests[key] for key in named if key in requests}
+        reply = self.ask(environ)
+        if reply.ok:
+            for request in kept.values():
+                request.state = "cancelled"
+            requests.update(kept)
+        return reply
+
+    def on_DeleteNetworkInterface(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        key = form.get("NetworkInterfaceId", "")
+        if key in {nic.id for _, launch in self.living() for nic in launch.instance.nics.values()}:
+            what = f"Network interface '{key}' is currently in use."
+            return error("ec2", 400, "InvalidParameterValue", what)
+        return self.ask(environ)
+
     def on_RebootInstances(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         reply = self.ask(environ)
         for name, value in form.items():
@@ -390,7 +413,13 @@ class Emulator:
             return error("ec2", 400, "DependencyViolation", what)
         return self.ask(environ)
 
+    def on_SetSubnets(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        return crowded(form, region) or self.ask(environ)
+
     def on_CreateLoadBalancer(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        no = crowded(form, region)
+        if no:
+            return no
         there = next((b for b in balancers(region) if b.name == form.get("Name")), None)
         if there is None:
             return self.ask(environ)
@@ -590,14 +619,26 @@ def subnets_of(balancer: Any) -> set[str]:
     return {subnet.id for subnet in balancer.subnets}
 
 
+def crowded(form: dict[str, str], region: str) -> Reply | None:
+    """Why a load balancer does not take its subnets."""
+    wanted = {value for name, value in form.items() if name.startswith("Subnets.member.")}
+    zones = [subnet.availability_zone for key in wanted for subnet in subnet_rows(region) if subnet.id == key]
+    if len(zones) == len(set(zones)):
+        return None
+    what = "A load balancer cannot be attached to multiple subnets in the same Availability Zone"
+    return error("elbv2", 400, "InvalidConfigurationRequest", what)
+
+
+def subnet_rows(region: str) -> list[Any]:
+    return [subnet for zone in backend(region).subnets.values() for subnet in zone.values()]
+
+
 def vpc_of_balancer(form: dict[str, str], region: str) -> str:
     """The VPC in which a load balancer for the world is asked for."""
     if form.get("Action") != "CreateLoadBalancer" or form.get("Scheme") != "internet-facing":
         return ""
-    rows = backend(region).subnets.values()
-    return next(
-        (zone[form["Subnets.member.1"]].vpc_id for zone in rows if form["Subnets.member.1"] in zone), ""
-    )
+    first = form.get("Subnets.member.1", "")
+    return next((subnet.vpc_id for subnet in subnet_rows(region) if subnet.id == first), "")
 
 
 def bucket_in(environ: Environ) -> str:

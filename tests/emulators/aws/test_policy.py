@@ -75,6 +75,8 @@ async def whole_life(bench: AwsBench) -> None:
     spot = replace(await conformance.request(bench, 2, network=network), machine=SPOT)
     await cloud.create(spot)
     await bench.wait(60)
+    narrow = replace(network, subnets=network.subnets[:1], zones=network.zones[:1])
+    await cloud.ensure_endpoint(bench.ref, bench.cluster, narrow, ())
     await cloud.ensure_endpoint(bench.ref, bench.cluster, network, (made.id,))
     other = replace(bench.cluster.spec, endpoint=replace(bench.cluster.spec.endpoint, port=8443))
     await cloud.ensure_endpoint(bench.ref, replace(bench.cluster, spec=other), network, ())

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
-from flatyard.clouds.aws.answers import missing_is_fine
+from flatyard.clouds.aws.answers import MISSING, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import are_ours, balancer_name, ccm_tag, pairs, tags_of
-from flatyard.clouds.cloud import ClusterRef, Endpoint, Network, Transient
+from flatyard.clouds.aws.zones import is_regular
+from flatyard.clouds.cloud import ClusterRef, Endpoint, Network, Rejected, Transient
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import AwsMachine
@@ -32,6 +33,7 @@ async def ensure(
     rows = await balancers(account, ref)
     own = [row for row in rows if row["LoadBalancerName"] == balancer_name(ref)]
     row = own[0] if own else await _make(account, ref, cluster, network)
+    await _spread(account, ref, row, network)
     group = await _group(account, ref, row, network, port)
     await _listen(account, ref, row, group, port)
     await _register(account, ref, group, backends)
@@ -87,12 +89,24 @@ async def _tagged(account: Account, ref: ClusterRef, rows: list[Answer], key: st
     for start in range(0, len(arns), PAGE):
         what = f"reading the tags of {len(arns)} load balancers"
         part = arns[start : start + PAGE]
-        answer = await account.read(what, "elbv2", "describe_tags", ResourceArns=part)
-        for told in answer["TagDescriptions"]:
+        for told in await _tags(account, what, part):
             tags = tags_of(told)
             if are_ours(tags, ref) or tags.get(ccm_tag(ref)) == "owned":
                 found.append(by_arn[told["ResourceArn"]])
     return found
+
+
+async def _tags(account: Account, what: str, arns: list[str]) -> list[Answer]:
+    """The tags of each. One that somebody deletes meanwhile spoils the whole answer: then each is asked for."""
+    told: list[Answer] = []
+    try:
+        told = (await account.read(what, "elbv2", "describe_tags", ResourceArns=arns))["TagDescriptions"]
+    except Rejected as no:
+        if no.code not in MISSING:
+            raise
+        for arn in arns if len(arns) > 1 else ():
+            told += await _tags(account, what, [arn])
+    return told
 
 
 async def _make(account: Account, ref: ClusterRef, cluster: Cluster, network: Network) -> Answer:
@@ -106,18 +120,41 @@ async def _make(account: Account, ref: ClusterRef, cluster: Cluster, network: Ne
         Type="network",
         Scheme="internal" if is_internal(cluster) else "internet-facing",
         IpAddressType="ipv4",
-        Subnets=list(network.subnets),
+        Subnets=list(_one_in_each_zone(account, network).values()),
         Tags=pairs(cluster_tags(ref, FACTS.tags)),
     )
     row: Answer = answer["LoadBalancers"][0]
+    return row
+
+
+def _one_in_each_zone(account: Account, network: Network) -> dict[str, str]:
+    """By zone, the subnet that the load balancer takes: it takes no second one, and none in a local zone."""
+    rows = [*zip(network.zones, network.subnets, strict=True)]
+    return {zone: subnet for zone, subnet in reversed(rows) if is_regular(zone, account.region)}
+
+
+async def _spread(account: Account, ref: ClusterRef, row: Answer, network: Network) -> None:
+    """Into the zones that the network has got since: what is registered in others is not used."""
+    there = {zone["ZoneName"]: zone["SubnetId"] for zone in row.get("AvailabilityZones", ())}
+    wanted = _one_in_each_zone(account, network)
+    if not wanted.keys() <= there.keys():
+        what = (
+            f"bringing the load balancer of {ref.name} into {', '.join(sorted(wanted.keys() - there.keys()))}"
+        )
+        subnets = sorted({**wanted, **there}.values())
+        arn = row["LoadBalancerArn"]
+        await account.follow(what, "elbv2", "set_subnets", LoadBalancerArn=arn, Subnets=subnets)
+
+
+async def _cross_zones(account: Account, ref: ClusterRef, row: Answer) -> None:
+    """A control plane is reached in every zone. Said before there is a target group, so that no crash leaves it out."""
     await account.follow(
-        what,
+        f"making the load balancer of {ref.name}",
         "elbv2",
         "modify_load_balancer_attributes",
         LoadBalancerArn=row["LoadBalancerArn"],
         Attributes=pairs({"load_balancing.cross_zone.enabled": "true"}),
     )
-    return row
 
 
 async def _group(account: Account, ref: ClusterRef, row: Answer, network: Network, port: int) -> str:
@@ -125,6 +162,7 @@ async def _group(account: Account, ref: ClusterRef, row: Answer, network: Networ
     for known in await target_groups(account, ref):
         if known["TargetGroupName"] == balancer_name(ref):
             return str(known["TargetGroupArn"])
+    await _cross_zones(account, ref, row)
     answer = await account.follow(
         f"making the target group of {ref.name}",
         "elbv2",

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Iterable
 
 from flatyard.clouds.aws import profiles, stash
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import ours, tagged, tags_of
 from flatyard.clouds.aws.settings import machines
+from flatyard.clouds.aws.zones import is_regular, named_zones, zones_of
 from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role
 from flatyard.model.cluster import Cluster
 from flatyard.model.meant import is_placeholder
 
-ZONES = 3
-"""How many zones a network spans unless the cluster file names them."""
 BLOCKS = 8
 """Parts of the nodes' network, of which each zone takes one: zones may be added later."""
 SMALLEST_SUBNET = 28
@@ -64,7 +62,7 @@ async def ensure(account: Account, ref: ClusterRef, cluster: Cluster) -> Network
     given = given_vpc(cluster)
     vpc = await _named(account, given) if given else await _own_vpc(account, ref, cluster)
     subnets = await (
-        _given_subnets(account, given, cluster) if given else _own_subnets(account, ref, cluster, vpc)
+        given_rows(account, given, cluster) if given else _own_subnets(account, ref, cluster, vpc)
     )
     if not given:
         await _routes(account, ref, vpc, subnets)
@@ -114,40 +112,16 @@ def given_subnets(cluster: Cluster) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name and not is_placeholder(name)))
 
 
-def named_zones(cluster: Cluster) -> tuple[str, ...]:
-    """The zones that the file names."""
-    cloud = cluster.spec.cloud.aws
-    named = (*(cloud.availability_zones if cloud else ()), *(machine.zone for machine in machines(cluster)))
-    return tuple(dict.fromkeys(name for name in named if name))
-
-
 async def wanted_zones(account: Account, cluster: Cluster) -> tuple[str, ...]:
     """The zones that the cluster's network will span; none where the subnets that the file names are not there."""
     given = given_vpc(cluster)
     if not given:
-        return await _zones(account, cluster, ())
+        return await zones_of(account, cluster, ())
     try:
-        rows = await _given_subnets(account, given, cluster)
+        rows = await given_rows(account, given, cluster)
     except Rejected:
         return ()
     return tuple(dict.fromkeys(row["AvailabilityZone"] for row in rows))
-
-
-async def offered_zones(account: Account, sizes: Iterable[str]) -> tuple[str, ...]:
-    """The region's zones that have every one of the instance types, in order."""
-    wanted = sorted(set(sizes))
-    rows = await account.pages(
-        "looking for the zones of the instance types",
-        "ec2",
-        "describe_instance_type_offerings",
-        "InstanceTypeOfferings",
-        LocationType="availability-zone",
-        Filters=[{"Name": "instance-type", "Values": wanted}],
-    )
-    there: dict[str, set[str]] = {}
-    for row in rows:
-        there.setdefault(row["Location"], set()).add(row["InstanceType"])
-    return tuple(zone for zone in sorted(there) if len(there[zone]) == len(wanted))
 
 
 # ---- the VPC
@@ -198,7 +172,7 @@ async def _own_vpc(account: Account, ref: ClusterRef, cluster: Cluster) -> Answe
 
 async def _own_subnets(account: Account, ref: ClusterRef, cluster: Cluster, vpc: Answer) -> list[Answer]:
     rows = {row["AvailabilityZone"]: row for row in reversed(await _ours(account, ref, "subnets"))}
-    zones = await _zones(account, cluster, tuple(rows))
+    zones = await zones_of(account, cluster, tuple(rows))
     free = _free_blocks(vpc["CidrBlock"], [row["CidrBlock"] for row in rows.values()])
     for zone in zones:
         if zone not in rows:
@@ -215,15 +189,6 @@ async def _own_subnets(account: Account, ref: ClusterRef, cluster: Cluster, vpc:
     return [rows[zone] for zone in sorted(rows)]
 
 
-async def _zones(account: Account, cluster: Cluster, there: tuple[str, ...]) -> tuple[str, ...]:
-    """The zones that the file names, filled up to three where there is no network yet."""
-    named = named_zones(cluster)
-    if there or len(named) >= ZONES:
-        return tuple(dict.fromkeys((*there, *named)))
-    offered = await offered_zones(account, (machine.size for machine in machines(cluster)))
-    return (*named, *[zone for zone in offered if zone not in named][: ZONES - len(named)])
-
-
 def _free_blocks(cidr: str, taken: list[str]) -> list[str]:
     whole = ipaddress.IPv4Network(cidr)
     prefix = min(whole.prefixlen + BLOCKS.bit_length() - 1, max(SMALLEST_SUBNET, whole.prefixlen))
@@ -232,8 +197,11 @@ def _free_blocks(cidr: str, taken: list[str]) -> list[str]:
     return [str(part) for part in parts if not any(part.overlaps(other) for other in used)]
 
 
-async def _given_subnets(account: Account, vpc: str, cluster: Cluster) -> list[Answer]:
-    """The named subnets in their order; without names one per zone of the VPC."""
+async def given_rows(account: Account, vpc: str, cluster: Cluster) -> list[Answer]:
+    """The named subnets in their order; without names one per zone of the VPC.
+
+    Raises Rejected for one that is not there.
+    """
     named = given_subnets(cluster)
     filters = [{"Name": "vpc-id", "Values": [vpc]}]
     what = f"looking for the subnets of {vpc}"
@@ -252,7 +220,7 @@ async def _given_subnets(account: Account, vpc: str, cluster: Cluster) -> list[A
         rows, key=lambda row: (row["AvailabilityZone"], not row["MapPublicIpOnLaunch"], row["SubnetId"])
     )
     first = {row["AvailabilityZone"]: row for row in reversed(rows)}
-    zones = named_zones(cluster) or sorted(first)
+    zones = named_zones(cluster) or [zone for zone in sorted(first) if is_regular(zone, account.region)]
     return [first[zone] for zone in zones if zone in first]
 
 

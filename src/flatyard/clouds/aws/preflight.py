@@ -12,8 +12,9 @@ from flatyard.clouds.aws import disks, permissions, quotas, references
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import arch_of, baked, image, images, other_baked, own, size_of
-from flatyard.clouds.aws.networks import given_vpc, offered_zones, wanted_zones
+from flatyard.clouds.aws.networks import given_vpc, wanted_zones
 from flatyard.clouds.aws.settings import AwsSettings
+from flatyard.clouds.aws.zones import offered_zones, region_zones, usable
 from flatyard.clouds.cloud import Image, ImageQuery
 from flatyard.clouds.pools import Pool, badly_named, pools_of
 from flatyard.model.cluster import Cluster
@@ -138,13 +139,14 @@ async def _type_names(account: Account) -> list[str]:
 async def _zones(
     account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes
 ) -> list[Problem]:
-    answer = await account.read(
-        f"listing the zones of {account.region}", "ec2", "describe_availability_zones"
-    )
-    known = sorted(row["ZoneName"] for row in answer["AvailabilityZones"])
+    rows = await region_zones(account)
+    known = sorted(usable(rows, account.region))
     spanned = await wanted_zones(account, cluster)
     offered = {size: await offered_zones(account, [size]) for size, row in sizes.items() if row}
-    found: list[Problem] = []
+    found = list(_named_zones(account, cluster, known))
+    if not spanned and not given_vpc(cluster) and len(offered) == len(sizes):
+        what = f"no zone of {account.region} has all of {', '.join(sorted(sizes))}"
+        found.append(_error("spec.cloud.aws.availabilityZones", what, "zones of your own choice"))
     for pool in groups:
         zone, path, size = pool.machine.zone, pool.at("availabilityZone"), pool.machine.size
         there = offered.get(size, tuple(known))
@@ -168,6 +170,16 @@ def _zone(
         yield _error(path, what, ", ".join(known), near[0] if near else "")
     elif zone not in there:
         yield _error(path, f"zone {zone} does not offer {size}", ", ".join(there))
+
+
+def _named_zones(account: Account, cluster: Cluster, known: list[str]) -> Iterator[Problem]:
+    cloud = cluster.spec.cloud.aws
+    for number, zone in enumerate(cloud.availability_zones if cloud else ()):
+        if zone not in known and not is_placeholder(zone):
+            path = f"spec.cloud.aws.availabilityZones[{number}]"
+            what = f"{account.region} has no zone {zone!r} in which a network load balancer can be"
+            near = difflib.get_close_matches(zone, known, 1)
+            yield _error(path, what, ", ".join(known), near[0] if near else "")
 
 
 async def _available(
