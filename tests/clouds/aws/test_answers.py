@@ -145,6 +145,9 @@ def test_only_what_is_not_there_is_fine() -> None:
     ("code", "message"),
     [
         ("InvalidParameterValue", 'IAM Instance Profile "arn:…/flatyard-x" has no associated IAM Roles'),
+        ("InvalidParameterValue", "Network interface 'eni-1' is currently in use."),
+        ("RequestTimeout", "Your socket connection to the server was not read from within the timeout"),
+        ("ConcurrentModification", "the policy is being changed"),
         ("InvalidPermission.Duplicate", "the specified rule already exists"),
         ("RouteAlreadyExists", "The route identified by 0.0.0.0/0 already exists."),
         ("Resource.AlreadyAssociated", "the specified association already exists"),

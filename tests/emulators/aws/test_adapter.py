@@ -15,7 +15,7 @@ from flatyard.base.errors import Severity
 from flatyard.clouds import conformance
 from flatyard.clouds.aws.cloud import AwsCloud
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, Rejected, Role
+from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, Owned, Rejected, Role, Transient
 from flatyard.decode.api import from_json
 from flatyard.decode.types import ConfigVar
 from flatyard.model import cluster as model
@@ -599,6 +599,39 @@ def test_the_bucket_is_closed_and_ends_by_itself(bench):
 
 
 # ---- what others made in the cluster's name
+
+
+def test_a_spot_request_that_ended_is_nothing_left(bench):
+    """EC2 shows it and its tags for four hours, for which `down` waited."""
+    instance, _ = made(bench, replace(GIVEN, is_spot_instance=True))
+    tag = [{"Key": key, "Value": value} for key, value in tags(row_of(bench, instance.id)).items()]
+    image = bench.aws.call("ec2", "describe_images", Owners=["075585003325"])["Images"][0]["ImageId"]
+    spec = [{"ResourceType": "spot-instances-request", "Tags": tag}]
+    asked = {
+        "LaunchSpecification": {"ImageId": image, "InstanceType": "t3.medium"},
+        "TagSpecifications": spec,
+    }
+    row = bench.aws.call("ec2", "request_spot_instances", **asked)["SpotInstanceRequests"][0]
+
+    async def kinds() -> list[str]:
+        return [owned.kind for owned in await bench.cloud.sweep(bench.ref)]
+
+    assert "spot-request" in bench.aws.stage.run(kinds)
+    named = {"SpotInstanceRequestIds": [row["SpotInstanceRequestId"]]}
+    bench.aws.call("ec2", "cancel_spot_instance_requests", **named)
+    assert bench.aws.call("ec2", "describe_spot_instance_requests", **named)["SpotInstanceRequests"]
+    assert "spot-request" not in bench.aws.stage.run(kinds)
+
+
+def test_an_interface_that_is_still_attached_is_waited_for(bench):
+    _, row = made(bench, GIVEN)
+    port = Owned("port", row["NetworkInterfaces"][0]["NetworkInterfaceId"], "")
+
+    async def main() -> None:
+        await bench.cloud.delete_owned(bench.ref, port)
+
+    with pytest.raises(Transient, match="is currently in use"):
+        bench.aws.stage.run(main)
 
 
 def test_sweep_finds_what_the_controller_manager_made(bench):

@@ -36,7 +36,9 @@ RATE = frozenset(
         "PriorRequestNotComplete",
         "RequestLimitExceeded",
         "RequestThrottled",
+        "RequestThrottledException",
         "SlowDown",
+        "ThrottledException",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
@@ -87,6 +89,7 @@ IN_USE = frozenset(
         "InvalidGroup.InUse",
         "InvalidIPAddress.InUse",
         "InvalidNetworkInterface.InUse",
+        "InvalidSnapshot.InUse",
         "InvalidTarget",
         "IncorrectInstanceState",
         "IncorrectState",
@@ -122,6 +125,10 @@ MISSING = frozenset(
         "TargetGroupNotFound",
     )
 )
+_BUSY = frozenset(
+    ("ConcurrentModification", "ConcurrentTagAccess", "EntityTemporarilyUnmodifiable", "RequestTimeout")
+)
+"""What IAM, EC2 and S3 answer with a client's status and mean to be tried again."""
 THERE = frozenset(
     (
         "InvalidGroup.Duplicate",
@@ -146,6 +153,8 @@ _NEW_PROFILE = ("Invalid IAM Instance Profile", "has no associated IAM Roles")
 """What EC2 says of a profile that IAM has not told it of, or not the whole of it."""
 _NEW_GATEWAY = "has no internet gateway"
 """With `InvalidSubnet` Elastic Load Balancing says so of a VPC whose gateway was attached a moment ago."""
+_STILL_IN_USE = "is currently in use"
+"""EC2 says so of a network interface, with InvalidParameterValue."""
 _PERFORM = re.compile(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?")
 _SERVER = 500
 
@@ -232,8 +241,8 @@ def _answered(what: str, problem: ClientError) -> CloudError:
 
 def _may_pass(code: str, message: str, status: int) -> bool:
     """What a later try may not see: what is still in use or not in the lists yet, what IAM has not told EC2 yet."""
-    new = any(words in message for words in _NEW_PROFILE)
-    return code in IN_USE or code in THERE or status >= _SERVER or new
+    said = any(words in message for words in (*_NEW_PROFILE, _STILL_IN_USE))
+    return said or code in IN_USE | THERE | _BUSY or status >= _SERVER
 
 
 def _next(code: str) -> str:

@@ -73,7 +73,10 @@ async def _in_ec2(account: Account, ref: ClusterRef) -> list[Owned]:
     running = tuple(stamps)
     stamps |= {row["VolumeId"]: _stamp(row.get("CreateTime")) for row in disks}
     kinds, tags = {**by_ccm[0], **own[0]}, {**by_ccm[1], **own[1]}
-    ended = await _ended_gateways(account, ref) if "natgateway" in kinds.values() else ()
+    ended = [
+        *(await _ended_gateways(account, ref) if "natgateway" in kinds.values() else ()),
+        *(await _ended_requests(account, ref) if "spot-instances-request" in kinds.values() else ()),
+    ]
     return [
         _owned(KINDS[kind], key, tags[key], stamps)
         for key, kind in kinds.items()
@@ -87,6 +90,15 @@ async def _ended_gateways(account: Account, ref: ClusterRef) -> tuple[str, ...]:
     filters = [{"Name": "state", "Values": ["deleted", "failed"]}]
     rows = await account.pages(_what(ref), "ec2", "describe_nat_gateways", "NatGateways", Filter=filters)
     return tuple(row["NatGatewayId"] for row in rows)
+
+
+async def _ended_requests(account: Account, ref: ClusterRef) -> tuple[str, ...]:
+    """Spot requests that are gone and are shown for four hours (EC2 API reference, DescribeSpotInstanceRequests)."""
+    filters = [*ours(ref), {"Name": "state", "Values": ["cancelled", "closed", "failed"]}]
+    rows = await account.pages(
+        _what(ref), "ec2", "describe_spot_instance_requests", "SpotInstanceRequests", Filters=filters
+    )
+    return tuple(row["SpotInstanceRequestId"] for row in rows)
 
 
 async def _balancing(account: Account, ref: ClusterRef) -> list[Owned]:
