@@ -4,7 +4,8 @@ Runs in the environment of lock.txt beside it: `python server.py PORT AMIS.json`
 that whoever waits for an instance, a load balancer or an expiry waits for nothing. Rules and where they are written:
 
 ClientToken            EC2 API reference, "Ensuring idempotency": same token and parameters, same instance; the same
-                       token with others is IdempotentParameterMismatch
+                       token with others is IdempotentParameterMismatch, and IdempotentInstanceTerminated (error
+                       codes) once the instance is terminated
 user data              EC2 user guide, "Run commands at launch": 16 KB before base64
 DependencyViolation    EC2 API reference, error codes: security groups, subnets and gateways in use stay
 states                 EC2 user guide, "Instance lifecycle": pending, running, shutting-down, terminated, gone
@@ -253,6 +254,9 @@ class Emulator:
             return error("ec2", 400, "IdempotentParameterMismatch", what)
         instance = find(self.account.launches[key].region, key)
         code, name = (instance._state.code, instance._state.name) if instance else (48, "terminated")
+        if name == "terminated":
+            what = f"The instance that the client token {token} launched was terminated"
+            return error("ec2", 400, "IdempotentInstanceTerminated", what)
         state = f"<code>{code}</code><name>{name}</name>".encode()
         body = re.sub(rb"<code>0</code>\s*<name>pending</name>", state, reply.body)
         return Reply(reply.status, sized(reply.headers, body), body)

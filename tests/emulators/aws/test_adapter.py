@@ -15,7 +15,16 @@ from flatyard.base.errors import Severity
 from flatyard.clouds import conformance
 from flatyard.clouds.aws.cloud import AwsCloud
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, Owned, Rejected, Role, Transient
+from flatyard.clouds.cloud import (
+    CreateRequest,
+    ImageQuery,
+    Instance,
+    InstanceState,
+    Owned,
+    Rejected,
+    Role,
+    Transient,
+)
 from flatyard.decode.api import from_json
 from flatyard.decode.types import ConfigVar
 from flatyard.model import cluster as model
@@ -150,6 +159,25 @@ def test_only_what_may_have_a_spot_request_is_asked_for_it(bench, spot, restarte
     calls = bench.aws.control("calls")
     asked = calls.get("DescribeSpotInstanceRequests", 0)
     assert (asked, calls["TerminateInstances"]) == (1 if spot or restarted else 0, 1)
+
+
+@pytest.mark.parametrize("later", [60, 7200])
+def test_a_machine_that_was_terminated_is_told_so_by_its_token(bench, later):
+    """Whoever died before it heard of the instance asks again: another attempt is due, where it was final."""
+
+    async def main() -> Instance:
+        wanted = await conformance.request(bench)
+        one = await bench.cloud.create(wanted)
+        await bench.cloud.delete(bench.ref, one)
+        await bench.wait(later)
+        return await bench.restarted().create(wanted)
+
+    again = bench.aws.stage.run(main)
+    assert (again.state, again.attempt, again.machine_id) == (
+        InstanceState.TERMINATED,
+        1,
+        bench.machine_id(1),
+    )
 
 
 def test_user_data_is_what_the_machine_reads(bench):

@@ -87,8 +87,11 @@ def test_a_token_tells_the_state_of_now(bare):
     made = bare.launch(ClientToken="t-1")
     assert made["State"]["Name"] == "pending"
     bare("ec2", "terminate_instances", InstanceIds=[made["InstanceId"]])
+    assert bare.launch(ClientToken="t-1")["State"]["Name"] == "shutting-down"
     bare.aws.control("advance", seconds=60)
-    assert bare.launch(ClientToken="t-1")["State"]["Name"] == "terminated"
+    wanted = {"ImageId": made["ImageId"], "InstanceType": "t3.small", "MinCount": 1, "MaxCount": 1}
+    no = bare.refused("ec2", "run_instances", ClientToken="t-1", **wanted)
+    assert no == ("IdempotentInstanceTerminated", 400)
 
 
 @pytest.mark.parametrize(("size", "taken"), [(16_384, True), (16_385, False)])

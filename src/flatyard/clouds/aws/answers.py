@@ -146,7 +146,8 @@ _PERMISSIONS = {
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
 }
 """Permissions that are not called as the call is (Service Authorization Reference, Amazon S3)."""
-MISMATCH = "IdempotentParameterMismatch"
+MISMATCH, ENDED = "IdempotentParameterMismatch", "IdempotentInstanceTerminated"
+"""What EC2 says of a client token that made an instance: by other parameters, or one that was terminated since."""
 _IMAGES = "Not authorized for images"
 """With the code of bad credentials EC2 says so of an image that is not shared with the account."""
 _NEW_PROFILE = ("Invalid IAM Instance Profile", "has no associated IAM Roles")

@@ -7,7 +7,7 @@ import asyncio
 from flatyard.base.world import rfc3339
 from flatyard.clouds import tags
 from flatyard.clouds.aws import disks, profiles
-from flatyard.clouds.aws.answers import CAPACITY, MISMATCH, missing_is_fine
+from flatyard.clouds.aws.answers import CAPACITY, ENDED, MISMATCH, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import image
@@ -92,7 +92,7 @@ async def create(account: Account, request: CreateRequest, known: Known) -> Inst
     try:
         answer = await run(what, "ec2", "run_instances", **order)
     except Rejected as no:
-        if no.code == MISMATCH:
+        if no.code in (MISMATCH, ENDED):
             return await _made_before(account, request, no)
         raise
     except Transient as no:
@@ -184,7 +184,10 @@ def _state(row: Answer) -> tuple[InstanceState, str]:
 
 
 async def _made_before(account: Account, request: CreateRequest, no: Rejected) -> Instance:
-    """What the token made with other parameters: the machine of that id and attempt is this one."""
+    """What the token made with other parameters, or what was terminated: of that id and attempt it is this machine's.
+
+    An instance that no list shows any more was terminated all the same, so that another attempt is due.
+    """
     filters = [
         *ours(request.cluster),
         {"Name": f"tag:{TAG_MACHINE}", "Values": [request.machine_id]},
@@ -195,7 +198,20 @@ async def _made_before(account: Account, request: CreateRequest, no: Rejected) -
     for reservation in rows:
         for row in reservation["Instances"]:
             return instance(row, account.region)
-    raise no
+    if no.code != ENDED:
+        raise no
+    return Instance(
+        id=request.token,
+        machine_id=request.machine_id,
+        attempt=request.attempt,
+        name=request.name,
+        role=request.role,
+        state=InstanceState.TERMINATED,
+        provider_id=FACTS.provider_id.format(zone=request.zone, id=request.token),
+        node_name="",
+        zone=request.zone,
+        error="it was terminated, and EC2 shows it no more",
+    )
 
 
 # ---- what is asked of EC2
