@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,9 +30,13 @@ def asked(talk: Talk) -> Iterator[None]:
 
 
 def _hush(talk: Talk) -> None:
-    """What an SDK writes to the log would stand between our lines, in words that nobody here has weighed."""
+    """What an SDK writes to the log would stand between our lines, in words that nobody here has weighed.
+
+    What it warns of is about the user's own files, and is said without the place in the SDK that says it.
+    """
     if not talk.debug:
         logging.getLogger().addHandler(logging.NullHandler())
+        warnings.showwarning = lambda message, *_, **__: talk.say(f"warning: {message}")
     try:
         from stamina.instrumentation import set_on_retry_hooks
     except ModuleNotFoundError:  # no SDK is installed: nothing will be asked

@@ -112,6 +112,7 @@ def test_a_secret_makes_a_service_principal_and_is_shown_nowhere() -> None:
 
 
 def test_a_token_file_makes_a_workload_identity(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("eyJ")
     environment = {**CLIENT, "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token")}
     assert isinstance(credential(place(**environment), environment), WorkloadIdentityCredential)
 
@@ -133,7 +134,19 @@ def test_without_any_of_them_it_is_az_and_then_the_machine_s_identity() -> None:
     ]
 
 
-def test_a_certificate_that_is_not_there_is_told() -> None:
-    environment = {**CLIENT, "AZURE_CLIENT_CERTIFICATE_PATH": "/nowhere.pem"}
-    with pytest.raises(OSError, match=r"nowhere\.pem"):
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere.pem", "/nowhere.pem"),
+        ("AZURE_CLIENT_CERTIFICATE_PATH", __file__, "PEM or PKCS12"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "/nowhere.jwt", "/nowhere.jwt"),
+        ("AZURE_TENANT_ID", "not/a/tenant", "Invalid tenant ID"),
+    ],
+)
+def test_credentials_that_cannot_be_any_are_refused_with_what_to_look_at(
+    variable: str, value: str, why: str
+) -> None:
+    environment = {**CLIENT, variable: value}
+    with pytest.raises(Refused, match="the Azure credentials cannot be used") as said:
         credential(place(**environment), environment)
+    assert why in said.value.why and "AZURE_TENANT_ID" in said.value.next

@@ -8,6 +8,7 @@ import pytest
 
 from flatyard.base.errors import Refused
 from flatyard.base.world import RealWorld
+from flatyard.clouds.cloud import NoAccount
 from flatyard.clouds.openstack import cloud, credentials
 from flatyard.clouds.openstack.settings import OpenstackSettings, settings
 from flatyard.decode.types import ConfigVar
@@ -77,6 +78,43 @@ def test_without_credentials_it_says_what_to_write(monkeypatch: pytest.MonkeyPat
     assert "OS_CLOUD" in said.value.next
 
 
+ENTRY = "{auth: {auth_url: 'https://nowhere.test', username: me, password: hunter2}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "why"),
+    [
+        ("clouds: [1, 2\n", "clouds.yaml has no entries", "not the YAML of a clouds.yaml"),
+        ("", "clouds.yaml has no entries", "it is empty"),
+        ("clouds:\n  lab: 3\n", "clouds.yaml has no entries", ""),
+        (
+            f"clouds:\n  lab: {ENTRY}\n  home: {ENTRY}\n",
+            "none of the entries of clouds.yaml is chosen",
+            "it has: home, lab",
+        ),
+    ],
+)
+def test_a_clouds_yaml_that_says_nobody_is_told_with_what_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, what: str, why: str
+) -> None:
+    written = tmp_path / "clouds.yaml"
+    written.write_text(text)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(written))
+    monkeypatch.setattr(credentials, "CONFIG_FILES", [])
+    with pytest.raises(Refused) as said:
+        credentials.region(OpenstackSettings())
+    assert said.value.what.endswith(what) and why in said.value.why and said.value.next
+    assert not isinstance(said.value, NoAccount), "plan would go on without an account"
+
+
+def test_the_only_entry_of_clouds_yaml_need_not_be_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "clouds.yaml").write_text(f"clouds:\n  lab: {ENTRY}\n")
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    assert credentials.region(OpenstackSettings()).name == "lab"
+
+
 def test_clouds_yaml_is_read_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     written = tmp_path / "clouds.yaml"
     written.write_text(
@@ -87,6 +125,6 @@ def test_clouds_yaml_is_read_where_the_variable_says(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(written))
     made = cloud.connect(a_cluster(cloud="lab"), RealWorld())
     assert made.client.sdk.config.get_region_name() == "IU"
-    with pytest.raises(Refused, match="clouds.yaml has no entry 'lap'") as said:
+    with pytest.raises(Refused, match=r"clouds\.yaml has no entry 'lap'") as said:
         credentials.region(OpenstackSettings(cloud="lap"))
     assert said.value.why == "it has: lab"

@@ -7,6 +7,7 @@ certificate), workload identity (AZURE_FEDERATED_TOKEN_FILE), the az command's l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from azure.identity import (
@@ -18,6 +19,7 @@ from azure.identity import (
     WorkloadIdentityCredential,
 )
 
+from flatyard.base.errors import Refused
 from flatyard.clouds.azure.settings import AzureSettings
 from flatyard.model.meant import is_placeholder
 
@@ -34,7 +36,20 @@ class _Authority(TypedDict):
 
 
 def credential(place: AzureSettings, environment: Mapping[str, str]) -> TokenCredential:
-    """The credential to use; whether it is accepted shows with the first token."""
+    """The credential to use; whether it is accepted shows with the first token.
+
+    Raises Refused for what cannot be one: no tenant's id, no certificate or token in the file.
+    """
+    try:
+        return _found(place, environment)
+    except (ValueError, OSError) as no:
+        next = "look at AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE"
+        raise Refused(
+            "the Azure credentials cannot be used", why=str(no).partition("\n")[0], next=next
+        ) from None
+
+
+def _found(place: AzureSettings, environment: Mapping[str, str]) -> TokenCredential:
     found = [
         *_named(place),
         *_service_principal(place, environment),
@@ -84,6 +99,7 @@ def _service_principal(place: AzureSettings, environment: Mapping[str, str]) -> 
 def _workload(place: AzureSettings, environment: Mapping[str, str]) -> Iterator[TokenCredential]:
     client, token = environment.get("AZURE_CLIENT_ID", ""), environment.get("AZURE_FEDERATED_TOKEN_FILE", "")
     if client and token and place.tenant:
+        Path(token).read_bytes()  # now, rather than in the midst of the first call
         yield WorkloadIdentityCredential(
             tenant_id=place.tenant, client_id=client, token_file_path=token, **_authority(place)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partialmethod
+from pathlib import Path
 
 from keystoneauth1 import exceptions as auth_errors
 from keystoneauth1.session import Session
@@ -33,21 +34,39 @@ def region(chosen: OpenstackSettings) -> CloudRegion:
     """Where to ask, and as whom. Raises NoAccount when there are no credentials, Refused when they are not right."""
     config = _config()
     names = _entries(config)
-    if not names and not (chosen.username or chosen.application_credential_id or chosen.token):
-        raise NoAccount(
-            "there are no credentials for OpenStack", why="no clouds.yaml, no OS_* variables", next=NEXT
-        )
+    login = chosen.username or chosen.application_credential_id or chosen.token
+    if not names and not login:
+        raise _none()
     if chosen.cloud and chosen.cloud not in names:
         raise Refused(
             f"clouds.yaml has no entry {chosen.cloud!r}",
             why=f"it has: {', '.join(names) or 'none'}",
             next=NEXT,
         )
+    if not chosen.cloud and not login and len(names) > 1:
+        raise Refused(
+            "none of the entries of clouds.yaml is chosen",
+            why=f"it has: {', '.join(names)}",
+            next="name one: spec: {cloud: {openstack: {cloud: …}}}, --os-cloud or OS_CLOUD",
+        )
     try:
         return config.get_one(**_words(chosen))  # type: ignore[arg-type] # the SDK names three of many
     except (ConfigException, auth_errors.MissingRequiredOptions) as no:
         why = str(no).splitlines()[0]
         raise Refused("the credentials for OpenStack are not complete", why=why, next=NEXT) from None
+
+
+def _none() -> Refused:
+    """There is nobody to log in as; a file that is there and could not be read is named."""
+    names = _files("OS_CLIENT_CONFIG_FILE", CONFIG_FILES)
+    broken = next((name for name in names if Path(name).is_file()), "")
+    if broken:
+        return Refused(
+            f"{broken} has no entries", why="it is empty, or not the YAML of a clouds.yaml", next=NEXT
+        )
+    return NoAccount(
+        "there are no credentials for OpenStack", why="no clouds.yaml, no OS_* variables", next=NEXT
+    )
 
 
 def _config() -> OpenStackConfig:
@@ -68,7 +87,11 @@ def _files(variable: str, usual: Sequence[str]) -> list[str]:
 
 def _entries(config: OpenStackConfig) -> tuple[str, ...]:
     """The entries of clouds.yaml; the SDK adds one of its own where there is no file."""
-    return tuple(sorted(name for name in config.get_cloud_names() if name != "defaults"))
+    clouds = config.cloud_config.get("clouds")
+    entries = clouds if isinstance(clouds, dict) else {}
+    return tuple(
+        sorted(name for name, entry in entries.items() if name != "defaults" and isinstance(entry, dict))
+    )
 
 
 def _words(chosen: OpenstackSettings) -> dict[str, object]:
