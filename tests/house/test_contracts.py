@@ -61,6 +61,17 @@ def test_breaking_a_contract_fails_and_names_it(checkout, place, source, contrac
     assert any(contract in line for line in broken), done.stdout
 
 
+@pytest.mark.parametrize(
+    "back", ["import flatyard.store.lock", "def late() -> None:\n    import flatyard.store.lock"]
+)
+def test_two_modules_that_import_each_other_fail(checkout, back):
+    checkout.plant("src/flatyard/store/lock.py", "import flatyard.store.records")
+    checkout.plant("src/flatyard/store/records.py", back)
+    done = checkout.check("contracts")
+    assert done.returncode == 1
+    assert "import each other in no circle BROKEN" in done.stdout
+
+
 def test_what_the_contracts_allow_passes(checkout):
     for place, source in ALLOWED:
         checkout.plant(place, source)
