@@ -631,14 +631,14 @@ def test_the_golden_files_are_of_the_traits_that_the_clouds_declare(cloud: str) 
 
 
 def test_nodes_are_named_as_each_clouds_controller_looks_for_them() -> None:
-    """AWS by private DNS name (CAPA: COREOS_EC2_HOSTNAME), Azure by the VM's name (CAPZ: IMDS compute.name),
+    """AWS by private DNS name (as cloud-provider-aws), Azure by the VM's name (CAPZ: IMDS compute.name),
     OpenStack by the server's (CAPO: COREOS_OPENSTACK_HOSTNAME), Google Cloud and vSphere by the machine's."""
     rules = {cloud: traits(facts(cloud)).node_name for cloud in CLOUDS}
     assert rules == {
         cloud: NodeNameRule.PRIVATE_DNS if cloud == "aws" else NodeNameRule.MACHINE_NAME for cloud in CLOUDS
     }
     script = text_of(rendered("aws", "worker"), layout.IDENTITY_SCRIPT)
-    assert "n=$(m local-hostname)" in script and "X-aws-ec2-metadata-token" in script
+    assert "a=$(m local-ipv4)" in script and "X-aws-ec2-metadata-token" in script
 
 
 def test_a_kubelet_tells_its_provider_id_where_no_controller_does() -> None:

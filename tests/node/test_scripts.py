@@ -300,7 +300,9 @@ AWS = NodeTraits(
 _METADATA = {
     "aws": """case "$*" in
 *api/token*) echo secret;;
-*"X-aws-ec2-metadata-token: secret"*local-hostname) echo ip-10-0-0-7.ec2.internal other.example;;
+*"X-aws-ec2-metadata-token: secret"*local-hostname) echo ip-10-0-0-7.corp.example other.example;;
+*"X-aws-ec2-metadata-token: secret"*local-ipv4) echo 10.0.0.7;;
+*"X-aws-ec2-metadata-token: secret"*placement/region) echo us-east-1;;
 *"X-aws-ec2-metadata-token: secret"*availability-zone) echo us-east-1a;;
 *"X-aws-ec2-metadata-token: secret"*instance-id) echo i-0abc;;
 *) exit 22;;esac""",
@@ -334,6 +336,11 @@ def test_on_aws_a_node_learns_its_private_name_and_its_provider_id(node: Node) -
     assert 'name: "ip-10-0-0-7.ec2.internal"' in text and 'value: "aws:///us-east-1a/i-0abc"' in text
     assert "@" not in text.replace("@example", "")
     assert oct(node.path(READY).stat().st_mode & 0o777) == "0o600"
+
+
+def test_on_aws_a_node_is_called_as_ec2_calls_it_whatever_the_vpcs_dhcp_options_say(node: Node) -> None:
+    node.commands["curl"] = _METADATA["aws"].replace("echo us-east-1;", "echo eu-central-1;")
+    assert "NODE_NAME=ip-10-0-0-7.eu-central-1.compute.internal\n" in _identity(node, AWS)
 
 
 @pytest.mark.parametrize(

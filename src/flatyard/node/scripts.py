@@ -33,7 +33,14 @@ _ANSWERS = {
     "aws": {
         "id": "$(m instance-id)",
         "zone": "$(m placement/availability-zone)",
-        "dns": "$(m local-hostname)",
+        # Not local-hostname: that may end in the domain of the VPC's DHCP options. PrivateDnsName, by which EC2's API,
+        # the cloud controller and who signs for the kubelet know the node, does not (awslabs/amazon-eks-ami#1264).
+        "dns": (
+            "$(m placement/region).compute.internal\n"
+            "[ $n != us-east-1.compute.internal ]||n=ec2.internal\n"
+            "a=$(m local-ipv4)\n"
+            "n=ip-$(echo $a|tr . -).$n"
+        ),
     },
     "azure": {"account": "$(m subscriptionId)", "group": "$(m resourceGroupName)", "name": "$(m name)"},
     "gcp": {
