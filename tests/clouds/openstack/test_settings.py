@@ -128,3 +128,53 @@ def test_clouds_yaml_is_read_where_the_variable_says(monkeypatch: pytest.MonkeyP
     with pytest.raises(Refused, match=r"clouds\.yaml has no entry 'lap'") as said:
         credentials.region(OpenstackSettings(cloud="lap"))
     assert said.value.why == "it has: lab"
+
+
+PASSWORD = {
+    "OS_AUTH_URL": "https://keystone.example:5000/v3",
+    "OS_USERNAME": "me",
+    "OS_PASSWORD": "pass",
+    "OS_PROJECT_NAME": "research",
+}
+
+
+def login(environment: dict[str, str]) -> dict[str, str]:
+    words = credentials._words(settings(a_cluster(), environment))["auth"]
+    assert isinstance(words, dict)
+    return words
+
+
+def test_user_and_project_may_be_of_different_domains() -> None:
+    """Users of a directory (LDAP, a federation) are in a domain of their own, projects are not."""
+    said = login({**PASSWORD, "OS_USER_DOMAIN_NAME": "people", "OS_PROJECT_DOMAIN_ID": "default"})
+    assert (said["user_domain_name"], said["project_domain_id"]) == ("people", "default")
+    assert "project_domain_name" not in said and "user_domain_id" not in said
+
+
+def test_one_domain_is_both_and_none_is_the_first() -> None:
+    both = login({**PASSWORD, "OS_USER_DOMAIN_NAME": "people"})
+    assert (both["user_domain_name"], both["project_domain_name"]) == ("people", "people")
+    first = login(PASSWORD)
+    assert (first["user_domain_id"], first["project_domain_id"]) == ("default", "default")
+
+
+def test_a_user_may_be_given_by_id() -> None:
+    found = {name: value for name, value in PASSWORD.items() if name != "OS_USERNAME"}
+    assert login({**found, "OS_USER_ID": "u-1"})["user_id"] == "u-1"
+
+
+def test_an_application_credential_may_be_given_by_name_and_user() -> None:
+    said = login(
+        {
+            **PASSWORD,
+            "OS_APPLICATION_CREDENTIAL_NAME": "flatyard",
+            "OS_APPLICATION_CREDENTIAL_SECRET": "secret",
+            "OS_USER_DOMAIN_NAME": "people",
+        }
+    )
+    assert said["application_credential_name"] == "flatyard" and said["username"] == "me"
+    assert not {"project_name", "password", "project_domain_name"} & set(said)
+
+
+def test_the_only_entry_of_clouds_yaml_keeps_its_domains() -> None:
+    assert not [key for key in login({}) if "domain" in key]

@@ -34,7 +34,7 @@ def region(chosen: OpenstackSettings) -> CloudRegion:
     """Where to ask, and as whom. Raises NoAccount when there are no credentials, Refused when they are not right."""
     config = _config()
     names = _entries(config)
-    login = chosen.username or chosen.application_credential_id or chosen.token
+    login = chosen.username or chosen.user_id or chosen.application_credential_id or chosen.token
     if not names and not login:
         raise _none()
     if chosen.cloud and chosen.cloud not in names:
@@ -95,22 +95,21 @@ def _entries(config: OpenStackConfig) -> tuple[str, ...]:
 
 
 def _words(chosen: OpenstackSettings) -> dict[str, object]:
-    login = {
-        "auth_url": chosen.auth_url,
-        "username": chosen.username,
-        "password": chosen.password,
-        "application_credential_id": chosen.application_credential_id,
-        "application_credential_secret": chosen.application_credential_secret,
-        "token": chosen.token,
-        "project_name": chosen.project_name,
-        "project_id": chosen.project_id,
-    }
-    if not chosen.application_credential_id:
-        login |= {"user_domain_name": chosen.domain_name, "project_domain_name": chosen.domain_name}
-        if not chosen.domain_name and not chosen.cloud:
-            login |= {"user_domain_id": "default", "project_domain_id": "default"}
+    names = (
+        "auth_url",
+        "username",
+        "user_id",
+        "password",
+        "application_credential_id",
+        "application_credential_name",
+        "application_credential_secret",
+        "token",
+        "project_name",
+        "project_id",
+    )
+    login = {name: getattr(chosen, name) for name in names} | _domains(chosen)
     words: dict[str, object] = {"auth": {key: value for key, value in login.items() if value}}
-    if chosen.application_credential_id:
+    if chosen.application_credential_id or chosen.application_credential_name:
         words["auth_type"] = "v3applicationcredential"
     elif chosen.token:
         words["auth_type"] = "v3token"
@@ -121,3 +120,21 @@ def _words(chosen: OpenstackSettings) -> dict[str, object]:
         "cacert": chosen.ca_file,
     }
     return words | {key: value for key, value in others.items() if value} | {"api_timeout": 60}
+
+
+def _domains(chosen: OpenstackSettings) -> dict[str, str]:
+    """Each one's own; where only one is given, it is both's. Keystone's first domain where none is."""
+    if chosen.application_credential_id:
+        return {}
+    user = _domain(chosen.user_domain_id, chosen.user_domain_name or chosen.domain_name)
+    project = _domain(chosen.project_domain_id, chosen.project_domain_name or chosen.domain_name)
+    first = {"id": "default"} if chosen.auth_url and not chosen.cloud else {}
+    of_user, of_project = user or project or first, project or user or first
+    found = {f"user_domain_{key}": value for key, value in of_user.items()}
+    if chosen.application_credential_name:  # which has its project itself
+        return found
+    return found | {f"project_domain_{key}": value for key, value in of_project.items()}
+
+
+def _domain(key: str, name: str) -> dict[str, str]:
+    return {"id": key} if key else {"name": name} if name else {}

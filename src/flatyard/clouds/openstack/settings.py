@@ -20,11 +20,19 @@ class OpenstackSettings:
     auth_url: str = ""
     region: str = ""
     username: str = ""
+    user_id: str = ""
     password: str = field(default="", repr=False)
     application_credential_id: str = ""
+    application_credential_name: str = ""
+    """Of a credential that is not given by its id; it wants the user too."""
     application_credential_secret: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     domain_name: str = ""
+    """Of user and project, where neither's own is given."""
+    user_domain_name: str = ""
+    user_domain_id: str = ""
+    project_domain_name: str = ""
+    project_domain_id: str = ""
     project_name: str = ""
     project_id: str = ""
     interface: str = ""
@@ -53,18 +61,26 @@ _VARIABLES: Mapping[str, tuple[str, ...]] = {
     "auth_url": ("OS_AUTH_URL",),
     "region": ("OS_REGION_NAME",),
     "username": ("OS_USERNAME", "OS_USER_NAME"),
+    "user_id": ("OS_USER_ID",),
     "password": ("OS_PASSWORD",),
     "application_credential_id": ("OS_APPLICATION_CREDENTIAL_ID",),
+    "application_credential_name": ("OS_APPLICATION_CREDENTIAL_NAME",),
     "application_credential_secret": ("OS_APPLICATION_CREDENTIAL_SECRET",),
     "token": ("OS_TOKEN",),
-    "domain_name": ("OS_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PROJECT_DOMAIN_NAME"),
+    "domain_name": ("OS_DOMAIN_NAME",),
+    "user_domain_name": ("OS_USER_DOMAIN_NAME",),
+    "user_domain_id": ("OS_USER_DOMAIN_ID",),
+    "project_domain_name": ("OS_PROJECT_DOMAIN_NAME",),
+    "project_domain_id": ("OS_PROJECT_DOMAIN_ID",),
     "project_name": ("OS_PROJECT_NAME", "OS_TENANT_NAME"),
     "project_id": ("OS_PROJECT_ID", "OS_TENANT_ID"),
     "interface": ("OS_INTERFACE",),
     "ca_file": ("OS_CACERT",),
 }
 """As the openstack command and machine-controller read them; the first that is set."""
-_SCOPE = ("domain_name", "project_name", "project_id")
+_DOMAINS = ("user_domain_name", "user_domain_id", "project_domain_name", "project_domain_id")
+_SCOPE = ("project_domain_name", "project_domain_id", "project_name", "project_id")
+_USER = ("domain_name", "user_domain_name", "user_domain_id", "username", "user_id")
 
 
 def settings(cluster: Cluster, environment: Mapping[str, str] | None = None) -> OpenstackSettings:
@@ -79,9 +95,15 @@ def settings(cluster: Cluster, environment: Mapping[str, str] | None = None) -> 
     found = {name: _variable(given, names) for name, names in _VARIABLES.items()}
     if written.get("cloud"):
         found = {name: "" for name in found} | {"region": found["region"]}
+    if written["domain_name"]:
+        found |= dict.fromkeys(_DOMAINS, "")
     both = {f.name: written.get(f.name) or found.get(f.name, "") for f in fields(OpenstackSettings)}
-    if both["application_credential_id"]:  # it is scoped by itself: "cannot request a scope"
-        both |= dict.fromkeys((*_SCOPE, "username", "password", "token"), "")
+    if both["application_credential_id"]:
+        both |= dict.fromkeys((*_USER, "application_credential_name"), "")
+    if both["application_credential_id"] or both["application_credential_name"]:
+        both |= dict.fromkeys(
+            (*_SCOPE, "password", "token"), ""
+        )  # it has its scope: "cannot request a scope"
     return OpenstackSettings(**both)
 
 
