@@ -107,7 +107,11 @@ def without_account(machine: MachineSpec) -> MachineSpec:
 
 
 def check_readable(machine: MachineSpec, at: At) -> Iterator[Problem]:
-    """A warning for each reference that nobody reads."""
+    """A warning for each reference that nobody reads, and what a reference without one of its parts means.
+
+    machine-controller takes such a one for nothing: the field is empty then, and its default counts.
+    """
+    yield from _check_whole(machine, at)
     for field, found in account_references(machine).items():
         what = f"this is not read from {found}: flatyard finds its account as the cloud's own CLI does"
         yield _place(at, field).warning(what)
@@ -118,6 +122,22 @@ def check_written(machine: MachineSpec, at: At) -> Iterator[Problem]:
     for field, found in references(machine).items():
         what = f"{found} is in the cluster that this machine has to make first"
         yield _place(at, field).error(what, "the value itself")
+
+
+def _check_whole(machine: MachineSpec, at: At) -> Iterator[Problem]:
+    for field, value in _values(machine):
+        for form, ref in (
+            ("secretKeyRef", value.secret_key_ref),
+            ("configMapKeyRef", value.config_map_key_ref),
+        ):
+            if ref is None or ref == KeyRef() or _is_whole(ref):
+                continue
+            missing = [part for part in ("namespace", "name", "key") if not getattr(ref, part)]
+            place, what = _place(at, field)(form), f"lacks {' and '.join(missing)}, so nothing is read"
+            if value.value not in ("", None) or reference(value) or _is_account(machine, field):
+                yield place.warning(what)
+            else:
+                yield place.error(what, "namespace, name and key")
 
 
 def _place(at: At, field: str) -> At:
@@ -139,12 +159,19 @@ def _read(value: object, field: str, values: Mapping[Reference, str]) -> object:
 
 
 def _all(machine: MachineSpec) -> Iterator[tuple[str, Reference]]:
+    for field, value in _values(machine):
+        found = reference(value)
+        if found is not None:
+            yield field, found
+
+
+def _values(machine: MachineSpec) -> Iterator[tuple[str, ConfigVar | ConfigVarBool]]:
+    """Each field that may be read, as it is written."""
     for _, key, value in _fields(machine):
         items = enumerate(value) if isinstance(value, tuple) else ((-1, value),)
         for number, item in items:
-            found = reference(item) if isinstance(item, ConfigVar | ConfigVarBool) else None
-            if found is not None:
-                yield (key if number < 0 else f"{key}[{number}]"), found
+            if isinstance(item, ConfigVar | ConfigVarBool):
+                yield (key if number < 0 else f"{key}[{number}]"), item
 
 
 def _fields(machine: MachineSpec) -> Iterator[tuple[str, str, object]]:
