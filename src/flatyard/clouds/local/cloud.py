@@ -90,22 +90,22 @@ class LocalCloud:
     # ---- network and endpoint
 
     async def ensure_network(self, ref: ClusterRef, cluster: Cluster) -> Network:
-        with _told(f"making the network of {ref.name}"):
+        with self._told(f"making the network of {ref.name}"):
             return await networks.ensure(self.settings, ref, cluster)
 
     async def delete_network(self, ref: ClusterRef) -> None:
-        with _told(f"deleting the network of {ref.name}"):
+        with self._told(f"deleting the network of {ref.name}"):
             await sweep.finish(self.settings, ref)
             await networks.delete(self.settings, ref)
 
     async def ensure_endpoint(
         self, ref: ClusterRef, cluster: Cluster, network: Network, backends: tuple[str, ...]
     ) -> Endpoint:
-        with _told(f"making the endpoint of {ref.name}"):
+        with self._told(f"making the endpoint of {ref.name}"):
             return await endpoint.ensure(self.settings, ref, cluster, network, backends)
 
     async def delete_endpoint(self, ref: ClusterRef) -> None:
-        with _told(f"deleting the endpoint of {ref.name}"):
+        with self._told(f"deleting the endpoint of {ref.name}"):
             await endpoint.delete(self.settings, ref)
 
     # ---- machines
@@ -118,23 +118,23 @@ class LocalCloud:
 
     async def create(self, request: CreateRequest) -> Instance:
         """The first create of this machine waits for the stand-in and Ignition to be built."""
-        with _told(f"creating {request.name}"):
+        with self._told(f"creating {request.name}"):
             return await machines.create(
                 self.settings, self._world, request, await self.provisions(request.image)
             )
 
     async def delete(self, ref: ClusterRef, instance: Instance) -> None:
-        with _told(f"deleting {instance.name}"):
+        with self._told(f"deleting {instance.name}"):
             folder = networks.folder_of(self.settings, ref).folder(instance.id)
             await machines.delete(folder, ref.id.lower())
 
     async def restart(self, ref: ClusterRef, instance: Instance) -> None:
-        with _told(f"restarting {instance.name}"):
+        with self._told(f"restarting {instance.name}"):
             folder = networks.folder_of(self.settings, ref).folder(instance.id)
             await machines.restart(folder, self._ignition)
 
     async def evidence(self, ref: ClusterRef, instance: Instance) -> Evidence | None:
-        with _told(f"reading the console of {instance.name}"):
+        with self._told(f"reading the console of {instance.name}"):
             return await evidence.evidence(networks.folder_of(self.settings, ref).folder(instance.id))
 
     async def milestones(self, instance: Instance) -> Mapping[Milestone, str]:
@@ -168,28 +168,30 @@ class LocalCloud:
     # ---- what is left
 
     async def sweep(self, ref: ClusterRef) -> tuple[Owned, ...]:
-        with _told(f"looking for what {ref.name} owns"):
+        with self._told(f"looking for what {ref.name} owns"):
             return await sweep.sweep(self.settings, ref)
 
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
-        with _told(f"deleting {owned.kind} {owned.name}"):
+        with self._told(f"deleting {owned.kind} {owned.name}"):
             await sweep.delete_owned(self.settings, ref, owned)
 
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Say in the engine's words what this machine answered."""
-    try:
-        yield
-    except PermissionError as no:
-        raise Rejected(f"{what}: {no}", code="EPERM", next="run the same command with sudo") from None
-    except FileNotFoundError as no:
-        raise Rejected(
-            f"{what}: {no}", code="ENOENT", next="flatyard plan says what this machine lacks"
-        ) from None
-    except CommandFailed as no:
-        raise Transient(f"{what}: {no}") from None
-    except OSError as no:
-        if no.errno == _NO_SPACE:
-            raise QuotaExceeded(f"{what}: {no}", code="ENOSPC", next="make room, then run it again") from None
-        raise Transient(f"{what}: {no}") from None
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say in the engine's words what this machine answered."""
+        try:
+            yield
+        except PermissionError as no:
+            raise Rejected(f"{what}: {no}", code="EPERM", next="run the same command with sudo") from None
+        except FileNotFoundError as no:
+            raise Rejected(
+                f"{what}: {no}", code="ENOENT", next="flatyard plan says what this machine lacks"
+            ) from None
+        except CommandFailed as no:
+            raise Transient(f"{what}: {no}") from None
+        except OSError as no:
+            if no.errno == _NO_SPACE:
+                full = f"no space left on device: the disk of {self.settings.home} is full"
+                raise QuotaExceeded(
+                    f"{what}: {full}", code="ENOSPC", next="make room, then run it again"
+                ) from None
+            raise Transient(f"{what}: {no}") from None
