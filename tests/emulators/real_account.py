@@ -23,11 +23,25 @@ class RealAccount:
     ref: ClusterRef
     other: ClusterRef
     between: Any
-    """What interferes with the SDK; `lag`: seconds by which it makes lists late."""
+    """What interferes with the SDK. `lag`: seconds by which it makes lists late; `lost`: replies that it swallows."""
+    _ids: list[str]
+    """Of the machines, by their numbers."""
     _look: float
     """Seconds between two looks."""
     _fetched: bool = False
     """Whether the check asks for URLs: then waiting is waiting for one's end."""
+
+    def machine_id(self, number: int) -> str:
+        return self._ids[number]
+
+    def lose_replies(self, count: int) -> None:
+        self.between.lost = count
+
+    def lag(self, seconds: float) -> None:
+        self.between.lag = seconds
+
+    def meter(self, on: bool) -> None:
+        """A real account always does."""
 
     async def wait(self, seconds: float) -> None:
         """Until nothing starts or ends; for a URL's end, as long as that takes."""

@@ -127,26 +127,14 @@ class RealBench(RealAccount):
             Planted("name", named, "cannot be called so here"),
         )
 
-    def machine_id(self, number: int) -> str:
-        return self._ids[number]
-
     def restarted(self) -> Cloud:
         made = AwsCloud(self.settings)
         self.between.attach(made.account)
         self.clouds.append(made)
         return made
 
-    def lose_replies(self, count: int) -> None:
-        self.between.lost = count
-
     def trouble(self, what: Trouble, count: int) -> None:
         self.between.trouble, self.between.troubles = what, count
-
-    def meter(self, on: bool) -> None:
-        """A real account always does."""
-
-    def lag(self, seconds: float) -> None:
-        self.between.lag = seconds
 
     def fail(self, instance: Instance) -> None:
         raise AssertionError(self.cannot["an_instance_in_error_says_why"])

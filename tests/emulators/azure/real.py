@@ -109,20 +109,8 @@ class RealBench(RealAccount, AzureBench):
         self._made.append(made)
         return made
 
-    def machine_id(self, number: int) -> str:
-        return self._ids[number]
-
-    def lose_replies(self, count: int) -> None:
-        self.between.lost = count
-
     def trouble(self, what: Trouble, count: int) -> None:
         self.between.trouble, self.between.troubles = what, count
-
-    def meter(self, on: bool) -> None:
-        """A real subscription always does."""
-
-    def lag(self, seconds: float) -> None:
-        self.between.lag = seconds
 
     def fail(self, instance: Instance) -> None:
         raise AssertionError(self.cannot["an_instance_in_error_says_why"])

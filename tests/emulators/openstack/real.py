@@ -168,29 +168,17 @@ class RealBench(RealAccount):
             Planted("name", named, "cannot be called so"),
         )
 
-    def machine_id(self, number: int) -> str:
-        return self._ids[number]
-
     def restarted(self) -> Cloud:
         made = OpenstackAdapter(clients.connect(settings(self.cluster), RealWorld(), self._chosen))
         self.between.attach(made.client)
         self.clouds.append(made)
         return made
 
-    def lose_replies(self, count: int) -> None:
-        self.between.lost = count
-
     def trouble(self, what: Trouble, count: int) -> None:
         if what is Trouble.CAPACITY:
             self.between.crowded = count
         else:
             self.between.reply, self.between.replies = REFUSALS[what], count
-
-    def meter(self, on: bool) -> None:
-        """A real project always does."""
-
-    def lag(self, seconds: float) -> None:
-        self.between.lag = seconds
 
     def fail(self, instance: Instance) -> None:
         self.between.broken[instance.id] = BROKEN
