@@ -12,7 +12,14 @@ def main(module: str, port: int) -> None:
     application = importlib.import_module(module).application
     from cheroot import wsgi
 
-    wsgi.Server(("127.0.0.1", port), application, numthreads=8, timeout=300, server_name="emulator").start()
+    wsgi.Server(
+        ("127.0.0.1", port),
+        application,
+        numthreads=8,
+        request_queue_size=128,
+        timeout=300,
+        server_name="emulator",
+    ).start()
 
 
 main(sys.argv[1], int(sys.argv[2]))

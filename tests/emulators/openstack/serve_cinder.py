@@ -26,7 +26,14 @@ def main(port: int, config: str) -> None:
     for binary, place in (("cinder-scheduler", {}), ("cinder-volume", {"host": "host1@nowhere"})):
         words = {"service_name": "nowhere", "coordination": True} if place else {}
         service.Service.create(binary=binary, **place, **words).start()
-    wsgi.Server(("127.0.0.1", port), application, numthreads=8, timeout=300, server_name="emulator").start()
+    wsgi.Server(
+        ("127.0.0.1", port),
+        application,
+        numthreads=8,
+        request_queue_size=128,
+        timeout=300,
+        server_name="emulator",
+    ).start()
 
 
 main(int(sys.argv[1]), sys.argv[2])
