@@ -11,6 +11,7 @@ from flatyard.engine.commands import bring_up
 from flatyard.engine.plan import NOTHING, plan
 from flatyard.engine.wanted import wanted_of
 from flatyard.model.documents import read
+from seeds.pasting import pasted
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE = 3600.0
@@ -50,13 +51,6 @@ def test_every_cluster_file_among_the_examples_is_here():
 
 # ---- fragments, pasted where their readers paste them --------------------------------------------------------
 
-TWINS = {
-    "aws": ({"as": "aws", "region": "us-east-1"}, {"instanceType": "t3.medium", "diskSize": 50}),
-    "azure": ({"as": "azure"}, {"vmSize": "Standard_B2s"}),
-    "gce": ({"as": "gcp"}, {"machineType": "n2-standard-2"}),
-    "openstack": ({"as": "openstack"}, {"flavor": "m3.small"}),
-    "vsphere": ({"as": "vsphere"}, {"cpus": 2, "memoryMB": 4096}),
-}
 FRAGMENTS = {
     "snippet-aws.yaml": "aws",
     "snippet-azure.yaml": "azure",
@@ -69,51 +63,16 @@ FRAGMENTS = {
     "snippet-ssh.yaml": "aws",
     "snippet-vsphere.yaml": "vsphere",
 }
+BARE = {"instanceType": "t3.medium", "diskSize": 50}
+"""A machine on AWS for which security groups and a profile are made."""
 
 
-def overlaid(base, over):
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {**base, **{key: overlaid(base.get(key), value) for key, value in over.items()}}
-    return over
-
-
-def pasted(name):
+def wanted_with(name):
     """A cluster on the twin of the fragment's cloud with one pool that has the fragment in it."""
     provider = FRAGMENTS[name]
-    sim, machine = TWINS[provider]
     fragment = yaml.safe_load((EXAMPLES / name).read_text())
-    if "spec" not in fragment:
-        fragment = {"spec": {"template": {"spec": {"providerSpec": {"value": fragment}}}}}
-    value = {
-        "cloudProvider": provider,
-        "cloudProviderSpec": machine,
-        "operatingSystem": "flatcar",
-        "operatingSystemSpec": {},
-    }
-    pool = {
-        "apiVersion": "cluster.k8s.io/v1alpha1",
-        "kind": "MachineDeployment",
-        "metadata": {"name": "pool", "namespace": "kube-system"},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"name": "pool"}},
-            "template": {
-                "metadata": {"labels": {"name": "pool"}},
-                "spec": {"providerSpec": {"value": value}, "versions": {"kubelet": "v1.34.3"}},
-            },
-        },
-    }
-    spec = {"cloud": {"sim": sim}, "controlPlane": {"machine": machine}}
-    if provider == "vsphere":
-        spec["endpoint"] = {"kind": "vip", "address": "10.0.0.10"}
-    cluster = {
-        "apiVersion": "flatyard.dev/v1alpha1",
-        "kind": "Cluster",
-        "metadata": {"name": "pasted"},
-        "spec": spec,
-    }
-    text = yaml.safe_dump_all([cluster, overlaid(pool, fragment)], sort_keys=False)
-    found = read([(name, text)], need_cluster=True)
+    documents = pasted(fragment, provider, BARE if provider == "aws" else None)
+    found = read([(name, yaml.safe_dump_all(documents, sort_keys=False))], need_cluster=True)
     return wanted_of(found.cluster, found.machine_deployments)
 
 
@@ -123,7 +82,7 @@ def test_every_fragment_is_here():
 
 @pytest.mark.parametrize("name", FRAGMENTS)
 def test_a_pasted_fragment_plans_and_rehearses(simulate, name):
-    wanted = pasted(name)
+    wanted = wanted_with(name)
     made = plan(wanted, NOTHING)
     assert {c.object: c.machines for c in made.changes}["MachineDeployment/pool"] == 1
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -24,20 +23,10 @@ from flatyard.sim.disk import MemoryDisk
 from flatyard.sim.loop import run
 from flatyard.sim.machine import SimMachine
 from flatyard.store import open_memory
+from seeds.pasting import PROVIDER, pasted
 
 HERE = Path(__file__).parent
 DEADLINE = 3600.0
-PROVIDER = ("spec", "template", "spec", "providerSpec", "value")
-
-MACHINES: dict[str, dict[str, Any]] = {
-    "aws": {"instanceType": "t3.medium", "diskSize": 50, "securityGroupIDs": ["sg-0a1b2c3d4e5f60718"],
-            "instanceProfile": "nodes"},
-    "azure": {"vmSize": "Standard_B2s"},
-    "gce": {"machineType": "n2-standard-2"},
-    "openstack": {"flavor": "m3.small"},
-    "vsphere": {"cpus": 2, "memoryMB": 4096},
-}  # fmt: skip
-"""A machine of each cloudProvider, with all that its fragment does not say."""
 
 
 @dataclass(frozen=True)
@@ -60,62 +49,6 @@ class Brought:
         boot = self.workers[0].boot
         assert boot is not None
         return str(getattr(boot.tree.lstat(path), "target", ""))
-
-
-def overlaid(base: Any, over: Any) -> Any:
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {**base, **{key: overlaid(base.get(key), value) for key, value in over.items()}}
-    return over
-
-
-def deployment(provider: str, machine: dict[str, Any]) -> dict[str, Any]:
-    """A MachineDeployment with nothing to warn about."""
-    value = {
-        "cloudProvider": provider,
-        "cloudProviderSpec": machine,
-        "operatingSystem": "flatcar",
-        "operatingSystemSpec": {},
-    }
-    return {
-        "apiVersion": "cluster.k8s.io/v1alpha1",
-        "kind": "MachineDeployment",
-        "metadata": {"name": "pool", "namespace": "kube-system"},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"name": "pool"}},
-            "template": {
-                "metadata": {"labels": {"name": "pool"}},
-                "spec": {"providerSpec": {"value": value}, "versions": {"kubelet": "v1.34.3"}},
-            },
-        },
-    }
-
-
-def cluster(provider: str, machine: dict[str, Any], region: str = "") -> dict[str, Any]:
-    """A Cluster on the simulated twin of the provider's cloud."""
-    twin = {"gce": "gcp"}.get(provider, provider)
-    spec: dict[str, Any] = {
-        "cloud": {"sim": {"as": twin, **({"region": region} if region else {})}},
-        "controlPlane": {"machine": machine},
-    }
-    if provider == "vsphere":
-        spec["endpoint"] = {"kind": "vip", "address": "10.0.0.10"}
-    return {
-        "apiVersion": "flatyard.dev/v1alpha1",
-        "kind": "Cluster",
-        "metadata": {"name": "seed"},
-        "spec": spec,
-    }
-
-
-def pasted(fragment: Any, provider: str) -> list[dict[str, Any]]:
-    """Cluster and MachineDeployment, with a fragment pasted where its guide says that it belongs."""
-    if "spec" not in fragment:
-        for key in reversed(PROVIDER):
-            fragment = {key: fragment}
-    machine = MACHINES[provider]
-    region = "us-east-1" if provider == "aws" else ""
-    return [cluster(provider, machine, region), overlaid(deployment(provider, machine), fragment)]
 
 
 @pytest.fixture
