@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
+from clouds.azure.replies import Reply
 from flatyard.clouds.azure.answers import or_none, translate
-from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Rejected, Transient
-
-
-@dataclass
-class Reply:
-    """As much of a reply as azure-core reads for an exception."""
-
-    status_code: int
-    body: str
-    headers: dict[str, str] = field(default_factory=dict)
-    reason: str = "because"
-    content_type: str = "application/json"
-
-    def text(self) -> str:
-        return self.body
+from flatyard.clouds.cloud import CloudError, NoCapacity, QuotaExceeded, RateLimited, Rejected, Transient
 
 
 def refused(status: int, code: str, message: str = "words", **headers: str) -> HttpResponseError:
@@ -56,11 +42,19 @@ def told(problem: Exception) -> CloudError:
         (409, "OperationNotAllowed", "not allowed on VM 'x' since the VM is marked for deletion.", Transient),
         (400, "NicReservedForAnotherVm", "", Transient),
         (400, "PublicIPAddressCannotBeDeleted", "", Transient),
-        (409, "AllocationFailed", "", Transient),
-        (409, "ZonalAllocationFailed", "", Transient),
+        (409, "AllocationFailed", "", NoCapacity),
+        (409, "ZonalAllocationFailed", "", NoCapacity),
+        (
+            409,
+            "SkuNotAvailable",
+            "The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: "
+            "Standard_D2s_v3' is currently not available in location 'eastus'.",
+            NoCapacity,
+        ),
         (409, "AnotherOperationInProgress", "", Transient),
         (400, "InUseSubnetCannotBeDeleted", "", Transient),
         (400, "NicInUse", "", Transient),
+        (400, "PrincipalNotFound", "", Transient),
         (500, "InternalServerError", "", Transient),
         (504, "GatewayTimeout", "", Transient),
         (409, "SkuNotAvailable", "", Rejected),
@@ -71,6 +65,34 @@ def told(problem: Exception) -> CloudError:
 def test_codes_have_their_meaning(status: int, code: str, message: str, kind: type[CloudError]) -> None:
     found = told(refused(status, code, message))
     assert type(found) is kind and found.code == code
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("InternalServerError", Transient),
+        ("NetworkingInternalOperationError", Transient),
+        ("RetryableError", Transient),
+        ("InUseSubnetCannotBeDeleted", Transient),
+        ("ZonalAllocationFailed", NoCapacity),
+        ("InvalidParameter", Rejected),
+    ],
+)
+def test_an_operation_that_fails_after_it_was_accepted_means_what_its_code_says(
+    code: str, kind: type[CloudError]
+) -> None:
+    """hashicorp/terraform-provider-azurerm#815: StatusCode=200, status Failed, Code="InternalServerError"."""
+    body = {"status": "Failed", "error": {"code": code, "message": "An error occurred."}}
+    found = told(HttpResponseError(response=Reply(200, json.dumps(body))))  # type: ignore[arg-type]
+    assert type(found) is kind and found.code == code
+
+
+def test_the_first_detail_is_told_with_the_words() -> None:
+    detail = {"code": "ReferencedResourceNotProvisioned", "message": "Resource /net is in Failed state."}
+    said = {"code": "RetryableError", "message": "A retryable error occurred.", "details": [detail]}
+    found = told(HttpResponseError(response=Reply(429, json.dumps({"error": said}))))  # type: ignore[arg-type]
+    assert isinstance(found, RateLimited)
+    assert "A retryable error occurred. Resource /net is in Failed state." in found.what
 
 
 def test_throttling_names_its_seconds() -> None:

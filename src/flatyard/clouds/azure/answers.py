@@ -42,6 +42,18 @@ _PASSING = (
     "AnotherOperationInProgress",
     "Conflict",
     "RetryableError",
+    # of an operation that was accepted and then failed: the answer that says so is a 200
+    "InternalServerError",
+    "InternalOperationError",
+    "InternalExecutionError",
+    "NetworkingInternalOperationError",
+    "ServerTimeout",
+    "GatewayTimeout",
+    "ServiceUnavailable",
+    "ServerBusy",
+    "TooManyRequests",
+    # a principal that was made a moment ago, and that the directory has not everywhere yet
+    "PrincipalNotFound",
     "ResourceGroupBeingDeleted",
     "ReferencedResourceNotProvisioned",
     "StorageAccountOperationInProgress",
@@ -50,6 +62,10 @@ _PASSING = (
     "OSProvisioningTimedOut",
 )
 """Codes that a later try may not see."""
+_FULL = "Capacity Restrictions"
+"""In SkuNotAvailable, said at once: there is no room for the size where it was asked for, or it is closed to the
+subscription, which preflight tells before anything is made. Another zone may have some.
+"""
 _GOING = "marked for deletion"
 """In OperationNotAllowed: a machine of that name is still being deleted."""
 _IN_USE = re.compile(r"InUse|CannotBeDeleted|NicReservedForAnotherVm|ResourceStillInUse")
@@ -102,8 +118,8 @@ def _answer(what: str, problem: HttpResponseError) -> CloudError:
         return QuotaExceeded(
             words, code=code, request_id=request, next="free some, or ask for more under Usage + quotas"
         )
-    if code in CAPACITY:
-        return NoCapacity(words, code=code, request_id=request)
+    if code in CAPACITY or _FULL in said:
+        return NoCapacity(words, code=code, request_id=request, next=_NEXT.get(code, ""))
     if status >= 500 or status == 408 or code in _PASSING or _IN_USE.search(code) or _GOING in said:
         return Transient(words, code=code, request_id=request)
     if status == 403:
@@ -116,6 +132,7 @@ _NEXT = {
     "MarketplacePurchaseEligibilityFailed": "accept the image's terms: az vm image terms accept --urn URN",
     "ResourceGroupNotFound": "run flatyard up again: it makes the group anew",
     "InvalidAuthenticationTokenTenant": "az login --tenant TENANT, or set AZURE_TENANT_ID",
+    "MissingSubscriptionRegistration": "az provider register --namespace NAMESPACE --wait, as the answer names it",
     "SubscriptionNotFound": "az account list -o table, then set spec.cloud.azure.subscriptionID",
 }
 
@@ -165,7 +182,10 @@ def _not_known(what: str, problem: ClientAuthenticationError) -> CloudError:
 
 
 def _said(problem: HttpResponseError, longest: int = LONGEST) -> str:
-    return _short(getattr(problem.error, "message", None) or problem.reason or str(problem), longest)
+    """Azure's words, with the first of its details: often they alone name what it is about."""
+    words = getattr(problem.error, "message", None) or problem.reason or str(problem)
+    details = [getattr(one, "message", "") for one in getattr(problem.error, "details", None) or ()]
+    return _short(" ".join((words, *details[:1])), longest)
 
 
 def _short(said: str, longest: int = LONGEST) -> str:
