@@ -40,16 +40,13 @@ def account_name(ref: ClusterRef) -> str:
 async def stash(account: Account, ref: ClusterRef, key: str, blob: bytes, ttl_seconds: float) -> Stashed:
     """Put it and sign its URL. Raises StashForbidden where the account or policy lets us not."""
     try:
-        service = await _service(account, ref, make=True)
+        service = await _stored(account, ref, key, blob)
     except Rejected as no:
+        account.kept.pop((_SERVICE, account_name(ref)), None)  # its key may be another one meanwhile
         if no.code not in _DENIED:
             raise
         raise _forbidden(no) from None
-    assert service is not None
-    what = f"stashing {key}"
     at = service.get_blob_client(CONTAINER, key)
-    kind = ContentSettings(content_type="application/vnd.coreos.ignition+json")
-    await account.write(what, lambda: _put(service, key, blob, kind))
     until = account.world.now() + timedelta(seconds=min(ttl_seconds, FACTS.stash.longest_ttl))
     signature = generate_blob_sas(
         account_name=str(service.account_name),
@@ -68,6 +65,15 @@ async def unstash(account: Account, ref: ClusterRef, key: str) -> None:
     service = await _service(account, ref, make=False)
     if service is not None:
         await account.write(f"deleting {key}", lambda: _delete(service, key))
+
+
+async def _stored(account: Account, ref: ClusterRef, key: str, blob: bytes) -> BlobServiceClient:
+    """Where it was put. An account that takes no keys says so only when one is used."""
+    service = await _service(account, ref, make=True)
+    assert service is not None
+    kind = ContentSettings(content_type="application/vnd.coreos.ignition+json")
+    await account.write(f"stashing {key}", lambda: _put(service, key, blob, kind))
+    return service
 
 
 def _forbidden(no: CloudError) -> StashForbidden:
