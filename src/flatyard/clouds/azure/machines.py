@@ -8,7 +8,7 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
@@ -47,14 +47,28 @@ _STATES = {
 }
 _ADDRESSES, _FAULTS, _LOGIN, _POWER = "addresses", "faults", "login", "power"
 _OFF = {"powerstate/deallocated", "powerstate/stopped"}
+_ON, _NEVER_READY = "powerstate/running", "osprovisioning"
 POWER_SECONDS = 60.0
 """Between two looks at which machines are switched off, the first of them so long after a process began."""
 Addresses = tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why Azure calls a machine failed, in its words, as of a moment of the loop's. `runs`: it was made and has power.
+
+    Azure tells with one word how the last operation ended, whichever that was: a machine that a disk could not be
+    attached to, or whose restart was not told in time, is as failed as one that there never was room for.
+    """
+
+    said: str
+    runs: bool
+    asked: float
+
+
 async def listed(account: Account, ref: ClusterRef) -> tuple[Instance, ...]:
     """Every instance of the cluster: one paged call. Addresses of interfaces that this process has not seen yet
-    take another one, and what failed is asked why once.
+    take another one, and what failed is asked why, once a minute.
     """
     group = account.place.group_for(ref)
     api = account.clients.compute.virtual_machines
@@ -235,8 +249,7 @@ async def restart(account: Account, ref: ClusterRef, instance: Instance) -> None
 def instance(account: Account, ref: ClusterRef, row: Shown) -> Instance:
     place, own, name = account.place, tags(row), text(row, "name")
     group = place.group_for(ref)
-    state = _state(row)
-    error = _text(account.kept.get((_FAULTS, _key(row)))) if state is InstanceState.ERROR else ""
+    state, error = _state_and_error(account, row)
     return Instance(
         id=place.id(group, KIND, name),
         machine_id=machine_id(own, FACTS.tags),
@@ -267,6 +280,16 @@ def _state(row: Shown) -> InstanceState:
     return _STATES.get(said, InstanceState.PENDING)
 
 
+def _state_and_error(account: Account, row: Shown) -> tuple[InstanceState, str]:
+    """A machine that runs is told as running, whatever was tried with it last and failed."""
+    state, fault = _state(row), account.kept.get((_FAULTS, _key(row)))
+    if state is not InstanceState.ERROR:
+        return state, ""
+    if not isinstance(fault, Fault):
+        return state, "provisioning failed"
+    return (InstanceState.RUNNING, "") if fault.runs else (state, fault.said)
+
+
 def _zones(row: Shown) -> list[str]:
     found = part(row, "zones")
     return [str(zone) for zone in found] if isinstance(found, list) else []
@@ -288,10 +311,6 @@ def _interface(row: Shown) -> str:
 
 def _key(row: Shown) -> str:
     return text(row, "properties", "vmId") or text(row, "id").lower()
-
-
-def _text(found: object) -> str:
-    return found if isinstance(found, str) else "provisioning failed"
 
 
 # ---- addresses and faults
@@ -337,17 +356,24 @@ def _known(account: Account, nic: str) -> Addresses:
 
 
 async def _fault(account: Account, group: str, row: Shown) -> None:
-    """Why a machine failed, in Azure's words; asked once."""
-    key = (_FAULTS, _key(row))
-    if key in account.kept:
+    """Why a machine failed, and whether it runs nevertheless; asked again after a minute."""
+    key, now = (_FAULTS, _key(row)), asyncio.get_running_loop().time()
+    before = account.kept.get(key)
+    if isinstance(before, Fault) and now - before.asked < POWER_SECONDS:
         return
     name, api = text(row, "name"), account.clients.compute.virtual_machines
     view = await account.read(
         f"asking why {name} failed", lambda: or_none(lambda: api.instance_view(group, name))
     )
-    said = [
-        f"{text(status, 'code').rpartition('/')[2]}: {text(status, 'message')}"
-        for status in items(view or {}, "statuses")
-        if text(status, "level") == "Error" or "/failed" in text(status, "code").lower()
-    ]
-    account.kept[key] = "; ".join(said) or "provisioning failed"
+    account.kept[key] = _fault_in(view or {}, now)
+
+
+def _fault_in(view: Shown, now: float) -> Fault:
+    statuses = [(text(status, "code").lower(), status) for status in items(view, "statuses")]
+    failed = [status for code, status in statuses if text(status, "level") == "Error" or "/failed" in code]
+    codes = [text(status, "code").rpartition("/")[2] for status in failed]
+    words = [f"{code}: {text(status, 'message')}" for code, status in zip(codes, failed, strict=True)]
+    never = any(code.lower().startswith(_NEVER_READY) for code in codes)
+    return Fault(
+        "; ".join(words) or "provisioning failed", any(c == _ON for c, _ in statuses) and not never, now
+    )
