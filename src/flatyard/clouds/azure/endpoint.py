@@ -14,8 +14,9 @@ from azure.mgmt.network import models as net
 from flatyard.clouds.azure import machines, networks, sweep
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
-from flatyard.clouds.azure.facts import FACTS
+from flatyard.clouds.azure.facts import FACTS, RESERVED_IN_LABELS
 from flatyard.clouds.azure.reading import Shown, items, last, text
+from flatyard.clouds.azure.settings import tail
 from flatyard.clouds.cloud import ClusterRef, Endpoint, Network
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
@@ -40,8 +41,11 @@ async def ensure(
 
 
 def _label(account: Account, ref: ClusterRef) -> str:
-    """Begins with a letter, at most 63 characters; unique in the location."""
-    return account.named(ref, "api").replace(".", "-").lower()[:63]
+    """Begins with a letter, at most 63 characters; unique in the location. Without the cluster's name where Azure would
+    refuse that (DomainNameLabelReserved).
+    """
+    name = account.named(ref, "api").replace(".", "-").lower()[:63]
+    return f"flatyard-{tail(ref)}-api" if any(word in name for word in RESERVED_IN_LABELS) else name
 
 
 async def _balancer(account: Account, ref: ClusterRef, cluster: Cluster, address: str) -> Shown:
@@ -49,7 +53,7 @@ async def _balancer(account: Account, ref: ClusterRef, cluster: Cluster, address
     api = account.clients.network.load_balancers
     look: Callable[[], Shown | None] = lambda: or_none(lambda: api.get(group, name))  # noqa: E731
     found = await account.read(f"looking for {name}", look)
-    if found is not None:
+    if found is not None and not networks.broken(ref, found):
         return found
     body = body_of(account, ref, cluster.spec.endpoint.port, address)
     make: Callable[[], Shown] = lambda: api.begin_create_or_update(group, name, body).result()  # noqa: E731

@@ -256,6 +256,10 @@ FACTS = CloudFacts(
     },
 )
 
+RESERVED_IN_LABELS = ("microsoft", "windows", "azure", "xbox", "login", "bing", "apple")
+"""Words that no DNS label of an address may contain: DomainNameLabelReserved, "a reserved word such as a trademark".
+There is no list of them; Azure's page on reserved resource names has some, public reports of that code the others.
+"""
 PUBLISHER = "kinvolk"
 OFFERS: dict[str, tuple[str, ...]] = {
     "amd64": ("flatcar-container-linux-corevm-amd64",),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from azure.mgmt.network import models as net
 from azure.mgmt.resource.resources import models as res
 
-from flatyard.clouds.azure import identities, sizes
+from flatyard.clouds.azure import identities, locations, sizes
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.facts import FACTS
@@ -51,15 +51,17 @@ async def zones_of(account: Account) -> tuple[str, ...]:
     """The zones that the file names, or those of the location that offer every size of the file; one empty name where
     there are none.
     """
-    region = FACTS.region(account.place.location)
-    there = region.zones if region else ("",)
+    location = (await locations.locations(account)).get(account.place.location)
+    there = location.zones if location is not None and location.zones else ("",)
     if account.place.zones:
         named = [*account.place.zones, *(zone for m in account.place.machines for zone in m.zones)]
         return tuple(dict.fromkeys(zone for zone in named if zone in there)) or there
-    if len(there) == 1:
+    if there == ("",):
         return there
     here = await sizes.sizes(account)
     wanted = [here[m.size.lower()] for m in account.place.machines if m.size.lower() in here]
+    if wanted and not any(size.zones for size in wanted):
+        return ("",)  # sizes that are in no zone at all, as some with GPUs
     return tuple(zone for zone in there if all(zone in size.zones for size in wanted)) or there
 
 
@@ -125,7 +127,7 @@ async def _security_group(account: Account, ref: ClusterRef, role: Role) -> str:
     group, name = account.place.group_for(ref), account.named(ref, role.value)
     api = account.clients.network.network_security_groups
     found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
-    if found is None:
+    if found is None or broken(ref, found):
         body = net.NetworkSecurityGroup(
             location=account.place.location,
             tags=cluster_tags(ref, FACTS.tags),
@@ -144,7 +146,7 @@ async def _gateway(account: Account, ref: ClusterRef) -> str:
     group, name = account.place.group_for(ref), account.named(ref, "nat")
     api = account.clients.network.nat_gateways
     found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
-    if found is None:
+    if found is None or broken(ref, found):
         address = await public_address(account, ref, f"{name}-ip")
         body = net.NatGateway(
             location=account.place.location,
@@ -164,8 +166,8 @@ async def public_address(account: Account, ref: ClusterRef, name: str, label: st
     """A static Standard address, made if it is not there; `label`: its name below LOCATION.cloudapp.azure.com."""
     group, api = account.place.group_for(ref), account.clients.network.public_ip_addresses
     found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
-    if found is not None:
-        return _ours(ref, found)
+    if found is not None and not broken(ref, found):
+        return found
     body = net.PublicIPAddress(
         location=account.place.location,
         tags=cluster_tags(ref, FACTS.tags),
@@ -187,10 +189,21 @@ async def _vnet(account: Account, ref: ClusterRef, cluster: Cluster, gateway: st
     group, name = account.place.group_for(ref), account.named(ref, "vnet")
     api = account.clients.network.virtual_networks
     found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
-    if found is not None:
-        return _ours(ref, found)
-    cidr = cluster.spec.network.nodes
-    body = net.VirtualNetwork(
+    if found is not None and not broken(ref, found):
+        return found
+    # written again as it is: a subnet that is left out of a network's list is deleted
+    whole = found is not None and len(items(found, "properties", "subnets")) >= len(Role)
+    body = (
+        found
+        if found is not None and whole
+        else _vnet_body(account, ref, cluster.spec.network.nodes, gateway)
+    )
+    make: Callable[[], Shown] = lambda: api.begin_create_or_update(group, name, body).result()  # noqa: E731
+    return await account.write(f"creating {name}", make)
+
+
+def _vnet_body(account: Account, ref: ClusterRef, cidr: str, gateway: str) -> net.VirtualNetwork:
+    return net.VirtualNetwork(
         location=account.place.location,
         tags=cluster_tags(ref, FACTS.tags),
         properties=net.VirtualNetworkPropertiesFormat(
@@ -207,8 +220,6 @@ async def _vnet(account: Account, ref: ClusterRef, cluster: Cluster, gateway: st
             ],
         ),
     )
-    make: Callable[[], Shown] = lambda: api.begin_create_or_update(group, name, body).result()  # noqa: E731
-    return await account.write(f"creating {name}", make)
 
 
 async def _adopted(
@@ -236,6 +247,13 @@ async def _adopted(
     prefixes = part(vnet, "properties", "addressSpace", "addressPrefixes")
     cidr = str(prefixes[0]) if isinstance(prefixes, list) and prefixes else cluster.spec.network.nodes
     return Network(text(vnet, "id"), (subnets[chosen],), groups, zones, cidr, adopted=True)
+
+
+def broken(ref: ClusterRef, found: Shown) -> bool:
+    """Whether it is there and Azure failed to make or to change it: nothing can be put in it until it is written again
+    (ReferencedResourceNotProvisioned). Raises Rejected for somebody else's.
+    """
+    return text(_ours(ref, found), "properties", "provisioningState").lower() == "failed"
 
 
 def _ours(ref: ClusterRef, shown: Shown) -> Shown:
