@@ -47,7 +47,11 @@ GOLDEN = """\
   "disableOutboundSNAT": true,
   "useInstanceMetadata": true,
   "useManagedIdentityExtension": true,
-  "userAssignedIdentityID": "/subscriptions/S/of-the-machines"
+  "userAssignedIdentityID": "/subscriptions/S/of-the-machines",
+  "tagsMap": {
+    "flatyard-cluster": "01JGFJJZ00AAAAAAAAAAAAAAAA",
+    "flatyard-owned": "true"
+  }
 }
 """
 
@@ -68,6 +72,9 @@ def test_workers_own_security_group_is_the_one_that_services_are_opened_in() -> 
     own = AzureMachine(security_group_name=ConfigVar("mine"), vnet_resource_group=ConfigVar("hub"))
     said = azure_json(replace(PLACE, machines=(plain, plain, own)), REF, NETWORK)
     assert '"securityGroupName": "mine"' in said and '"securityGroupResourceGroup": "hub"' in said
+    assert "tagsMap" not in said, (
+        "the controller tags the security group that it uses, and what has our tags is deleted"
+    )
     planes_only = azure_json(replace(PLACE, machines=(own, plain)), REF, NETWORK)
     assert '"securityGroupName": "guard"' in planes_only
 

@@ -11,10 +11,12 @@ import json
 from collections.abc import Mapping
 
 from flatyard.clouds.azure.account import Account
+from flatyard.clouds.azure.facts import FACTS
 from flatyard.clouds.azure.identities import identity_of
 from flatyard.clouds.azure.reading import last, segment
 from flatyard.clouds.azure.settings import AzureSettings
 from flatyard.clouds.cloud import ClusterRef, Network, Role
+from flatyard.clouds.tags import cluster_tags
 from flatyard.node.inputs import NodeFile
 
 PATH = "/etc/kubernetes/azure.json"
@@ -32,6 +34,9 @@ def azure_json(place: AzureSettings, ref: ClusterRef, network: Network, *, ident
 
     `identity`: resource id of the user-assigned identity that they have, which azclient takes as well as a client id;
     empty: the machine's own.
+
+    Load balancers and addresses that the controller makes get the cluster's tags, so that they go with it also when its
+    API is gone. Not where its security group is the user's own: that would get the tags too, and go as well.
     """
     group = place.group_for(ref)
     guard, guard_group = _guard(place, group, network)
@@ -56,6 +61,8 @@ def azure_json(place: AzureSettings, ref: ClusterRef, network: Network, *, ident
         "useManagedIdentityExtension": True,
         "userAssignedIdentityID": identity,
     }
+    if guard == last(network.security_groups.get(Role.WORKER.value, "")):
+        content["tagsMap"] = cluster_tags(ref, FACTS.tags)
     return json.dumps(content, indent=2) + "\n"
 
 

@@ -126,11 +126,12 @@ async def delete_owned(account: Account, ref: ClusterRef, owned: Owned) -> None:
 
 
 async def delete_network(account: Account, ref: ClusterRef) -> None:
-    """Interfaces that are left, the network, its gateway, groups, the stash's account, and the group if it is ours
-    and empty. What the network refuses ends it: machines are still there.
+    """Load balancers of Services and interfaces that are left, the network, its gateway, groups, the stash's account,
+    and the group if it is ours and empty. What the network refuses ends it: machines are still there.
     """
     found = await sweep(account, ref)
     for wave in (
+        ("load-balancer",),  # an address goes after its load balancer
         ("port",),
         ("network",),
         ("nat-gateway", "security-group", "identity", "bucket"),
