@@ -103,6 +103,8 @@ def _planted() -> tuple[Planted, ...]:
             cluster(azure={"resource_group": FOREIGN, "vnet_name": "nowhere"}),
             "no network 'nowhere'",
         ),
+        Planted("subnet", nodes("10.0.0.0/29"), "/28 or larger"),
+        Planted("subnet", nodes("10.0.0.0/28", 4), "10.0.0.8/29 has room for 3 machines in 1 subnet"),
         Planted(
             "quota", replace(plain, spec=replace(plain.spec, workers=(many,))), "the cluster needs 3006 of"
         ),

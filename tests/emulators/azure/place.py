@@ -76,8 +76,9 @@ class Arm:
     def lag(self, seconds: float) -> None:
         self.ask("lag", seconds=seconds)
 
-    def fail(self, vm: str) -> None:
-        self.ask("fail", id=vm)
+    def fail(self, vm: str, code: str = "", words: str = "") -> None:
+        """The machine's last operation failed so, and it has power; by default its first start, which was too slow."""
+        self.ask("fail", id=vm, code=code, words=words)
 
     def end(self, vm: str) -> None:
         self.ask("end", id=vm)
@@ -104,8 +105,11 @@ class Arm:
     def allow(self) -> None:
         self.ask("allow")
 
-    def role(self, client: str, definition: Mapping[str, object]) -> None:
-        self.ask("role", client=client, definition=definition)
+    def role(
+        self, client: str, definition: Mapping[str, object], scope: str = "/", *, more: bool = False
+    ) -> None:
+        """From now on its only role, or one `more`."""
+        self.ask("role", client=client, definition=definition, scope=scope, more=more)
 
     def client(self, client: str, *, secret: str = "", certificate: str = "", federated: str = "") -> None:
         self.ask("client", id=client, secret=secret, certificate=certificate, federated=federated)
@@ -134,6 +138,10 @@ class Arm:
     def tag(self, version: str, controllers: str) -> None:
         """What a version's images say that they boot from, `SCSI, NVMe`."""
         self.ask("tag", version=version, controllers=controllers)
+
+    def plain(self, size: str) -> None:
+        """Machines of a size take no Premium disks."""
+        self.ask("plain", size=size)
 
     def controllers(self, size: str, controllers: str) -> None:
         """Which disks machines of a size have."""

@@ -164,6 +164,21 @@ def test_permissions(azure: Azure) -> None:
 
 
 @inside
+def test_scopes(azure: Azure) -> None:
+    azure.group()
+    azure.group("rg2")
+    azure.arm.role(CLIENT, {"Actions": ["*/read"]})
+    azure.arm.role(CLIENT, {"Actions": ["Microsoft.Network/*"]}, GROUP, more=True)
+    azure.address()
+    create = azure.network.public_ip_addresses.begin_create_or_update
+    assert refusal(lambda: create("rg2", "ip", {"location": HERE}))[1] == "AuthorizationFailed"
+    held = azure.roles.permissions.list_for_resource_group
+    assert [row.actions for row in held("rg")] == [["*/read"], ["Microsoft.Network/*"]]
+    assert [row.actions for row in held("rg2")] == [["*/read"]]
+    assert refusal(lambda: list(held("nowhere")))[:2] == (404, "ResourceGroupNotFound")
+
+
+@inside
 def test_identities(azure: Azure) -> None:
     azure.ready()
     made = azure.msi.user_assigned_identities.create_or_update("rg", "nodes", {"location": HERE})

@@ -20,8 +20,17 @@ from emulators.window_azure import devices
 from flatyard.clouds import conformance
 from flatyard.clouds.azure import machines
 from flatyard.clouds.azure.cloud import AzureCloud, connect
+from flatyard.clouds.azure.facts import FACTS
 from flatyard.clouds.azure.settings import ACCEPT_TERMS, IDENTITY
-from flatyard.clouds.cloud import CreateRequest, ImageQuery, Instance, InstanceState, Rejected, Role
+from flatyard.clouds.cloud import (
+    CreateRequest,
+    ImageQuery,
+    Instance,
+    InstanceState,
+    Rejected,
+    Role,
+    Transient,
+)
 from flatyard.decode.types import ConfigVar, ConfigVarBool
 from flatyard.model import cluster as model
 from flatyard.model.documents import read
@@ -137,6 +146,116 @@ def test_a_denied_create_names_the_permission_and_the_resource(play: Play) -> No
         assert "flatyard-prod-aaaaaaaa" in no.value.what and no.value.next
         left = [thing.kind for thing in await bench.cloud.sweep(bench.ref)]
         assert "port" not in left, "the interface of a machine that is never made is left"
+
+    play(scene)
+
+
+READER = {"Name": "Reader", "Actions": ["*/read"]}
+CONTRIBUTOR = {"Name": "Contributor", "Actions": ["*"], "NotActions": ["Microsoft.Authorization/*/Write"]}
+
+
+def test_who_may_read_the_subscription_and_change_a_group_can_use_that_group(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench._group()
+        wanted = cluster(azure={"resource_group": FOREIGN})
+        bench.arm.role(CLIENT, READER, f"/subscriptions/{SUBSCRIPTION}")
+        (problem,) = await adapter(bench, wanted).preflight(wanted)
+        assert f"on /subscriptions/{SUBSCRIPTION}/resourceGroups/{FOREIGN}" in problem.what
+        bench.arm.role(
+            CLIENT, CONTRIBUTOR, f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{FOREIGN}", more=True
+        )
+        cloud = adapter(bench, wanted)
+        assert await cloud.preflight(wanted) == ()
+        asked = await order(cloud, bench, wanted, AzureMachine())
+        made = await cloud.create(asked)
+        assert [one.id for one in await cloud.machines(bench.ref)] == [made.id]
+        elsewhere = cluster(azure={"resource_group": "new"})
+        (problem,) = await adapter(bench, elsewhere).preflight(elsewhere)
+        assert "resourceGroups/write" in problem.what or "and" in problem.what
+
+    play(scene)
+
+
+def test_a_subscription_that_is_not_registered_for_networks_is_told(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench.arm.unregister("Microsoft.Network")
+        (problem,) = await bench.cloud.preflight(bench.cluster)
+        assert "not registered for Microsoft.Network" in problem.what
+        assert problem.allowed == "az provider register --namespace Microsoft.Network --wait"
+
+    play(scene)
+
+
+# ---- what Azure failed to make
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["virtualNetworks", "natGateways", "networkSecurityGroups", "publicIPAddresses", "loadBalancers"],
+)
+def test_what_azure_failed_to_make_is_written_again(play: Play, kind: str) -> None:
+    """It is there then, and nothing can be put into it."""
+
+    async def scene(bench: AzureBench) -> None:
+        bench.arm.trouble("breaks", 1, match=rf"PUT .*/{kind}/[^/]+")
+        with pytest.raises(Transient, match="InternalServerError"):
+            network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+            await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ())
+        assert "Failed" in [row["state"] for row in bench.arm.resources()]
+        await bench.wait(60)  # what was begun beside it
+        network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+        made = await bench.cloud.create(await conformance.request(bench, network=network))
+        endpoint = await bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, (made.id,))
+        assert endpoint.backends == (made.id,) and len(network.subnets) == 2
+        await bench.wait(60)
+        assert "Failed" not in [row["state"] for row in bench.arm.resources()]
+
+    play(scene)
+
+
+def test_a_cluster_that_is_called_after_a_trademark_has_a_dns_name(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        wanted = cluster(name="windows-apps")
+        ref = replace(bench.ref, name="windows-apps")
+        network = await bench.cloud.ensure_network(ref, wanted)
+        endpoint = await bench.cloud.ensure_endpoint(ref, wanted, network, ())
+        assert endpoint.host == "flatyard-aaaaaaaa-api.germanywestcentral.cloudapp.azure.com"
+
+    play(scene)
+
+
+def test_what_the_controller_manager_made_goes_with_the_network(play: Play) -> None:
+    """Load balancers of Services, when the API that could have them deleted is gone: by the tags of azure.json."""
+
+    async def scene(bench: AzureBench) -> None:
+        network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+        (file,) = bench.cloud.node_files(bench.ref, network)
+        theirs = json.loads(file.text)
+        tags = {**theirs["tagsMap"], "k8s-azure-service": "default/web"}
+        address = net.PublicIPAddress(
+            location=theirs["location"],
+            tags=tags,
+            sku=net.PublicIPAddressSku(name="Standard"),
+            properties=net.PublicIPAddressPropertiesFormat(public_ip_allocation_method="Static"),
+        )
+        group, clients = theirs["resourceGroup"], bench.clients.network
+        made = clients.public_ip_addresses.begin_create_or_update(group, "kubernetes-a1", address).result()
+        front = net.FrontendIPConfiguration(
+            name="a1",
+            properties=net.FrontendIPConfigurationPropertiesFormat(
+                public_ip_address=net.PublicIPAddress(id=made.id)
+            ),
+        )
+        balancer = net.LoadBalancer(
+            location=theirs["location"],
+            tags=theirs["tagsMap"],
+            sku=net.LoadBalancerSku(name="Standard"),
+            properties=net.LoadBalancerPropertiesFormat(frontend_ip_configurations=[front]),
+        )
+        clients.load_balancers.begin_create_or_update(group, "kubernetes", balancer).result()
+        await bench.cloud.delete_endpoint(bench.ref)
+        await bench.cloud.delete_network(bench.ref)
+        assert bench.arm.resources() == [] == list(await bench.cloud.sweep(bench.ref))
 
     play(scene)
 
@@ -337,6 +456,54 @@ def test_fields_of_the_machine_spec_arrive(play: Play) -> None:
     play(scene)
 
 
+def test_a_machine_with_an_ultra_disk_is_said_to_have_one(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        machine = AzureMachine(data_disk_size=8, data_disk_sku="UltraSSD_LRS")
+        assert isinstance(bench.cloud, AzureCloud)
+        made = await bench.cloud.create(await order(bench.cloud, bench, bench.cluster, machine))
+        assert shown(bench, made)["properties"]["additionalCapabilities"] == {"ultraSSDEnabled": True}
+
+    play(scene)
+
+
+def test_what_a_size_cannot_have_is_told(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        trusted = SecurityProfile(security_type="TrustedLaunch")
+        machine = AzureMachine(vm_size=ConfigVar("Standard_B2ps_v2"), security_profile=trusted)
+        problems = await bench.cloud.preflight(cluster(machine=machine))
+        assert "Standard_B2ps_v2 has no trusted launch" in str(problems[0])
+        bench.arm.plain("Standard_B2s")
+        premium = cluster(machine=AzureMachine(data_disk_sku="Premium_LRS"))
+        problems = await bench.restarted().preflight(premium)
+        assert "spec.controlPlane.machine.dataDiskSKU: Standard_B2s takes no Premium disks" in str(
+            problems[0]
+        )
+
+    play(scene)
+
+
+def test_a_given_subnet_without_a_way_out_is_warned_of(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench._group()
+        space = net.AddressSpace(address_prefixes=["192.168.0.0/24"])
+        closed = net.SubnetPropertiesFormat(address_prefix="192.168.0.0/25", default_outbound_access=False)
+        inside = net.VirtualNetworkPropertiesFormat(
+            address_space=space, subnets=[net.Subnet(name="closed", properties=closed)]
+        )
+        body = net.VirtualNetwork(location="germanywestcentral", properties=inside)
+        bench.clients.network.virtual_networks.begin_create_or_update(FOREIGN, "theirs", body).result()
+        wanted = cluster(azure={"resource_group": FOREIGN, "vnet_name": "theirs"})
+        (said,) = map(str, await adapter(bench, wanted).preflight(wanted))
+        assert said.startswith("warning:") and "no way out by default" in said
+        own = cluster(
+            azure={"resource_group": FOREIGN, "vnet_name": "theirs"},
+            machine=AzureMachine(assign_public_ip=ConfigVarBool(True)),
+        )
+        assert await adapter(bench, own).preflight(own) == ()
+
+    play(scene)
+
+
 def test_a_control_plane_has_an_etcd_disk_and_a_worker_has_none(play: Play) -> None:
     async def scene(bench: AzureBench) -> None:
         first = await conformance.request(bench)
@@ -358,6 +525,58 @@ def test_machines_are_spread_over_the_zones_that_offer_their_size(play: Play) ->
         wanted = cluster(machine=AzureMachine(vm_size=ConfigVar("Standard_D2ps_v5")))
         network = await adapter(bench, wanted).ensure_network(bench.ref, wanted)
         assert network.zones == ("1", "2")
+
+    play(scene)
+
+
+POOL_IN_ALL_ZONES = """
+apiVersion: cluster.k8s.io/v1alpha1
+kind: MachineDeployment
+metadata: {name: arm, namespace: kube-system}
+spec:
+  replicas: 1
+  selector: {matchLabels: {name: arm}}
+  template:
+    metadata: {labels: {name: arm}}
+    spec:
+      providerSpec:
+        value:
+          cloudProvider: azure
+          cloudProviderSpec: {vmSize: Standard_D2ps_v5}
+          operatingSystem: flatcar
+      versions: {kubelet: v1.34.3}
+"""
+
+
+def test_a_size_that_one_of_the_clusters_zones_lacks_is_told_of_every_pool(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        (pool,) = read([("pool", POOL_IN_ALL_ZONES)]).machine_deployments
+        problems = await bench.cloud.preflight(bench.cluster, (pool,))
+        (said,) = (str(one) for one in problems if "zone" in str(one))
+        assert "Standard_D2ps_v5 is not offered in zone 3 of germanywestcentral" in said
+        assert "zones 1, 2, 3" in said
+        bench.arm.withdraw("Standard_B2s", "germanywestcentral", "1")
+        wanted = cluster()
+        lacking = {
+            "control_plane": replace(
+                wanted.spec.control_plane, machine=AzureMachine(vm_size=ConfigVar("Standard_D2ps_v5"))
+            )
+        }
+        apart = replace(wanted, spec=replace(wanted.spec, **lacking))
+        assert (await adapter(bench, apart).ensure_network(bench.ref, apart)).zones == ("2",)
+        assert await adapter(bench, apart).preflight(apart) == ()
+
+    play(scene)
+
+
+def test_zones_are_those_of_the_location_as_azure_tells_them(play: Play) -> None:
+    """Also of a location that is newer than this release."""
+
+    async def scene(bench: AzureBench) -> None:
+        assert FACTS.region("qatarcentral") is None
+        wanted = cluster(azure={"location": "qatarcentral", "zones": ("1", "3")})
+        network = await adapter(bench, wanted).ensure_network(bench.ref, wanted)
+        assert network.zones == ("1", "3")
 
     play(scene)
 
@@ -484,6 +703,28 @@ def test_a_machine_that_is_switched_off_is_shown_so(play: Play, monkeypatch: pyt
     play(scene)
 
 
+def test_a_running_machine_stays_one_when_a_disk_could_not_be_attached_to_it(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure calls it Failed then, as it calls one that never started: nobody may replace it for that."""
+    monkeypatch.setattr(machines, "POWER_SECONDS", 0.0)
+
+    async def scene(bench: AzureBench) -> None:
+        made = await bench.cloud.create(await conformance.request(bench))
+        await bench.wait(60)
+        bench.arm.fail(made.id, "AttachDiskWhileBeingDetached", "Cannot attach data disk 'data'.")
+        (found,) = await bench.cloud.machines(bench.ref)
+        assert (found.state, found.error) == (InstanceState.RUNNING, "")
+        bench.arm.stop(made.id)
+        (found,) = await bench.cloud.machines(bench.ref)
+        assert found.state is InstanceState.ERROR and "AttachDiskWhileBeingDetached" in found.error
+        bench.arm.fail(made.id)
+        (found,) = await bench.cloud.machines(bench.ref)
+        assert found.state is InstanceState.ERROR and found.error.startswith("OSProvisioningTimedOut:")
+
+    play(scene)
+
+
 def test_wrong_locations_are_told_with_the_nearest(play: Play) -> None:
     async def scene(bench: AzureBench) -> None:
         (problem,) = await bench.cloud.preflight(cluster(azure={"location": "germanywestcentra"}))
@@ -523,6 +764,34 @@ def test_a_quota_of_a_family_is_told(play: Play) -> None:
         (problem,) = await bench.cloud.preflight(bench.cluster)
         assert "the cluster needs 10 of" in problem.what and "(standardBSFamily)" in problem.what
         assert "may use 8 and uses 0" in problem.what and "Usage + quotas" in problem.allowed
+
+    play(scene)
+
+
+def test_what_a_cluster_has_already_is_not_counted_against_its_quota_again(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        cloud = bench.cloud
+        first = await conformance.request(bench)
+        for number in range(5):
+            name = f"general-{number:04d}"
+            await cloud.create(replace(first, machine_id=bench.machine_id(number), name=name))
+        await bench.wait(60)
+        for name in ("cores", "standardBSFamily"):
+            bench.arm.quota("germanywestcentral", name, 10)
+        bench.arm.quota("germanywestcentral", "IPv4StandardSkuPublicIpAddresses", 2)
+        await cloud.ensure_endpoint(bench.ref, bench.cluster, first.network, ())
+        assert await bench.restarted().preflight(bench.cluster) == ()
+        other = cluster(name="other")
+        problems = await adapter(bench, other).preflight(other)
+        said = "\n".join(problem.what for problem in problems)
+        assert len(problems) == 3 and "the cluster needs 10 of" in said and "uses 10" in said
+        assert "needs 2 of Public IPv4 Addresses - Standard" in said
+        spec = bench.cluster.spec
+        more = replace(bench.cluster, spec=replace(spec, workers=(replace(spec.workers[0], replicas=3),)))
+        problems = await adapter(bench, more).preflight(more)
+        assert ["needs 12 of" in problem.what and "uses 0" in problem.what for problem in problems] == [
+            True
+        ] * 2
 
     play(scene)
 

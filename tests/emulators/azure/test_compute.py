@@ -199,6 +199,22 @@ def test_trusted_launch(azure: Azure) -> None:
 
 
 @inside
+def test_ultra_disk(azure: Azure) -> None:
+    azure.ready()
+    body = machine()
+    disk = {
+        "lun": 0,
+        "createOption": "Empty",
+        "diskSizeGB": 8,
+        "managedDisk": {"storageAccountType": "UltraSSD_LRS"},
+    }
+    body["properties"]["storageProfile"]["dataDisks"] = [disk]
+    assert refusal(lambda: azure.vm(body=body))[1] == "InvalidParameter"
+    body["properties"]["additionalCapabilities"] = {"ultraSSDEnabled": True}
+    azure.vm(body=body)
+
+
+@inside
 def test_custom_data(azure: Azure) -> None:
     azure.ready()
     largest = base64.b64encode(b"x" * 65_535).decode()
@@ -299,6 +315,15 @@ def test_instance_view(azure: Azure) -> None:
     assert shown.instance_view.statuses[1].display_status == "VM running"
     azure.arm.fail(VM)
     assert statuses(azure)[0] == "ProvisioningState/failed/OSProvisioningTimedOut"
+
+
+@inside
+def test_failed_update(azure: Azure) -> None:
+    azure.ready()
+    azure.vm()
+    azure.arm.fail(VM, "AttachDiskWhileBeingDetached", "Cannot attach data disk 'data' to VM 'vm'.")
+    assert azure.compute.virtual_machines.get("rg", "vm").provisioning_state == "Failed"
+    assert statuses(azure) == ["ProvisioningState/failed/AttachDiskWhileBeingDetached", "PowerState/running"]
 
 
 @inside

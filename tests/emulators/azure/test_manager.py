@@ -103,6 +103,16 @@ def test_operation_status(azure: Azure) -> None:
 
 
 @inside
+def test_operation_fails(azure: Azure) -> None:
+    azure.group()
+    azure.arm.trouble("breaks", 1, match="PUT .*/virtualNetworks/[^/]+")
+    assert refusal(azure.net)[:2] == (200, "InternalServerError")
+    assert azure.network.virtual_networks.get("rg", "net").provisioning_state == "Failed"
+    azure.net()
+    assert azure.network.virtual_networks.get("rg", "net").provisioning_state == "Succeeded"
+
+
+@inside
 def test_operation_location(azure: Azure) -> None:
     azure.group()
     azure.arm.durations(delete=0.2)

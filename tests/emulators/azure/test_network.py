@@ -81,6 +81,10 @@ def test_not_provisioned(azure: Azure) -> None:
     azure.network.virtual_networks.begin_create_or_update("rg", "net", network(), polling=False)
     status, code, _ = refusal(azure.nic)
     assert (status, code) == (429, "RetryableError")
+    azure.arm.speed(100_000)
+    azure.arm.trouble("breaks", 1, match="PUT .*/virtualNetworks/[^/]+")
+    refusal(azure.net)
+    assert refusal(azure.nic)[:2] == (429, "RetryableError")
 
 
 @inside
@@ -168,6 +172,13 @@ def test_dns_label(azure: Azure) -> None:
     made = azure.address(dnsSettings={"domainNameLabel": "prod"})
     assert made.dns_settings.fqdn == "prod.westeurope.cloudapp.azure.com"
     assert refusal(lambda: azure.address("b", dnsSettings={"domainNameLabel": "prod"}))[1] == "DnsRecordInUse"
+
+
+@inside
+def test_dns_label_reserved(azure: Azure) -> None:
+    azure.group()
+    said = refusal(lambda: azure.address("b", dnsSettings={"domainNameLabel": "my-windows-api"}))
+    assert said[:2] == (400, "DomainNameLabelReserved")
 
 
 @inside

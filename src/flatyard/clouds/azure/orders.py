@@ -25,6 +25,7 @@ ADMIN = "core"
 ETCD_GIB = 32
 """Of a control plane's etcd disk, unless dataDiskSize says otherwise; small Premium disks have few IOPS."""
 DELETE = "Delete"
+ULTRA = "UltraSSD_LRS"
 INTERFACES = "Microsoft.Network/networkInterfaces"
 _GALLERY, _SHARED, _OWN = "/communitygalleries/", "/sharedgalleries/", "/subscriptions/"
 _URN_PARTS = 4
@@ -158,6 +159,7 @@ def machine(account: Account, request: CreateRequest, nic: str, login_key: str) 
                 ]
             ),
             availability_set=vm.SubResource(id=place.id(group, kind, availability)) if availability else None,
+            additional_capabilities=_capabilities(spec),
             security_profile=_security(spec),
             diagnostics_profile=vm.DiagnosticsProfile(
                 boot_diagnostics=vm.BootDiagnostics(enabled=spec.enable_boot_diagnostics is not False)
@@ -218,6 +220,11 @@ def _security(spec: AzureMachine) -> vm.SecurityProfile | None:
             v_tpm_enabled=wanted.v_tpm_enabled is not False,
         ),
     )
+
+
+def _capabilities(spec: AzureMachine) -> vm.AdditionalCapabilities | None:
+    """An Ultra disk is refused on a machine that is not said to have some."""
+    return vm.AdditionalCapabilities(ultra_ssd_enabled=True) if spec.data_disk_sku == ULTRA else None
 
 
 def _identity(account: Account, request: CreateRequest) -> vm.VirtualMachineIdentity | None:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import ipaddress
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.azure import images, locations, permissions, quotas, references, sizes, terms
+from flatyard.clouds.azure import (
+    images,
+    locations,
+    networks,
+    permissions,
+    quotas,
+    references,
+    registrations,
+    sizes,
+    terms,
+)
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.facts import FACTS, nvme
 from flatyard.clouds.azure.locations import Location
 from flatyard.clouds.azure.settings import ACCEPT_TERMS
 from flatyard.clouds.azure.sizes import SizeHere
 from flatyard.clouds.cloud import CloudError, Image, ImageQuery, NoAccount, Rejected
-from flatyard.clouds.pools import Pool, badly_named, pools_of
+from flatyard.clouds.pools import Pool, badly_named, crowded, pools_of
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AzureMachine
 
 LOCATION = "spec.cloud.azure.location"
+SMALLEST_NETWORK, RESERVED = 28, 5
 LEAST_VCPUS, LEAST_MIB = 2, 1700
 Sizes = Mapping[str, SizeHere]
 
@@ -42,16 +54,20 @@ async def problems(
     found = [
         *badly_named(groups, FACTS.instance_name),
         *_endpoint(cluster),
+        *_room(account, cluster, groups),
         *_tags(groups),
         *_retired(groups),
     ]
     if account.place.location not in known:
         return (*found, _location(account.place.location, known))
+    unregistered = await registrations.problems(account)
+    if unregistered:
+        return (*found, *unregistered)
     here = await sizes.sizes(account)
     found += await _machines(account, known, groups, here)
     checks = (
         _images(account, cluster, groups, here),
-        quotas.problems(account, groups, here),
+        quotas.problems(account, cluster.name, groups, here),
         references.problems(account, groups),
         permissions.problems(account),
     )
@@ -74,6 +90,22 @@ def _refused(path: str, no: CloudError) -> Problem:
 
 
 # ---- names, tags, kinds
+
+
+def _room(account: Account, cluster: Cluster, groups: tuple[Pool[AzureMachine], ...]) -> Iterator[Problem]:
+    """The network that is to be made has a half for control planes and one for workers. Azure keeps five addresses of
+    each subnet, and makes none below /29 (Virtual Network FAQ).
+    """
+    nodes = cluster.spec.network.nodes
+    if account.place.vnet:
+        return
+    if ipaddress.ip_network(nodes).prefixlen > SMALLEST_NETWORK:
+        what = f"{nodes} cannot be parted into a subnet for control planes and one for workers"
+        yield _error("spec.network.nodes", what, f"/{SMALLEST_NETWORK} or larger")
+        return
+    for half, is_plane in zip(account.halves(nodes), (True, False), strict=True):
+        machines = sum(pool.replicas for pool in groups if pool.control_plane is is_plane)
+        yield from crowded(half, machines, (half,), RESERVED)
 
 
 def _endpoint(cluster: Cluster) -> Iterator[Problem]:
@@ -117,13 +149,14 @@ async def _machines(
     account: Account, known: Mapping[str, Location], groups: Iterable[Pool[AzureMachine]], here: Sizes
 ) -> list[Problem]:
     found: list[Problem] = []
+    chosen = await networks.zones_of(account)
     for pool in groups:
         size = here.get(pool.machine.size.lower())
         if size is None or size.refused:
             found.append(await _no_size(account, known, pool, size, here))
             continue
         found += _small(pool, size, here)
-        found += _zones(account, known[account.place.location], pool, size)
+        found += _zones(account, known[account.place.location], pool, size, chosen)
         found += _abilities(pool, size)
         found += _disks(pool, size, here)
     return found
@@ -173,11 +206,23 @@ def _small(pool: Pool[AzureMachine], size: SizeHere, here: Sizes) -> Iterator[Pr
 
 
 def _zones(
-    account: Account, location: Location, pool: Pool[AzureMachine], size: SizeHere
+    account: Account, location: Location, pool: Pool[AzureMachine], size: SizeHere, chosen: tuple[str, ...]
 ) -> Iterator[Problem]:
-    asked = [(pool.at("zones"), zone) for zone in pool.machine.zones]
+    """`chosen`: the zones that machines are made in whose spec names none."""
+    machine = pool.machine
+    if machine.availability_set.value and machine.assign_availability_set is not False:
+        return
+    asked = [(pool.at("zones"), zone) for zone in machine.zones]
     if not asked:
         asked = [("spec.cloud.azure.zones", zone) for zone in account.place.zones]
+    if not asked:
+        without = [zone for zone in chosen if zone and zone not in size.zones]
+        if without:
+            what = (
+                f"{size.name} is not offered in zone {' and '.join(without)} of {location.name} (SkuNotAvailable), "
+                f"and the cluster's machines are made in zones {', '.join(chosen)}"
+            )
+            yield _error(pool.at("zones"), what, ", ".join(size.zones) or "another size")
     for path, zone in asked:
         if zone not in location.zones:
             allowed = ", ".join(location.zones) or "none: leave zones out"
@@ -195,6 +240,11 @@ def _abilities(pool: Pool[AzureMachine], size: SizeHere) -> Iterator[Problem]:
     wanted = machine.security_profile
     if wanted is not None and wanted.security_type == "TrustedLaunch" and "gen2" not in size.generations:
         yield _error(pool.at("securityProfile"), f"{size.name} is Gen1 and boots no trusted launch")
+    elif wanted is not None and wanted.security_type == "TrustedLaunch" and not size.trusted:
+        yield _error(pool.at("securityProfile"), f"{size.name} has no trusted launch", "leave it out")
+    for field, sku in (("osDiskSKU", machine.os_disk_sku), ("dataDiskSKU", machine.data_disk_sku)):
+        if sku == "Premium_LRS" and not size.premium:
+            yield _error(pool.at(field), f"{size.name} takes no Premium disks", "StandardSSD_LRS")
 
 
 def _disks(pool: Pool[AzureMachine], size: SizeHere, here: Sizes) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from azure.core.exceptions import HttpResponseError
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
-from flatyard.clouds.azure.reading import items, last, segment, text
+from flatyard.clouds.azure.reading import Shown, items, last, part, segment, text
 from flatyard.clouds.azure.settings import IDENTITY
 from flatyard.clouds.pools import Pool
 from flatyard.model.machines import AzureMachine
@@ -56,7 +56,28 @@ async def _network(account: Account) -> list[Problem]:
     if place.subnet and place.subnet not in there:
         what = f"network {place.vnet} has no subnet {place.subnet!r}"
         return [_error(f"{_CLOUD}.subnetName", what, ", ".join(there) or "none", _near(place.subnet, there))]
-    return []
+    subnets = items(found, "properties", "subnets")
+    named = [subnet for subnet in subnets if text(subnet, "name") == place.subnet]
+    chosen = named or subnets[:1]  # networks._adopted takes the first one where none is named
+    return _way_out(account, chosen[0]) if chosen else []
+
+
+def _way_out(account: Account, subnet: Shown) -> list[Problem]:
+    """A warning of a subnet that nothing leads out of: networks made since March 2026 have no way out by themselves."""
+    has = any(part(subnet, "properties", way) for way in ("natGateway", "routeTable"))
+    if has or part(subnet, "properties", "defaultOutboundAccess") is not False:
+        return []
+    if account.place.machines and all(m.assign_public_ip.value for m in account.place.machines):
+        return []
+    name = text(subnet, "name")
+    what = (
+        f"subnet {name} has neither a NAT gateway nor a route table, and no way out by default: machines in it can "
+        "hardly download Kubernetes"
+    )
+    allowed = (
+        f"az network vnet subnet update --vnet-name {account.place.vnet} --name {name} --nat-gateway NAME"
+    )
+    return [Problem(Severity.WARNING, None, f"{_CLOUD}.subnetName", what, allowed)]
 
 
 async def _identity(account: Account) -> list[Problem]:

@@ -17,7 +17,7 @@ class SizeHere:
     """One size as the location offers it to this subscription. `zones` are those without a restriction.
 
     `refused`: Azure's reason where the whole location is closed for it. `controllers`: of its disks, `SCSI` and
-    `NVMe`; empty where Azure does not tell.
+    `NVMe`; empty where Azure does not tell. `premium`: whether it takes Premium disks; `trusted`: trusted launch.
     """
 
     name: str
@@ -30,6 +30,8 @@ class SizeHere:
     refused: str = ""
     accelerated: bool = True
     controllers: tuple[str, ...] = ()
+    premium: bool = True
+    trusted: bool = True
 
 
 async def sizes(account: Account, location: str = "") -> Mapping[str, SizeHere]:
@@ -75,6 +77,8 @@ def _size(row: Shown) -> SizeHere:
         refused=refused,
         accelerated=able.get("AcceleratedNetworkingEnabled", "True").lower() == "true",
         controllers=controllers_in(able.get("DiskControllerTypes", "")),
+        premium=able.get("PremiumIO", "True").lower() == "true",
+        trusted=able.get("TrustedLaunchDisabled", "False").lower() != "true",
     )
 
 

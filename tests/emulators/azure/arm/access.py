@@ -31,7 +31,8 @@ class Access:
     def __init__(self, tokens: dict[str, str]) -> None:
         self.tokens = tokens
         """Token to client; what was issued stays good when everything else is forgotten."""
-        self.roles: dict[str, dict[str, Any]] = {}
+        self.roles: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        """By client: scopes and the role definitions that hold from there on; without any it may do everything."""
         self.denied: list[tuple[str, str]] = []
 
     def principal(self, headers: Mapping[str, str]) -> str:
@@ -47,9 +48,15 @@ class Access:
             raise ArmError(401, "InvalidAuthenticationToken", "The access token is invalid.")
         return self.tokens[token]
 
-    def permissions(self, principal: str) -> list[dict[str, Any]]:
-        role = self.roles.get(principal)
-        held = [dict(item) for item in parts(role)] if role else [{"actions": ["*"], "notActions": []}]
+    def held(self, principal: str, scope: str) -> list[dict[str, Any]]:
+        """What roles at the scope, and above it, allow (rules: scopes)."""
+        given = self.roles.get(principal)
+        if given is None:
+            return [{"actions": ["*"], "notActions": []}]
+        return [dict(item) for where, role in given if below(scope, where) for item in parts(role)]
+
+    def permissions(self, principal: str, scope: str) -> list[dict[str, Any]]:
+        held = self.held(principal, scope)
         for item in held:
             item["notActions"] = [*item.get("notActions", []), *(action for action, _ in self.denied)]
             item.setdefault("dataActions", [])
@@ -59,11 +66,10 @@ class Access:
     def may(self, principal: str, action: str, scope: str) -> bool:
         if any(fits(action, no) and scope.lower().startswith(where.lower()) for no, where in self.denied):
             return False
-        role = self.roles.get(principal)
-        return role is None or any(
+        return any(
             any(fits(action, yes) for yes in item.get("actions", []))
             and not any(fits(action, no) for no in item.get("notActions", []))
-            for item in parts(role)
+            for item in self.held(principal, scope)
         )
 
     def allow(self, principal: str, action: str, scope: str) -> None:
@@ -97,6 +103,10 @@ def kind_of(raw: str) -> str:
     from .ids import parse
 
     return parse(raw).kind.lower()
+
+
+def below(scope: str, where: str) -> bool:
+    return f"{scope.lower()}/".startswith(f"{where.lower().rstrip('/')}/")
 
 
 def fits(action: str, pattern: str) -> bool:

@@ -21,6 +21,7 @@ PLACES = {
     "westus": ("West US", "United States", "US", False, "eastus"),
     "eastus2": ("East US 2", "United States", "US", True, "centralus"),
     "centralus": ("Central US", "United States", "US", True, "eastus2"),
+    "qatarcentral": ("Qatar Central", "Qatar", "Middle East", True, ""),
 }
 ZONES = ("1", "2", "3")
 

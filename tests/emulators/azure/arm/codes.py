@@ -60,6 +60,7 @@ CODES = {
         AKS,
     ),
     "AuthenticationFailed": "rest:resources (403/401 without a token); seen",
+    "DomainNameLabelReserved": "issue:Azure/terraform-azurerm-compute#4",
     "FailedIdentityOperation": SEEN,
     "FrontendIPConfigurationHasNoSubnetOrPublicIPAddressOrPublicIPPrefix": "seen (validate, July 2026)",
     "GalleryImageNotFound": "Azure/AgentBaker e2e (a region without the image)",

@@ -325,11 +325,17 @@ def disks(world: World, new: Resource, old: Resource | None, size: Size) -> None
         item.setdefault("deleteOption", "Detach")
     for item in (system, *listed):
         kind = (item.get("managedDisk") or {}).get("storageAccountType") or "Standard_LRS"
-        if kind.startswith("Premium") and not size.premium:
+        if kind.startswith("Premium") and not market(world).premium(size):
             raise invalid(
                 "InvalidParameter",
                 f"Requested operation cannot be performed because the VM size {size.name}"
                 " does not support the storage account type Premium_LRS.",
+            )
+        if kind.startswith("UltraSSD") and not at(new.properties, "additionalCapabilities.ultraSSDEnabled"):
+            raise invalid(
+                "InvalidParameter",
+                f"StorageAccountType '{kind}' can be used only when additionalCapabilities.ultraSSDEnabled is set.",
+                "dataDisk.managedDisk.storageAccountType",
             )
         item["managedDisk"] = {**(item.get("managedDisk") or {}), "storageAccountType": kind}
 

@@ -73,9 +73,10 @@ def lag(arm: Arm, given: Body) -> None:
 
 
 def fail(arm: Arm, given: Body) -> None:
+    """Its last operation failed with this code, by default its first start; it has power."""
     found = vm(arm, given)
-    words = "OS Provisioning for VM did not finish in the allotted time."
-    found.hidden["failure"] = ArmError(409, "OSProvisioningTimedOut", words)
+    words = given.get("words") or "OS Provisioning for VM did not finish in the allotted time."
+    found.hidden["failure"] = ArmError(409, given.get("code") or "OSProvisioningTimedOut", words)
     found.state = "Failed"
     if found.operation is not None and found.operation.status == "InProgress":
         found.operation.status, found.operation.error = "Failed", found.hidden["failure"]
@@ -120,7 +121,11 @@ def allow(arm: Arm, given: Body) -> None:
 
 
 def role(arm: Arm, given: Body) -> None:
-    arm.access.roles[given["client"]] = given["definition"]
+    """The client's only role, or one `more`, at a scope and below it."""
+    held = arm.access.roles.setdefault(given["client"], [])
+    if not given.get("more"):
+        held.clear()
+    held.append((given.get("scope") or "/", given["definition"]))
 
 
 def client(arm: Arm, given: Body) -> None:
@@ -178,6 +183,10 @@ def controllers(arm: Arm, given: Body) -> None:
     arm.market.retold[given["size"].lower()] = given["controllers"]
 
 
+def plain(arm: Arm, given: Body) -> None:
+    arm.market.plain.add(given["size"].lower())
+
+
 def outbound(arm: Arm, given: Body) -> str:
     return reach.outbound(arm.world, vm(arm, given))
 
@@ -231,6 +240,7 @@ CALLS: dict[str, Call] = {
         unpublish,
         tag,
         controllers,
+        plain,
         age,
         outbound,
         inbound,

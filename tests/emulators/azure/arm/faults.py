@@ -17,6 +17,8 @@ BUCKETS = {"reads": (250, 25.0), "writes": (200, 10.0), "deletes": (200, 10.0)}
 """Size and refill a second, of one principal in one subscription (rules: throttling)."""
 
 
+ACCEPTED = ("CAPACITY", "BREAKS")
+"""What is told by the operation's end, not by its first answer."""
 COUNTS = {
     "QUOTA_INSTANCES": (409, "QuotaExceeded"),
     "QUOTA_ADDRESSES": (400, "PublicIPCountLimitReached"),
@@ -54,7 +56,7 @@ class Faults:
                 if planned.kind.startswith("LOST_"):
                     return planned.kind.removeprefix("LOST_").lower()
                 problem = trouble(planned.kind, request)
-                if planned.kind != "CAPACITY":
+                if planned.kind not in ACCEPTED:
                     raise problem
                 world.fails_next = problem
         return ""
@@ -90,6 +92,8 @@ def trouble(kind: str, request: Request) -> ArmError:
         return too_many("The number of requests was exceeded for this operation.")
     if kind == "INTERNAL":
         return ArmError(500, "InternalServerError", "An internal error occurred.")
+    if kind == "BREAKS":
+        return ArmError(500, "InternalServerError", "An error occurred.")
     if kind == "UNAVAILABLE":
         return ArmError(503, "ServerBusy", "The server is busy.", headers={"Retry-After": "1"})
     if kind == "TIMEOUT":

@@ -267,7 +267,7 @@ def location(scope: str, name: str) -> Body:
             "regionCategory": "Recommended" if zoned else "Other",
             "geography": geography,
             "geographyGroup": group,
-            "pairedRegion": [{"name": pair, "id": f"{scope}/locations/{pair}"}],
+            "pairedRegion": [{"name": pair, "id": f"{scope}/locations/{pair}"}] if pair else [],
         },
     }
     if zoned:
@@ -347,7 +347,7 @@ def sku(arm: Arm, name: str, where: str) -> Body | None:
         "CpuArchitectureType": size.arch,
         "HyperVGenerations": size.generations,
         "DiskControllerTypes": arm.market.controllers(size),
-        "PremiumIO": size.premium,
+        "PremiumIO": arm.market.premium(size),
         "AcceleratedNetworkingEnabled": size.accelerated,
         "MaxDataDiskCount": size.disks,
         "TrustedLaunchDisabled": not size.trusted,
@@ -410,6 +410,11 @@ def network_usages(arm: Arm, request: Request, match: Match) -> Answer:
         for kind, (name, _, _) in COUNTED.items()
         if kind.startswith("Microsoft.Network")
     ]
+    standard = sum(
+        found.location == where and (found.body.get("sku") or {}).get("name") == "Standard"
+        for found in arm.world.of_kind("Microsoft.Network/publicIPAddresses")
+    )
+    found.append(usage(arm, where, "IPv4StandardSkuPublicIpAddresses", standard))
     return Answer(200, {"value": found})
 
 
@@ -435,7 +440,10 @@ def usage(arm: Arm, where: str, name: str, now: int) -> Body:
 # ---- permissions and roles
 @special("GET", r"(/subscriptions/.+)/providers/Microsoft\.Authorization/permissions", "")
 def permissions(arm: Arm, request: Request, match: Match) -> Answer:
-    return Answer(200, {"value": arm.access.permissions(request.principal)})
+    words = match[1].split("/")
+    if len(words) > 4 and arm.world.find("/".join(words[:5])) is None:
+        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{words[4]}' could not be found.")
+    return Answer(200, {"value": arm.access.permissions(request.principal, match[1])})
 
 
 @special(

@@ -11,6 +11,7 @@ from .world import Resource, World
 
 DEFAULTS = {
     "PublicIPAddresses": 1000,
+    "IPv4StandardSkuPublicIpAddresses": 1000,
     "VirtualNetworks": 1000,
     "LoadBalancers": 1000,
     "virtualMachines": 25_000,
@@ -20,6 +21,7 @@ TITLES = {
     "cores": "Total Regional vCPUs",
     "virtualMachines": "Virtual Machines",
     "PublicIPAddresses": "Public IP Addresses",
+    "IPv4StandardSkuPublicIpAddresses": "Public IPv4 Addresses - Standard",
     "VirtualNetworks": "Virtual Networks",
     "LoadBalancers": "Load Balancers",
 }
@@ -31,6 +33,7 @@ class Market:
         self.withdrawn: set[tuple[str, str, str]] = {("standard_e2s_v5", "westus", "")}
         self.images = images()
         self.retold: dict[str, str] = {}
+        self.plain: set[str] = set()
         self.accepted: set[tuple[str, str, str]] = set()
 
     def limit(self, location: str, name: str) -> int:
@@ -38,6 +41,9 @@ class Market:
 
     def controllers(self, size: Size) -> str:
         return self.retold.get(size.name.lower(), size.controllers)
+
+    def premium(self, size: Size) -> bool:
+        return size.premium and size.name.lower() not in self.plain
 
     # ---- images
     def versions(self, location: str, publisher: str, offer: str, sku: str) -> list[Image]:

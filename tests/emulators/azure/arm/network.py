@@ -38,11 +38,11 @@ def exist(world: World, new: Resource) -> None:
                 "InvalidResourceReference",
                 f"Resource {target} referenced by resource {source} is in {found.location}, not in {new.location}.",
             )
-        if found.state == "Creating" and found.busy:
-            raise not_provisioned(world, source, target)
+        if (found.state == "Creating" and found.busy) or found.state == "Failed":
+            raise not_provisioned(world, source, target, "Failed" if found.state == "Failed" else "Updating")
 
 
-def not_provisioned(world: World, source: str, target: str) -> ArmError:
+def not_provisioned(world: World, source: str, target: str, state: str) -> ArmError:
     return ArmError(
         429,
         "RetryableError",
@@ -51,7 +51,7 @@ def not_provisioned(world: World, source: str, target: str) -> ArmError:
             {
                 "code": "ReferencedResourceNotProvisioned",
                 "message": f"Cannot proceed with operation because resource {target} used by resource {source} is not "
-                "in Succeeded state. Resource is in Updating state and the last operation that updated/is updating "
+                f"in Succeeded state. Resource is in {state} state and the last operation that updated/is updating "
                 "the resource is PutResource.",
             }
         ],
@@ -228,10 +228,19 @@ def sku_kept(new: Resource) -> ArmError:
     )
 
 
+TRADEMARKS = ("microsoft", "windows", "azure", "xbox", "login", "bing", "apple")
+
+
 def name_record(world: World, new: Resource) -> None:
     label = new.properties.get("dnsSettings", {}).get("domainNameLabel")
     if not label:
         return
+    if any(word in label.lower() for word in TRADEMARKS):
+        raise invalid(
+            "DomainNameLabelReserved",
+            f"The domain name label {label} is invalid. The name itself or part of the name is a reserved word such as "
+            "a trademark. Please use a different name.",
+        )
     fqdn = f"{label}.{new.location}.cloudapp.azure.com"
     for other in world.of_kind(new.kind):
         if other.key != new.key and other.properties.get("dnsSettings", {}).get("fqdn") == fqdn:

@@ -30,6 +30,10 @@ RULES = {
         "201 with Azure-AsyncOperation; its status InProgress, then Succeeded or Failed.",
         _ASYNC,
     ),
+    "operation-fails": (
+        "What was accepted may fail: a 200 that says Failed, with a code.",
+        f"{_ASYNC}; issue:hashicorp/terraform-provider-azurerm#815",
+    ),
     "operation-location": ("202 with Location, asked until it is no longer 202.", _ASYNC),
     "accepted": (
         "A new storage account is 202 with Location and no body.",
@@ -107,7 +111,14 @@ RULES = {
         "Who refers to a subnet needs its join/action.",
         "docs:role-based-access-control/resource-provider-operations (…/join/action)",
     ),
-    "permissions": ("What the caller may do can be asked.", "rest:authorization/permissions"),
+    "permissions": (
+        "What the caller may do can be asked, of a group that is there.",
+        "rest:authorization/permissions",
+    ),
+    "scopes": (
+        "A role holds at its scope and below.",
+        "docs:role-based-access-control/scope-overview",
+    ),
     "role-assignments": (
         "A name that is a UUID, a role that exists, RoleAssignmentExists.",
         "rest:authorization/role-assignments/create; docs:role-based-access-control/troubleshooting",
@@ -125,7 +136,10 @@ RULES = {
         "What is referred to exists, in the same region: InvalidResourceReference.",
         "issue:kubernetes-sigs/cluster-api-provider-azure#172; issue:dmauser/opnazure#5",
     ),
-    "not-provisioned": ("…and is provisioned: 429 RetryableError.", "issue:hashicorp/terraform#7986"),
+    "not-provisioned": (
+        "…and is provisioned, neither under way nor Failed: 429 RetryableError.",
+        "issue:hashicorp/terraform#7986; docs:networking/troubleshoot-failed-state",
+    ),
     "subnet-in-use": ("InUseSubnetCannotBeDeleted.", "issue:kubernetes-sigs/cluster-api-provider-azure#172"),
     "subnet-kept": (
         "A network written without subnets keeps them; with a list it has these.",
@@ -148,6 +162,11 @@ RULES = {
     "dns-label": (
         "A label once per region.",
         "docs:virtual-network/ip-services/public-ip-addresses (domain name label)",
+    ),
+    "dns-label-reserved": (
+        "DomainNameLabelReserved for a label with a trademark in it.",
+        "issue:Azure/terraform-azurerm-compute#4, AzureCosmosDB/OmniVec#161 (messages); "
+        "docs:azure-resource-manager/troubleshooting/error-reserved-resource-name",
     ),
     "group-in-use": (
         "InUseNetworkSecurityGroupCannotBeDeleted.",
@@ -214,6 +233,10 @@ RULES = {
     ),
     "generation": ("Gen2 sizes boot Gen2 images: BadRequest.", "docs:virtual-machines/generation-2"),
     "trusted-launch": ("Gen2 and a size that has it.", "docs:virtual-machines/trusted-launch"),
+    "ultra-disk": (
+        "An Ultra disk wants additionalCapabilities.ultraSSDEnabled.",
+        "docs:virtual-machines/disks-enable-ultra-ssd; sdk:AdditionalCapabilities.ultra_ssd_enabled",
+    ),
     "custom-data": (
         "Base64 of at most 87,380 characters (65,535 bytes), never shown again.",
         "docs:virtual-machines/custom-data; sdk:OSProfile.custom_data",
@@ -239,6 +262,11 @@ RULES = {
         "issue:hashicorp/terraform-provider-azurerm#8162",
     ),
     "instance-view": ("Power and provisioning as statuses.", "docs:virtual-machines/states-billing"),
+    "failed-update": (
+        "A change that fails leaves a running machine Failed, and running.",
+        "docs:virtual-machines/states-billing (provisioning states: of the last operation); "
+        "issue:kubernetes-sigs/azuredisk-csi-driver#797, kubernetes-sigs/cluster-api-provider-azure#1037",
+    ),
     "power": ("start, restart, powerOff, deallocate.", f"{_VM} virtualMachine"),
     "boot-diagnostics": (
         "The console at a signed URL, if switched on.",
