@@ -9,19 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from butane.cases import CASES, GOLDEN, GZIP_DECISIONS, unpacked
 from flatyard.butane import LocalEntry, LocalFileError, Translation, translate
-from flatyard.ignition import dataurl
 from flatyard.ignition.parse import parse
 
-GOLDEN = Path(__file__).parent / "golden"
-CASES = {c["name"]: c for c in map(json.loads, (GOLDEN / "cases.jsonl").read_text().splitlines())}
 MODES: dict[str, str] = json.loads((GOLDEN / "FILES.json").read_text())["modes"]
-GZIP_DECISIONS = {"real-users-hardening"}
-"""zlib finds a gzip form that wins here, where Go's does not."""
 
 
 class Files:
@@ -75,22 +70,6 @@ def translated(name: str) -> Translation:
     case = CASES[name]
     text = case["butane"].encode("utf-8", "surrogateescape")
     return translate(text, files=FILES if case.get("files_dir", True) else None)
-
-
-def unpacked(value: Any) -> Any:
-    """JSON with the bytes of `data:` URLs in place of their form."""
-    if isinstance(value, list):
-        return [unpacked(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    source = value.get("source")
-    if not isinstance(source, str) or not source.startswith("data:"):
-        return {key: unpacked(item) for key, item in value.items()}
-    data = dataurl.decode(source)
-    if value.get("compression") == "gzip" and data.startswith(b"\x1f\x8b"):
-        data = dataurl.decompress(data)
-    rest = {key: item for key, item in value.items() if key not in ("source", "compression")}
-    return rest | {"bytes": data.hex(), "says compression": "compression" in value}
 
 
 def test_all_cases_are_here():

@@ -10,21 +10,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from butane.cases import CASES, GZIP_DECISIONS, unpacked
 from flatyard.butane import LocalEntry, LocalFileError
 from flatyard.cli.files_dir import DiskFiles
 from flatyard.cli.main import cli
-from flatyard.ignition import dataurl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GOLDEN = ROOT / "tests/butane/golden"
-CASES = {c["name"]: c for c in map(json.loads, (GOLDEN / "cases.jsonl").read_text().splitlines())}
-GZIP_DECISIONS = {"real-users-hardening"}
-"""zlib finds a gzip form that wins here, where Go's does not."""
 UNORDERED = {"unused-v11-tree-user", "unused-camel"}
 """The reference's order of unused keys varies from run to run."""
 EXAMPLE = "examples/kubernetes-sysext.bu"
@@ -50,22 +45,6 @@ def options(name: str, files_dir: Path) -> list[str]:
     case = CASES[name]
     Path(f"{name}.bu").write_bytes(case["butane"].encode("utf-8", "surrogateescape"))
     return [f"{name}.bu", *(["-d", str(files_dir)] if case.get("files_dir", True) else [])]
-
-
-def unpacked(value: Any) -> Any:
-    """JSON with the bytes of `data:` URLs in place of their form."""
-    if isinstance(value, list):
-        return [unpacked(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    source = value.get("source")
-    if not isinstance(source, str) or not source.startswith("data:"):
-        return {key: unpacked(item) for key, item in value.items()}
-    data = dataurl.decode(source)
-    if value.get("compression") == "gzip" and data.startswith(b"\x1f\x8b"):
-        data = dataurl.decompress(data)
-    rest = {key: item for key, item in value.items() if key not in ("source", "compression")}
-    return rest | {"bytes": data.hex(), "says compression": "compression" in value}
 
 
 def blocks(report: str) -> list[str]:
