@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flatyard.ignition import encode, file, link
-from flatyard.ignition.fetch import FetchError
+from flatyard.ignition.fetch import FetchError, inline_bytes
 from flatyard.node import layout
 from flatyard.node.evidence import IGNITION, parse_console
 from flatyard.sim.machine import Phase
@@ -19,13 +19,53 @@ IMAGE_PATH = layout.extension_image("v1.34.3", "amd64")
 IMAGE_URL = "https://extensions.flatcar.org/extensions/kubernetes/kubernetes-v1.34.3-x86-64.raw"
 
 
-def without_file(path):
-    def change(config):
-        files = tuple(f for f in config.storage.files if f.path != path)
-        assert len(files) < len(config.storage.files)
+def with_files(change):
+    """A config with other files."""
+
+    def changed(config):
+        files = tuple(change(f) for f in config.storage.files)
+        files = tuple(f for f in files if f is not None)
+        assert files != config.storage.files
         return replace(config, storage=replace(config.storage, files=files))
 
-    return change
+    return changed
+
+
+def with_units(change):
+    """A config with other units."""
+
+    def changed(config):
+        units = tuple(change(u) for u in config.systemd.units)
+        units = tuple(u for u in units if u is not None)
+        assert units != config.systemd.units
+        return replace(config, systemd=replace(config.systemd, units=units))
+
+    return changed
+
+
+def without_file(path):
+    return with_files(lambda f: None if f.path == path else f)
+
+
+def with_file(path, **fields):
+    return with_files(lambda f: replace(f, **fields) if f.path == path else f)
+
+
+def with_contents(path, edit):
+    """The file's own text, changed."""
+
+    def edited(f):
+        return replace(f, contents=file(path, edit(inline_bytes(f.contents).decode())).contents)
+
+    return with_files(lambda f: edited(f) if f.path == path else f)
+
+
+def with_unit(name, **fields):
+    return with_units(lambda u: replace(u, **fields) if u.name == name else u)
+
+
+def without_unit(name):
+    return with_units(lambda u: None if u.name == name else u)
 
 
 def without_links(config):
@@ -42,59 +82,14 @@ def first_report(console):
     return parse_console(head + end)
 
 
-def with_unit(name, **fields):
-    def change(config):
-        units = tuple(replace(u, **fields) if u.name == name else u for u in config.systemd.units)
-        assert units != config.systemd.units
-        return replace(config, systemd=replace(config.systemd, units=units))
-
-    return change
+def with_flipped_hash(entry):
+    verification = entry.contents.verification
+    last = "0" if verification.hash[-1] != "0" else "1"
+    changed = replace(verification, hash=verification.hash[:-1] + last)
+    return replace(entry, contents=replace(entry.contents, verification=changed))
 
 
-def without_unit(name):
-    def change(config):
-        units = tuple(u for u in config.systemd.units if u.name != name)
-        return replace(config, systemd=replace(config.systemd, units=units))
-
-    return change
-
-
-def with_contents(path, edit):
-    """The file's own text, changed."""
-
-    def change(config):
-        from flatyard.ignition.fetch import inline_bytes
-
-        files = tuple(
-            replace(f, contents=file(path, edit(inline_bytes(f.contents).decode())).contents)
-            if f.path == path
-            else f
-            for f in config.storage.files
-        )
-        assert files != config.storage.files
-        return replace(config, storage=replace(config.storage, files=files))
-
-    return change
-
-
-def with_file(path, **fields):
-    def change(config):
-        files = tuple(replace(f, **fields) if f.path == path else f for f in config.storage.files)
-        assert files != config.storage.files
-        return replace(config, storage=replace(config.storage, files=files))
-
-    return change
-
-
-def flipped_hash(config):
-    def flip(entry):
-        digest = entry.contents.verification.hash
-        changed = digest[:-1] + ("0" if digest[-1] != "0" else "1")
-        return replace(entry, contents=replace(entry.contents, verification=replace(
-            entry.contents.verification, hash=changed)))  # fmt: skip
-
-    files = tuple(flip(f) if f.path == IMAGE_PATH else f for f in config.storage.files)
-    return replace(config, storage=replace(config.storage, files=files))
+flipped_hash = with_files(lambda f: with_flipped_hash(f) if f.path == IMAGE_PATH else f)
 
 
 def other_link(config):
