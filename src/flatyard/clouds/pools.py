@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -81,6 +82,15 @@ def badly_named(pools: Iterable[Pool[M]], rule: NameRule) -> Iterator[Problem]:
             room = longest - len(machine) + len(name)
             allowed = f"{rule.allowed}; {room} characters, and with what is added {longest}"
             yield Problem(Severity.ERROR, None, pool.name_path, what, allowed)
+
+
+def crowded(nodes: str, machines: int, subnets: Sequence[str], reserved: int) -> Iterator[Problem]:
+    """Too many machines for the subnets that are made of `nodes`, of each of which some addresses are taken."""
+    room = sum(max(0, ipaddress.ip_network(subnet).num_addresses - reserved) for subnet in subnets)
+    if machines > room:
+        where = f"{len(subnets)} subnet{'s' if len(subnets) > 1 else ''}"
+        what = f"{nodes} has room for {room} machines in {where}; the cluster has {machines}"
+        yield Problem(Severity.ERROR, None, "spec.network.nodes", what, "a larger network")
 
 
 def _of_cluster(cluster: Cluster) -> Iterator[Pool[MachineSpec | None]]:

@@ -155,6 +155,11 @@ class AwsBench:
         return (
             *[plant for plant in plants if plant.name != "quota"],
             Planted("quota", cluster_of(wrong["quota"][0], workers=many), wrong["quota"][1]),
+            Planted(
+                "subnet", self._nodes("10.0.0.0/29"), "10.0.0.0/29 cannot be a VPC with subnets in 3 zones"
+            ),
+            Planted("subnet", self._nodes("10.0.0.0/27"), "allowed: /16 to /26"),
+            Planted("subnet", self._nodes("10.0.0.0/8"), "allowed: /16 to /26"),
             Planted("region", cluster_of(self.machine, cloud=elsewhere), "did you mean 'eu-central-1'"),
             Planted("credential", cluster_of(self.machine, cloud=nobody), "no AWS profile 'nowhere'"),
             Planted(
@@ -163,6 +168,10 @@ class AwsBench:
                 "cannot be called so here",
             ),
         )
+
+    def _nodes(self, cidr: str) -> model.Cluster:
+        spec = replace(self.cluster.spec, network=model.Network(nodes=cidr))
+        return replace(self.cluster, spec=spec)
 
     def machine_id(self, number: int) -> str:
         return f"01JGFJJZ00CCCCCCCCCCCCCC{CROCKFORD[number // 32]}{CROCKFORD[number % 32]}"

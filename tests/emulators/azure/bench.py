@@ -69,6 +69,7 @@ def cluster(
 def _planted() -> tuple[Planted, ...]:
     plain = cluster()
     many = replace(plain.spec.workers[0], replicas=1500)
+    four = replace(plain.spec.workers[0], replicas=4)
     old = model.Flatcar(channel="stable", version="1000.2.0")
     return (
         Planted(
@@ -103,8 +104,18 @@ def _planted() -> tuple[Planted, ...]:
             cluster(azure={"resource_group": FOREIGN, "vnet_name": "nowhere"}),
             "no network 'nowhere'",
         ),
-        Planted("subnet", nodes("10.0.0.0/29"), "/28 or larger"),
-        Planted("subnet", nodes("10.0.0.0/28", 4), "10.0.0.8/29 has room for 3 machines in 1 subnet"),
+        Planted(
+            "subnet",
+            replace(plain, spec=replace(plain.spec, network=model.Network(nodes="10.0.0.0/29"))),
+            "/28",
+        ),
+        Planted(
+            "subnet",
+            replace(
+                plain, spec=replace(plain.spec, network=model.Network(nodes="10.0.0.0/28"), workers=(four,))
+            ),
+            "10.0.0.8/29 has room for 3 machines in 1 subnet",
+        ),
         Planted(
             "quota", replace(plain, spec=replace(plain.spec, workers=(many,))), "the cluster needs 3006 of"
         ),

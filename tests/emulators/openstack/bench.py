@@ -109,6 +109,7 @@ class OpenstackBench:
             "subnet", self._on(network="public", subnet="none"), "no IPv4 subnet of public called 'none'"
         )
         yield Planted("subnet", self._on(external_network="out"), "there is no external network 'out'")
+        yield Planted("subnet", self._nodes("10.0.0.0/29"), "10.0.0.0/29 has room for 3 machines in 1 subnet")
         yield Planted("quota", self._workers(3000), "cores; the project may use")
         yield Planted("name", self._named("müll"), "machines named after 'müll' cannot be called so")
         wrong = replace(
@@ -118,7 +119,11 @@ class OpenstackBench:
             application_credential_secret=ConfigVar("wrong"),
         )
         yield Planted("credential", self._machines(wrong), "the login was refused")
-        yield Planted("credential", self._on(cloud="nobody"), "clouds.yaml has no entry 'nobody'")
+        yield Planted("credential", self._on(cloud="nobody"), "there are no credentials for OpenStack")
+
+    def _nodes(self, cidr: str) -> model.Cluster:
+        spec = replace(self.cluster.spec, network=model.Network(nodes=cidr))
+        return replace(self.cluster, spec=spec)
 
     def _on(self, **words: object) -> model.Cluster:
         chosen = replace(model.OpenstackCloud(region="RegionOne"), **words)

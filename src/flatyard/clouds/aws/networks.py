@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Iterator
 
+from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws import profiles, stash
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import ours, tagged, tags_of
 from flatyard.clouds.aws.settings import machines
-from flatyard.clouds.aws.zones import is_regular, named_zones, zones_of
+from flatyard.clouds.aws.zones import ZONES, is_regular, named_zones, zones_of
 from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role
+from flatyard.clouds.pools import crowded
 from flatyard.model.cluster import Cluster
 from flatyard.model.meant import is_placeholder
 
 BLOCKS = 8
 """Parts of the nodes' network, of which each zone takes one: zones may be added later."""
-SMALLEST_SUBNET = 28
+SMALLEST_SUBNET, LARGEST_VPC = 28, 16
+RESERVED = 6
+"""Addresses of a subnet that no machine gets."""
 API_PORT = 6443
 ANYWHERE, NODES = "0.0.0.0/0", "nodes"
 ALL = (Role.CONTROL_PLANE, Role.WORKER)
@@ -176,6 +181,9 @@ async def _own_subnets(account: Account, ref: ClusterRef, cluster: Cluster, vpc:
     free = _free_blocks(vpc["CidrBlock"], [row["CidrBlock"] for row in rows.values()])
     for zone in zones:
         if zone not in rows:
+            if not free:
+                what = f"{vpc['CidrBlock']} has no room for a subnet in {zone}"
+                raise Rejected(what, next="fewer zones, or a cluster with a larger spec.network.nodes")
             made = await account.follow(
                 f"making the subnet of {ref.name} in {zone}",
                 "ec2",
@@ -187,6 +195,24 @@ async def _own_subnets(account: Account, ref: ClusterRef, cluster: Cluster, vpc:
             )
             rows[zone] = made["Subnet"]
     return [rows[zone] for zone in sorted(rows)]
+
+
+def room_problems(cluster: Cluster, machines: int) -> Iterator[Problem]:
+    """What is wrong with the network that is to be made: AWS' sizes, and room for the machines in each zone.
+
+    A VPC has /16 to /28, and of each subnet five addresses are reserved (VPC user guide, "VPC CIDR blocks", "Subnet
+    sizing"); the load balancer takes one more.
+    """
+    nodes = cluster.spec.network.nodes
+    prefix, zones = ipaddress.IPv4Network(nodes).prefixlen, max(len(named_zones(cluster)), ZONES)
+    blocks = _free_blocks(nodes, []) if prefix <= SMALLEST_SUBNET else []
+    if prefix < LARGEST_VPC or len(blocks) < zones:
+        smallest = SMALLEST_SUBNET - (zones - 1).bit_length()
+        what = f"{nodes} cannot be a VPC with subnets in {zones} zones"
+        allowed = f"/{LARGEST_VPC} to /{smallest}"
+        yield Problem(Severity.ERROR, None, "spec.network.nodes", what, allowed)
+    else:
+        yield from crowded(nodes, machines, blocks[:zones], RESERVED)
 
 
 def _free_blocks(cidr: str, taken: list[str]) -> list[str]:

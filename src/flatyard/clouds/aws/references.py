@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws.client import Account, Answer
-from flatyard.clouds.aws.networks import given_subnets, given_vpc
+from flatyard.clouds.aws.networks import given_subnets, given_vpc, room_problems
 from flatyard.clouds.cloud import Rejected
 from flatyard.clouds.pools import Pool
 from flatyard.model.cluster import Cluster
@@ -26,6 +26,8 @@ async def network(account: Account, cluster: Cluster, groups: tuple[Pool[AwsMach
             known = ", ".join(sorted(row["VpcId"] for row in rows)) or "none"
             return [_error(path, f"{account.region} has no VPC {vpc}", known)]
         found += await _dns(account, vpc, path)
+    else:
+        found += room_problems(cluster, sum(pool.replicas for pool in groups))
     return [*found, *await _subnets(account, cluster, groups, vpc)]
 
 
