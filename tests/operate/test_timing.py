@@ -20,12 +20,10 @@ from flatyard.operate.timing import (
     TITLES,
     Measurements,
     Phase,
-    as_json,
-    headline,
     minted,
-    table,
     timing,
 )
+from flatyard.operate.timing_report import as_json, headline, table
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMS = {

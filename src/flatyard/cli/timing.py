@@ -63,7 +63,7 @@ async def _report(name: str) -> Timing:
 
 def _text(report: Timing, form: str) -> str:
     from flatyard.operate import gantt
-    from flatyard.operate.timing import as_json, table
+    from flatyard.operate.timing_report import as_json, table
 
     if form == "json":
         return json.dumps(as_json(report), indent=2)

@@ -19,9 +19,8 @@ from flatyard.operate.timing import (
     Span,
     Timing,
     Total,
-    headline,
-    run_title,
 )
+from flatyard.operate.timing_report import headline, run_title
 
 COLORS: Mapping[Phase, str] = {
     Phase.SUPPLIES: "#8c959f",
