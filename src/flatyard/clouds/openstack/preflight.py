@@ -13,7 +13,7 @@ from flatyard.clouds.openstack import images, networks, quotas, stash
 from flatyard.clouds.openstack.client import Client, connect
 from flatyard.clouds.openstack.facts import FACTS
 from flatyard.clouds.openstack.settings import settings
-from flatyard.clouds.pools import Pool, badly_named, pools_of
+from flatyard.clouds.pools import Pool, badly_named, crowded, pools_of
 from flatyard.model.cluster import Cluster, OpenstackCloud
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import OpenstackMachine
@@ -22,6 +22,8 @@ from flatyard.model.meant import is_placeholder
 CLOUD = "spec.cloud.openstack"
 LEAST_CORES, LEAST_MIB = 2, 1700
 """What kubeadm wants of a control plane."""
+RESERVED = 5
+"""Addresses of a subnet that no machine gets: its first and last, the router's, one for DHCP, the endpoint's."""
 
 
 async def problems(
@@ -43,6 +45,9 @@ async def problems(
         found += await _named_things(client, pool)
     found += await _images(client, cluster, pools, flavors)
     found += await _network(client, cluster, chosen)
+    if not chosen.network:
+        nodes = cluster.spec.network.nodes
+        found += crowded(nodes, sum(pool.replicas for pool in pools), (nodes,), RESERVED)
     found += await _secrets(client)
     found += await quotas.problems(client, cluster, chosen, pools, flavors)
     return tuple(found)
