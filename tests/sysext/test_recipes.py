@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flatyard.base.errors import Failed, Refused
+from flatyard.sysext.component import linker_flags, pins
 from flatyard.sysext.gomodule import wrapper
 from flatyard.sysext.images import names
 from flatyard.sysext.kubernetes_tree import COMMANDS, NEEDED_PLUGINS
@@ -25,7 +26,6 @@ from flatyard.sysext.recipes import (
     node_recipes,
     pause,
 )
-from flatyard.sysext.source import linker_flags, pins
 from flatyard.sysext.versions import known
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -18,6 +18,7 @@ import pytest
 
 from flatyard.base.errors import Failed, Refused
 from flatyard.sysext import recipes, source, toolchain
+from flatyard.sysext.component import pins
 from flatyard.sysext.recipes import Way
 
 # What each case needs is in files beside it: settings for `go env`, an answer to `go mod download`, what `go build`
@@ -83,7 +84,7 @@ class Go:
         facts = {
             "Dir": str(module),
             "GoMod": str(module / "go.mod"),
-            "Sum": source.pins()["go.etcd.io/etcd/server/v3@v3.6.5"],
+            "Sum": pins()["go.etcd.io/etcd/server/v3@v3.6.5"],
         }
         self.put("download.json", json.dumps(facts | about))
 
@@ -170,7 +171,7 @@ def test_a_module_is_compiled_in_a_wrapper(go):
 
 def test_many_programs_of_one_module_are_one_call(go):
     plugins = recipes.cni_plugins("v1.9.1")
-    go.hands_out(Sum=source.pins()["github.com/containernetworking/plugins@v1.9.1"])
+    go.hands_out(Sum=pins()["github.com/containernetworking/plugins@v1.9.1"])
     made = source.compile_all([plugins], "amd64")["cni-plugins"]
     assert made.programs["host-local"].read_text() == "made of ./plugins/ipam/host-local\n"
     assert [call.split()[0] for call in go.calls] == ["mod", "build"]
@@ -431,12 +432,12 @@ def test_who_comes_second_waits_and_compiles_nothing(go):
 
 def test_programs_of_kubernetes_become_an_image(go):
     """All commands are one file, which the image has once."""
-    go.hands_out(Sum=source.pins()["k8s.io/kubernetes@v1.34.3"])
+    go.hands_out(Sum=pins()["k8s.io/kubernetes@v1.34.3"])
     (go.folder / "module/go.mod").write_text(
         "module k8s.io/kubernetes\n\ngo 1.24.0\n\nreplace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)\n"
     )
     kubernetes = source.compile_all([recipes.kubernetes("v1.34.3")], "amd64")
-    go.hands_out(Sum=source.pins()["github.com/containernetworking/plugins@v1.9.1"])
+    go.hands_out(Sum=pins()["github.com/containernetworking/plugins@v1.9.1"])
     found = source.binaries("v1.34.3", "amd64")
     program = kubernetes["kubernetes"].programs["kubernetes"]
     assert {found.paths[name] for name in ("kubeadm", "kubelet", "kubectl")} == {program}
