@@ -5,7 +5,9 @@ the user data that the emulator hands out. The machines make one simulated Kuber
 one is: TLS with the cluster's own certificates on port 6443, client certificates asked for, etcd's membership on port
 2379 of each control plane's address. Ignition fetches over real HTTP in the namespace. No kubelet runs anywhere.
 
-    python -m emulators.room emulators.aws.window     in the namespace of a Stage, with tests/ on the path
+    python -m emulators.room emulators.window_aws FOLDER     in the namespace of a Stage, with tests/ on the path
+
+Steered by the environment: ROOM_EVERY, ROOM_SPEED, ROOM_SHOWS.
 """
 
 from __future__ import annotations
