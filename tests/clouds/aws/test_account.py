@@ -13,6 +13,7 @@ from flatyard.base.errors import Refused
 from flatyard.base.world import RealWorld
 from flatyard.clouds.aws import credentials
 from flatyard.clouds.aws.cloud import AwsCloud, connect
+from flatyard.clouds.aws.permissions import path_of
 from flatyard.clouds.aws.settings import AwsSettings, settings_of
 from flatyard.decode.types import ConfigVar, KeyRef
 from flatyard.model import cluster as model
@@ -52,6 +53,15 @@ def test_keys_and_roles_of_a_machine_spec_are_used() -> None:
     )
     found = settings_of(cluster(machine), {})
     assert (found.access_key_id, found.role, found.external_id) == ("AKIAFILE", "arn:aws:iam::1:role/r", "42")
+
+
+def test_keys_that_are_refused_are_told_where_they_stand() -> None:
+    pools = (model.WorkerPool(name="a"), model.WorkerPool(name="b", machine=KEYS))
+    plain = cluster()
+    found = settings_of(replace(plain, spec=replace(plain.spec, workers=pools)), {})
+    assert path_of(found) == "spec.workers[1].machine.accessKeyId"
+    assert path_of(settings_of(cluster(KEYS), {})) == "spec.controlPlane.machine.accessKeyId"
+    assert path_of(settings_of(cluster(profile="ops"), {})) == "spec.cloud.aws.profile"
 
 
 def test_a_reference_to_a_secret_is_left_to_the_environment() -> None:

@@ -34,7 +34,7 @@ async def credentials(account: Account, settings: AwsSettings) -> Problem | None
 def path_of(settings: AwsSettings) -> str:
     """Where the credentials are named."""
     if settings.access_key_id:
-        return "spec.controlPlane.machine.accessKeyId"
+        return f"{settings.keys_at}.accessKeyId"
     return "spec.cloud.aws.profile" if settings.profile else "spec.cloud.aws"
 
 

@@ -24,14 +24,18 @@ class AwsSettings:
     secret_access_key: str = field(default="", repr=False)
     role: str = ""
     external_id: str = field(default="", repr=False)
+    keys_at: str = field(default="", compare=False)
+    """Path of the machine spec that names the keys."""
 
 
 def settings_of(cluster: Cluster, environment: Mapping[str, str] | None = None) -> AwsSettings:
     """The file's account: the first machine spec that names keys or a role, else what the environment has."""
     environ = os.environ if environment is None else environment
     chosen = cluster.spec.cloud.aws
-    specs = tuple(machines(cluster))
-    keys = next((m for m in specs if m.access_key_id.value and m.secret_access_key.value), AwsMachine())
+    found = dict(_specs(cluster))
+    specs = found.values()
+    named = ((at, m) for at, m in found.items() if m.access_key_id.value and m.secret_access_key.value)
+    keys_at, keys = next(named, ("", AwsMachine()))
     return AwsSettings(
         region=chosen.region if chosen else "",
         profile=chosen.profile if chosen else "",
@@ -40,14 +44,22 @@ def settings_of(cluster: Cluster, environment: Mapping[str, str] | None = None) 
         role=_first(m.assume_role_arn for m in specs) or environ.get("AWS_ASSUME_ROLE_ARN", ""),
         external_id=_first(m.assume_role_external_id for m in specs)
         or environ.get("AWS_ASSUME_ROLE_EXTERNAL_ID", ""),
+        keys_at=keys_at,
     )
 
 
 def machines(cluster: Cluster) -> Iterator[AwsMachine]:
     """Every machine spec in the cluster file."""
-    for machine in (cluster.spec.control_plane.machine, *(pool.machine for pool in cluster.spec.workers)):
+    for _, machine in _specs(cluster):
+        yield machine
+
+
+def _specs(cluster: Cluster) -> Iterator[tuple[str, AwsMachine]]:
+    """With the path of each."""
+    pools = ((f"spec.workers[{n}].machine", pool.machine) for n, pool in enumerate(cluster.spec.workers))
+    for path, machine in (("spec.controlPlane.machine", cluster.spec.control_plane.machine), *pools):
         if isinstance(machine, AwsMachine):
-            yield machine
+            yield path, machine
 
 
 def _first(values: Iterator[ConfigVar]) -> str:
