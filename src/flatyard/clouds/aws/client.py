@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from flatyard.base.world import RealWorld, World
 from flatyard.clouds.aws.answers import ASKED, is_unheard, translate
 from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.aws.pacing import Pace
 from flatyard.clouds.calls import THREADS, Calls
 from flatyard.clouds.cloud import Rejected, Transient
 
@@ -57,15 +58,18 @@ class Account:
         self.calls = Calls(
             translate, per_second=per_second or behaviour.calls_per_second, burst=behaviour.burst
         )
+        self._pace = Pace(per_second / behaviour.calls_per_second if per_second else 1.0)
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     async def read(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
         """A call that may be repeated; raises CloudError."""
+        await self._pace.turn(service, operation)
         return await self.calls.read(what, self._call(service, operation, parameters))
 
     async def write(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
         """A call that is repeated only when nothing was done; raises CloudError."""
+        await self._pace.turn(service, operation)
         return await self.calls.write(what, self._call(service, operation, parameters))
 
     async def follow(self, what: str, service: str, operation: str, **parameters: object) -> Answer:
@@ -113,8 +117,14 @@ class Account:
         return await asyncio.to_thread(signed)
 
     def regions(self) -> tuple[str, ...]:
-        """Every region that this release of the SDK knows, without asking anybody."""
-        return tuple(self.session.get_available_regions("ec2"))
+        """Every region that this release of the SDK knows, those of China and of governments too."""
+        names = self.session.get_available_partitions()
+        return tuple(region for name in names for region in self.session.get_available_regions("ec2", name))
+
+    @property
+    def partition(self) -> str:
+        """What the region is a part of, as its ARNs begin: aws, aws-cn, aws-us-gov."""
+        return str(self.session.get_partition_for_region(self.region))
 
     async def close(self) -> None:
         await self.calls.close()
@@ -134,7 +144,7 @@ class Account:
                 problem.response[ASKED] = {
                     "service": "elasticloadbalancing" if service == "elbv2" else service,
                     "operation": problem.operation_name,
-                    "resource": _resource(service, parameters),
+                    "resource": _resource(parameters, self.partition),
                 }
                 self._decode(problem)
                 raise
@@ -160,11 +170,11 @@ def _told(decoded: str) -> str:
     return f"not authorized to perform: {context.get('action')} on resource: {context.get('resource')}"
 
 
-def _resource(service: str, parameters: dict[str, object]) -> str:
+def _resource(parameters: dict[str, object], partition: str) -> str:
     """What a call was about, for messages: its first id or name."""
     for name, value in parameters.items():
         if name == "Bucket":
-            return f"arn:aws:s3:::{value}"
+            return f"arn:{partition}:s3:::{value}"
         if name.endswith(("Id", "Arn", "Name")) and isinstance(value, str):
             return value
     return ""

@@ -4,7 +4,7 @@ role; or as a machine spec names them. They are never printed.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import boto3
 import botocore.credentials
@@ -74,7 +74,10 @@ def _assume(core: botocore.session.Session, settings: AwsSettings) -> None:
     source = core.get_credentials()
     extra = {"ExternalId": settings.external_id} if settings.external_id else {}
     fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
-        core.create_client, source, settings.role, extra_args={"RoleSessionName": "flatyard", **extra}
+        partial(core.create_client, region_name=settings.region),
+        source,
+        settings.role,
+        extra_args={"RoleSessionName": "flatyard", **extra},
     )
     core._credentials = botocore.credentials.DeferredRefreshableCredentials(
         method="assume-role", refresh_using=fetcher.fetch_credentials

@@ -22,12 +22,7 @@ from flatyard.model.machines import AwsMachine, MachineSpec
 POLICY = "flatyard"
 _THERE = {"add_role_to_instance_profile": "LimitExceeded"}
 """How IAM says that it is done already, where that is not EntityAlreadyExists: a profile holds one role."""
-_TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    ],
-}
+_EC2, _EC2_CHINA = "ec2.amazonaws.com", "ec2.amazonaws.com.cn"
 _WORKER = (
     "ec2:DescribeInstances",
     "ec2:DescribeRegions",
@@ -146,20 +141,27 @@ async def _role(account: Account, ref: ClusterRef, role: Role) -> None:
     asked = {
         "RoleName": name,
         "Path": iam_path(ref),
-        "AssumeRolePolicyDocument": json.dumps(_TRUST),
+        "AssumeRolePolicyDocument": json.dumps(trust(account.partition)),
         "Description": f"{role.value} machines of the Kubernetes cluster {ref.name}",
         "Tags": pairs(cluster_tags(ref, FACTS.tags)),
     }
     await _made(account, "create_role", what, asked)
-    document = json.dumps(policy(ref, role))
+    document = json.dumps(policy(ref, role, account.partition))
     await account.follow(
         what, "iam", "put_role_policy", RoleName=name, PolicyName=POLICY, PolicyDocument=document
     )
 
 
-def policy(ref: ClusterRef, role: Role) -> Answer:
+def trust(partition: str) -> Answer:
+    """Who may use the role: EC2, which is called otherwise in China (Amazon Web Services in China, "IAM")."""
+    service = _EC2_CHINA if partition == "aws-cn" else _EC2
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def policy(ref: ClusterRef, role: Role, partition: str) -> Answer:
     """What machines of a role may do."""
-    objects = f"arn:aws:s3:::{bucket_of(ref)}/*"
+    objects = f"arn:{partition}:s3:::{bucket_of(ref)}/*"
     return {
         "Version": "2012-10-17",
         "Statement": [
