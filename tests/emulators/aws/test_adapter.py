@@ -262,6 +262,16 @@ def test_an_image_that_the_file_names_must_have_the_clusters_kubernetes(bench):
     assert "spec.controlPlane.machine.ami" in plane
 
 
+def test_plan_looks_for_the_image_of_machines_that_are_alike_once(bench):
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    bench.aws.control("calls")
+    assert bench.aws.stage.run(main) == ()
+    calls = bench.aws.control("calls")
+    assert (calls["DescribeImages"], calls["DescribeInstanceTypes"]) == (1, 1)
+
+
 def test_nobody_elses_image_passes_for_flatcars(bench):
     async def main() -> Any:
         return await bench.cloud.images(ImageQuery("stable", None))
@@ -369,6 +379,12 @@ class Place:
             )["Subnet"]["SubnetId"]
             for number, zone in enumerate("ab")
         ]
+        self.gateway = aws.call("ec2", "create_internet_gateway")["InternetGateway"]["InternetGatewayId"]
+        aws.call("ec2", "attach_internet_gateway", VpcId=self.vpc, InternetGatewayId=self.gateway)
+        rows = aws.call("ec2", "describe_route_tables", Filters=[{"Name": "vpc-id", "Values": [self.vpc]}])
+        self.table = rows["RouteTables"][0]["RouteTableId"]
+        route = {"RouteTableId": self.table, "DestinationCidrBlock": "0.0.0.0/0"}
+        aws.call("ec2", "create_route", GatewayId=self.gateway, **route)
 
 
 def test_a_network_of_the_users_is_used_and_left(bench):

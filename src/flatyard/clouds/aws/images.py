@@ -14,6 +14,8 @@ from flatyard.model.meant import is_placeholder
 _NAME = re.compile(r"Flatcar-(stable|beta|alpha|lts)-(\d+\.\d+\.\d+)(?:-arm64)?-hvm")
 _RELEASE = re.compile(r"\d+\.\d+\.\d+")
 _CHANNEL = re.compile(r"flatcar-(stable|beta|alpha|lts)", re.IGNORECASE)
+_PUBLISHED = "aws"
+"""The partition in which Flatcar publishes; in others, such as China's, the account has copies of its own."""
 BAKED, RELEASE = "kubernetes_version", "distribution_version"
 """Tags of image-builder's AMIs (images/capi/packer/ami/packer.json): `v1.34.3`; Flatcar's release if it was given."""
 _ARCHES = {"amd64": "x86_64", "arm64": "arm64"}
@@ -21,10 +23,18 @@ _NO_IMAGE = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Un
 _NO_TYPE = ("InvalidInstanceType", "InvalidInstanceType.NotFound", "InvalidParameterValue")
 
 
-async def images(account: Account, query: ImageQuery) -> tuple[Image, ...]:
-    """Newest first; the image that the machine spec names alone, where it names one; empty when there is none."""
+async def images(account: Account, query: ImageQuery, arch: str = "") -> tuple[Image, ...]:
+    """Newest first; the image that the machine spec names alone, where it names one; empty when there is none.
+
+    `arch`: the machine's, where it is known already.
+    """
     machine = query.machine
-    arch = await arch_of(account, machine.size, query.arch) if isinstance(machine, AwsMachine) else query.arch
+    if not arch:
+        arch = (
+            await arch_of(account, machine.size, query.arch)
+            if isinstance(machine, AwsMachine)
+            else query.arch
+        )
     named = machine.image if isinstance(machine, AwsMachine) else ""
     if named and not is_placeholder(named):
         row = await image(account, named)
@@ -38,7 +48,7 @@ async def images(account: Account, query: ImageQuery) -> tuple[Image, ...]:
         "ec2",
         "describe_images",
         "Images",
-        Owners=[FACTS.images.publisher],
+        Owners=[FACTS.images.publisher if account.partition == _PUBLISHED else "self"],
         Filters=_filters(
             arch, f"Flatcar-{'*' if query.version else query.channel}-{query.version or '*'}*hvm"
         ),
@@ -64,8 +74,11 @@ async def image(account: Account, reference: str) -> Answer | None:
 async def arch_of(account: Account, size: str, otherwise: str = "amd64") -> str:
     """Architecture of an instance type, in Kubernetes' words; `otherwise` for a type that there is not."""
     row = await size_of(account, size)
-    if row is None:
-        return otherwise
+    return arch_in(row) if row else otherwise
+
+
+def arch_in(row: Answer) -> str:
+    """Architecture of an instance type as EC2 describes it, in Kubernetes' words."""
     return "arm64" if "arm64" in row["ProcessorInfo"]["SupportedArchitectures"] else "amd64"
 
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from itertools import chain
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.aws import disks, permissions, quotas, references
+from flatyard.clouds.aws import disks, permissions, quotas, reach, references
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
-from flatyard.clouds.aws.images import arch_of, baked, image, images, other_baked, own, size_of
+from flatyard.clouds.aws.images import arch_in, arch_of, baked, image, images, other_baked, own, size_of
 from flatyard.clouds.aws.networks import given_vpc, wanted_zones
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.aws.zones import offered_zones, region_zones, usable
@@ -25,6 +25,8 @@ from flatyard.model.meant import is_placeholder
 LEAST_VCPUS, LEAST_MIB = 2, 1700
 Sizes = Mapping[str, Answer | None]
 """Instance types that the cluster names, as the region has them."""
+Images = Mapping[tuple[str, str], tuple[Image, ...]]
+"""By instance type and the image that its spec names, what the region has for such machines, newest first."""
 
 
 async def problems(
@@ -44,7 +46,7 @@ async def problems(
     if wrong:
         return (*found, wrong)
     sizes = {size: await size_of(account, size) for size in sorted({pool.machine.size for pool in groups})}
-    there = await _available(account, cluster, groups)
+    there = await _available(account, cluster, groups, sizes)
     for more in await asyncio.gather(*map(permissions.told, _checks(account, cluster, groups, sizes, there))):
         found += more
     return tuple(found)
@@ -55,17 +57,18 @@ def _checks(
     cluster: Cluster,
     groups: tuple[Pool[AwsMachine], ...],
     sizes: Sizes,
-    there: Mapping[str, Image | None],
+    there: Images,
 ) -> tuple[Awaitable[list[Problem]], ...]:
     vcpus = {size: int(row["VCpuInfo"]["DefaultVCpus"]) for size, row in sizes.items() if row}
     makes = not given_vpc(cluster)
-    start = next(((image.reference, size) for size, image in there.items() if image), ("", ""))
+    start = next(((rows[0].reference, size) for (size, _), rows in there.items() if rows), ("", ""))
     return (
         _sizes(account, groups, sizes),
         _zones(account, cluster, groups, sizes),
-        _images(account, cluster, groups, sizes),
+        _images(account, cluster, groups, there),
         references.network(account, cluster, groups),
         references.machines(account, cluster, groups),
+        reach.problems(account, cluster, groups),
         quotas.problems(account, cluster.name, groups, vcpus, network=makes),
         permissions.problems(account, *start, network=makes),
     )
@@ -183,14 +186,13 @@ def _named_zones(account: Account, cluster: Cluster, known: list[str]) -> Iterat
 
 
 async def _available(
-    account: Account, cluster: Cluster, groups: Iterable[Pool[AwsMachine]]
-) -> dict[str, Image | None]:
-    """By instance type, the image that its machines would start."""
-    found: dict[str, Image | None] = {}
+    account: Account, cluster: Cluster, groups: Iterable[Pool[AwsMachine]], sizes: Sizes
+) -> Images:
+    found: dict[tuple[str, str], tuple[Image, ...]] = {}
     for pool in groups:
-        if pool.machine.size not in found:
-            rows = await images(account, _query(cluster, pool))
-            found[pool.machine.size] = rows[0] if rows else None
+        key, row = (pool.machine.size, pool.machine.image), sizes[pool.machine.size]
+        if row and key not in found:
+            found[key] = await images(account, _query(cluster, pool), arch_in(row))
     return found
 
 
@@ -201,20 +203,13 @@ def _query(cluster: Cluster, pool: Pool[AwsMachine]) -> ImageQuery:
 
 
 async def _images(
-    account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...], sizes: Sizes
+    account: Account, cluster: Cluster, groups: tuple[Pool[AwsMachine], ...], there: Images
 ) -> list[Problem]:
-    found: list[Problem] = []
-    asked: dict[tuple[str, str], tuple[Image, ...]] = {}
-    for pool in groups:
-        machine = pool.machine
-        if sizes[machine.size] is None:
-            continue
-        key = (machine.size, machine.image)
-        if key not in asked:
-            asked[key] = await images(account, _query(cluster, pool))
-        if not asked[key]:
-            found.append(await _no_image(account, cluster, pool))
-    return found
+    return [
+        await _no_image(account, cluster, pool)
+        for pool in groups
+        if there.get((pool.machine.size, pool.machine.image)) == ()
+    ]
 
 
 async def _no_image(account: Account, cluster: Cluster, pool: Pool[AwsMachine]) -> Problem:
