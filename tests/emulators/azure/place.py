@@ -166,6 +166,10 @@ class Arm:
         """The subscription is not registered for a namespace such as Microsoft.Compute."""
         self.ask("unregister", namespace=namespace)
 
+    def policy(self, name: str) -> None:
+        """The subscription is under one of arm/policies.py."""
+        self.ask("policy", name=name)
+
     def age(self, seconds: float) -> None:
         """Everything that is there becomes so much older."""
         self.ask("age", seconds=seconds)

@@ -213,6 +213,56 @@ def test_what_azure_failed_to_make_is_written_again(play: Play, kind: str) -> No
     play(scene)
 
 
+def test_a_cluster_is_made_under_the_policies_of_azures_landing_zones(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        for name in ("Deny-IP-forwarding", "Deny-Subnet-Without-Nsg", "Enforce-Subnet-Private"):
+            bench.arm.policy(name)
+        made = await bench.cloud.create(await conformance.request(bench))
+        await bench.wait(60)
+        assert bench.arm.outbound(made.id) == "nat-gateway"
+        assert bench.arm.inbound(made.id, 30_080, "VirtualNetwork")
+        await conformance.emptied(bench)
+        assert bench.arm.resources() == []
+
+    play(scene)
+
+
+def test_a_security_group_of_the_users_own_decides_alone(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench._group()
+        rule = net.SecurityRule(
+            name="web",
+            properties=net.SecurityRulePropertiesFormat(
+                protocol="Tcp",
+                source_address_prefix="*",
+                source_port_range="*",
+                destination_address_prefix="*",
+                destination_port_range="30080",
+                access="Allow",
+                priority=100,
+                direction="Inbound",
+            ),
+        )
+        inside = net.NetworkSecurityGroupPropertiesFormat(security_rules=[rule])
+        body = net.NetworkSecurityGroup(location="germanywestcentral", properties=inside)
+        bench.clients.network.network_security_groups.begin_create_or_update(FOREIGN, "own", body).result()
+        machine = AzureMachine(security_group_name=ConfigVar("own"))
+        wanted = cluster(azure={"resource_group": FOREIGN})
+        pool = replace(wanted.spec.workers[0], machine=machine)
+        plain = replace(wanted.spec.control_plane, machine=None)
+        wanted = replace(wanted, spec=replace(wanted.spec, workers=(pool,), control_plane=plain))
+        cloud = adapter(bench, wanted)
+        made = await cloud.create(await order(cloud, bench, wanted, machine))
+        await bench.wait(60)
+        assert bench.arm.inbound(made.id, 30_080, "Internet") and not bench.arm.inbound(
+            made.id, 30_081, "Internet"
+        )
+        (file,) = cloud.node_files(bench.ref, await cloud.ensure_network(bench.ref, wanted))
+        assert json.loads(file.text)["securityGroupName"] == "own"
+
+    play(scene)
+
+
 def test_a_cluster_that_is_called_after_a_trademark_has_a_dns_name(play: Play) -> None:
     async def scene(bench: AzureBench) -> None:
         wanted = cluster(name="windows-apps")
@@ -609,6 +659,25 @@ def test_machines_act_by_an_identity_where_the_controller_manager_runs(play: Pla
         await again.ensure_network(bench.ref, wanted)
         await conformance.emptied(bench)
         assert bench.arm.resources() == []
+
+    play(scene)
+
+
+def test_machines_may_join_a_given_network_of_another_group_to_load_balancers(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        bench._group()
+        bench._interface("theirs-nic")
+        machine = AzureMachine(vnet_resource_group=ConfigVar(FOREIGN), vnet_name=ConfigVar("theirs"))
+        wanted = cluster(machine=machine)
+        addon = model.Addon(name="cloud-provider-azure")
+        wanted = replace(wanted, spec=replace(wanted.spec, addons=(addon,)))
+        cloud = adapter(bench, wanted)
+        network = await cloud.ensure_network(bench.ref, wanted)
+        assert network.adopted
+        roles = [row["id"] for row in bench.arm.resources() if "/roleAssignments/" in row["id"]]
+        assert len(roles) == 3 and sum(row.startswith(network.id) for row in roles) == 1
+        await cloud.delete_network(bench.ref)
+        assert not [row["id"] for row in bench.arm.resources() if "/roleAssignments/" in row["id"]]
 
     play(scene)
 

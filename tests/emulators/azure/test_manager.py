@@ -254,6 +254,23 @@ def test_registration(azure: Azure) -> None:
 
 
 @inside
+def test_policies(azure: Azure) -> None:
+    azure.group()
+    azure.arm.policy("Enforce-Subnet-Private")
+    assert refusal(azure.net)[:2] == (403, "RequestDisallowedByPolicy")
+    closed = {"addressPrefix": "10.0.1.0/24", "defaultOutboundAccess": False}
+    azure.net(subnets=[{"name": "nodes", "properties": closed}])
+    azure.arm.policy("Deny-Subnet-Without-Nsg")
+    assert "Deny-Subnet-Without-Nsg" in refusal(azure.net)[2]
+    azure.arm.policy("Deny-IP-forwarding")
+    body = interface()
+    body["properties"]["enableIPForwarding"] = True
+    create = azure.network.network_interfaces.begin_create_or_update
+    assert "Deny-IP-forwarding" in refusal(lambda: create("rg", "nic", body))[2]
+    azure.nic()
+
+
+@inside
 def test_group_required(azure: Azure) -> None:
     assert refusal(azure.net)[:2] == (404, "ResourceGroupNotFound")
 

@@ -22,11 +22,14 @@ from flatyard.clouds.cloud import ClusterRef, Rejected
 from flatyard.clouds.tags import cluster_tags
 
 KIND = "Microsoft.ManagedIdentity/userAssignedIdentities"
+NETWORK = "Network Contributor"
 ROLES = {
     "Virtual Machine Contributor": "9980e02c-c2be-4d73-94e8-173b1dc7cf3c",
-    "Network Contributor": "4d97b98b-1d4f-4787-a291-c67834d212e7",
+    NETWORK: "4d97b98b-1d4f-4787-a291-c67834d212e7",
 }
-"""What cloud-provider-azure and the disk driver act with, on the cluster's own group alone."""
+"""What cloud-provider-azure and the disk driver act with, on the cluster's group; the second one on a given network of
+another group too.
+"""
 ACTIONS = (
     "Microsoft.Authorization/roleAssignments/delete",
     "Microsoft.Authorization/roleAssignments/read",
@@ -59,28 +62,42 @@ async def ensure(account: Account, ref: ClusterRef) -> None:
         make: Callable[[], msi.Identity] = lambda: api.create_or_update(group, name, body)  # noqa: E731
         found = await account.write(f"creating identity {name}", make)
     for title, number in ROLES.items():
-        await _assign(account, group, str(found.principal_id), title, number)
+        await _assign(account, place.group_id(group), str(found.principal_id), title, number)
+    for scope in _elsewhere(account, group):
+        await _assign(account, scope, str(found.principal_id), NETWORK, ROLES[NETWORK])
 
 
 async def revoke(account: Account, ref: ClusterRef, name: str) -> None:
-    """Take the roles of an identity that is about to go: in a given group they would outlive it."""
+    """Take the roles of an identity that is about to go: in a given group or on a network they would outlive it."""
     group = account.place.group_for(ref)
+    scopes = (account.place.group_id(group), *_elsewhere(account, group))
     users = account.clients.identity.user_assigned_identities
     look: Callable[[], msi.Identity | None] = lambda: or_none(lambda: users.get(group, name))  # noqa: E731
     found = await account.read(f"looking for identity {name}", look)
     if found is None:
         return
     api, wanted = account.clients.authorization.role_assignments, f"principalId eq '{found.principal_id}'"
-    held = await account.read(
-        f"listing the roles of {name}", lambda: list(api.list_for_resource_group(group, filter=wanted))
-    )
-    for one in held:
-        number = str(one.id)
+    numbers: list[str] = []
+    for scope in scopes:  # what else it was given, somebody else has to take
+        each = partial(api.list_for_scope, scope, filter=wanted)
+        held = await account.read(
+            f"listing the roles of {name}", lambda each=each: or_none(lambda: list(each()))
+        )  # type: ignore[misc]
+        numbers += [str(one.id) for one in held or () if str(one.scope).lower() == scope.lower()]
+    for number in numbers:
         await account.write(f"taking a role of {name}", partial(api.delete_by_id, number))
 
 
-async def _assign(account: Account, group: str, principal: str, title: str, number: str) -> None:
-    scope = account.place.group_id(group)
+def _elsewhere(account: Account, group: str) -> list[str]:
+    """A given network in another group: whoever puts a machine behind a load balancer writes its interface anew, and
+    that takes subnets/join/action (cloud-provider-azure, pkg/provider/azure_standard.go).
+    """
+    place = account.place
+    other = place.vnet and place.vnet_group and place.vnet_group.lower() != group.lower()
+    return [place.id(place.vnet_group, "Microsoft.Network/virtualNetworks", place.vnet)] if other else []
+
+
+async def _assign(account: Account, scope: str, principal: str, title: str, number: str) -> None:
     # the same name each time, so that assigning again is no second assignment
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope.lower()}/{principal}/{number}"))
     definition = (

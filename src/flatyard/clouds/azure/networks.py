@@ -8,7 +8,7 @@ September 2025), so a network of ours has a NAT gateway. A given network is used
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from azure.mgmt.network import models as net
 from azure.mgmt.resource.resources import models as res
@@ -35,7 +35,7 @@ async def ensure(account: Account, ref: ClusterRef, cluster: Cluster) -> Network
         groups = await _security_groups(account, ref)
         return await _adopted(account, cluster, groups, zones)
     groups, gateway = await asyncio.gather(_security_groups(account, ref), _gateway(account, ref))
-    vnet = await _vnet(account, ref, cluster, gateway)
+    vnet = await _vnet(account, ref, cluster, gateway, groups)
     own = [text(subnet, "id") for subnet in items(vnet, "properties", "subnets")]
     by_name = {last(subnet): subnet for subnet in own}
     return Network(
@@ -185,7 +185,9 @@ async def public_address(account: Account, ref: ClusterRef, name: str, label: st
 # ---- the network
 
 
-async def _vnet(account: Account, ref: ClusterRef, cluster: Cluster, gateway: str) -> Shown:
+async def _vnet(
+    account: Account, ref: ClusterRef, cluster: Cluster, gateway: str, groups: Mapping[str, str]
+) -> Shown:
     group, name = account.place.group_for(ref), account.named(ref, "vnet")
     api = account.clients.network.virtual_networks
     found = await account.read(f"looking for {name}", lambda: or_none(lambda: api.get(group, name)))
@@ -193,31 +195,41 @@ async def _vnet(account: Account, ref: ClusterRef, cluster: Cluster, gateway: st
         return found
     # written again as it is: a subnet that is left out of a network's list is deleted
     whole = found is not None and len(items(found, "properties", "subnets")) >= len(Role)
-    body = (
-        found
-        if found is not None and whole
-        else _vnet_body(account, ref, cluster.spec.network.nodes, gateway)
-    )
+    cidr = cluster.spec.network.nodes
+    body = found if found is not None and whole else _vnet_body(account, ref, cidr, gateway, groups)
     make: Callable[[], Shown] = lambda: api.begin_create_or_update(group, name, body).result()  # noqa: E731
     return await account.write(f"creating {name}", make)
 
 
-def _vnet_body(account: Account, ref: ClusterRef, cidr: str, gateway: str) -> net.VirtualNetwork:
+def _vnet_body(
+    account: Account, ref: ClusterRef, cidr: str, gateway: str, groups: Mapping[str, str]
+) -> net.VirtualNetwork:
+    halves = zip((Role.CONTROL_PLANE, Role.WORKER), account.halves(cidr), strict=True)
     return net.VirtualNetwork(
         location=account.place.location,
         tags=cluster_tags(ref, FACTS.tags),
         properties=net.VirtualNetworkPropertiesFormat(
             address_space=net.AddressSpace(address_prefixes=[cidr]),
-            subnets=[
-                net.Subnet(
-                    name=role.value,
-                    properties=net.SubnetPropertiesFormat(
-                        address_prefix=half,
-                        nat_gateway=net.SubResource(id=gateway),
-                    ),
-                )
-                for role, half in zip((Role.CONTROL_PLANE, Role.WORKER), account.halves(cidr), strict=True)
-            ],
+            subnets=[_subnet(account, role, half, gateway, groups) for role, half in halves],
+        ),
+    )
+
+
+def _subnet(account: Account, role: Role, cidr: str, gateway: str, groups: Mapping[str, str]) -> net.Subnet:
+    """Private, and with the security group that its machines have: many organisations let nobody make others (the
+    policies Enforce-Subnet-Private and Deny-Subnet-Without-Nsg of Azure's landing zones).
+
+    Where machines have a group of the user's own, that one alone decides.
+    """
+    machines = account.place.machines[:1] if role is Role.CONTROL_PLANE else account.place.machines[1:]
+    own = any(machine.security_group_name.value for machine in machines)
+    return net.Subnet(
+        name=role.value,
+        properties=net.SubnetPropertiesFormat(
+            address_prefix=cidr,
+            nat_gateway=net.SubResource(id=gateway),
+            network_security_group=None if own else net.NetworkSecurityGroup(id=groups[role.value]),
+            default_outbound_access=False,
         ),
     )
 

@@ -110,7 +110,9 @@ def interface(account: Account, request: CreateRequest, public: str) -> net.Netw
         properties=net.NetworkInterfacePropertiesFormat(
             network_security_group=net.NetworkSecurityGroup(id=guard) if guard else None,
             enable_accelerated_networking=machine.enable_accelerated_networking,
-            enable_ip_forwarding=True,
+            # pods' packets are wrapped in the machine's own; only a route table of the user's sends it bare ones.
+            # Where it is not needed it is often forbidden: a policy of Azure's landing zones
+            enable_ip_forwarding=bool(machine.route_table_name.value) or None,
             ip_configurations=[
                 net.NetworkInterfaceIPConfiguration(
                     name="node",

@@ -132,8 +132,10 @@ def settings(cluster: Cluster, environment: Mapping[str, str]) -> AzureSettings:
 
 
 def _machines(cluster: Cluster) -> tuple[AzureMachine, ...]:
+    """The control plane's first; whoever says nothing of a machine gets the default one."""
     specs = (cluster.spec.control_plane.machine, *(pool.machine for pool in cluster.spec.workers))
-    return tuple(spec for spec in specs if isinstance(spec, AzureMachine))
+    whole = (AzureMachine() if spec is None else spec for spec in specs)
+    return tuple(spec for spec in whole if isinstance(spec, AzureMachine))
 
 
 def _first(machines: tuple[AzureMachine, ...], name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from . import actions, balancers, compute, images, models, network, services, tokens
+from . import actions, balancers, compute, images, models, network, policies, services, tokens
 from .access import Access
 from .blobs import Accounts
 from .errors import ArmError, invalid, not_found
@@ -51,6 +51,7 @@ class Arm:
         self.page = 250
         self.calls: list[dict[str, object]] = []
         self.unregistered: set[str] = set()
+        self.policies: set[str] = set()
 
     # ---- the way in
     def answer(self, request: Request) -> Answer:
@@ -263,6 +264,7 @@ class Arm:
             for item in new.properties.get(word) or []:
                 item["id"] = f"{new.id}/{word}/{item.get('name')}"
         self.access.linked(request.principal, new, old)
+        policies.check(self.policies, new)
         services.quota(self, new, old)
         kind.check(self.world, new, old)
         if old is not None:

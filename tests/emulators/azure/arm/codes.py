@@ -92,6 +92,7 @@ CODES = {
     "PrivateIPAddressIsAllocated": "docs:azure-kubernetes-service/internal-lb (troubleshooting); seen",
     "PublicIPAddressInUse": SEEN,
     "PublicIPAndLBSkuDoNotMatch": "seen (jenkins-infra/azure, AKS)",
+    "RequestDisallowedByPolicy": "docs:azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy",
     "RetryableError": "issue:hashicorp/terraform#7986",
     "RoleAssignmentExists": "docs:role-based-access-control/troubleshooting",
     "RoleAssignmentUpdateNotPermitted": "docs:role-based-access-control/troubleshooting",

@@ -205,6 +205,10 @@ def unregister(arm: Arm, given: Body) -> None:
     arm.unregistered.add(given["namespace"].lower())
 
 
+def policy(arm: Arm, given: Body) -> None:
+    arm.policies.add(given["name"])
+
+
 def age(arm: Arm, given: Body) -> None:
     """Everything that is there now is so many seconds older."""
     for found in arm.world.resources.values():
@@ -246,5 +250,6 @@ CALLS: dict[str, Call] = {
         inbound,
         behind,
         unregister,
+        policy,
     )
 }

@@ -62,6 +62,11 @@ RULES = {
         "A namespace is registered first: MissingSubscriptionRegistration.",
         "docs:azure-resource-manager/troubleshooting/error-register-resource-provider",
     ),
+    "policies": (
+        "What a policy of the subscription's denies is RequestDisallowedByPolicy.",
+        "docs:governance/policy/concepts/effect-deny; Azure/Azure-Landing-Zones-Library (archetype landing_zones: "
+        "Deny-IP-forwarding, Deny-Subnet-Without-Nsg, Enforce-Subnet-Private)",
+    ),
     "patch": ("PATCH replaces tags and changes what it names.", f"{_RPC}resource-api-reference.md"),
     "group-required": ("A resource's group exists: ResourceGroupNotFound.", _DEPLOY),
     "group-cascade": (
