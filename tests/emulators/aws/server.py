@@ -390,6 +390,7 @@ class Emulator:
     def on_DeleteSecurityGroup(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         group = form.get("GroupId", "")
         user = next((key for key, launch in self.living() if group in launch.groups), "")
+        user = user or next((b.name for b in classic_balancers(region) if group in b.security_groups), "")
         user = user or next(
             (other for other, named in references(region) if group in named and other != group), ""
         )
@@ -403,6 +404,7 @@ class Emulator:
         subnet = form.get("SubnetId", "")
         user = next((key for key, launch in self.living() if launch.subnet == subnet), "")
         user = user or next((b.arn for b in balancers(region) if subnet in subnets_of(b)), "")
+        user = user or next((b.name for b in classic_balancers(region) if subnet in b.subnets), "")
         if user and form.get("DryRun") != "true":
             what = f"The subnet '{subnet}' has dependencies and cannot be deleted ({user})"
             return error("ec2", 400, "DependencyViolation", what)
@@ -595,7 +597,7 @@ class Emulator:
     def control_reset(self) -> None:
         from moto import backends
 
-        for name in ("ec2", "elbv2", "iam", "s3", "sts"):
+        for name in ("ec2", "elb", "elbv2", "iam", "s3", "sts"):
             backends.get_backend(name).reset()
         self.control_auth(False)
         self.account = Account()
@@ -617,6 +619,12 @@ def balancers(region: str = "") -> list[Any]:
     return [
         b for name in list(regions) if region in ("", name) for b in regions[name].load_balancers.values()
     ]
+
+
+def classic_balancers(region: str) -> list[Any]:
+    from moto.elb.models import elb_backends
+
+    return list(elb_backends[ACCOUNT][region].load_balancers.values())
 
 
 def subnets_of(balancer: Any) -> set[str]:

@@ -696,6 +696,52 @@ def test_sweep_finds_what_the_controller_manager_made(bench):
     assert {arn, group} <= {owned.id for owned in bench.aws.stage.run(swept)}
 
 
+def test_what_services_left_goes_before_the_network_that_it_holds(bench):
+    """The API was gone, so nobody took them away: a balancer of each generation, and their security group."""
+
+    async def network() -> Any:
+        return await bench.cloud.ensure_network(bench.ref, bench.cluster)
+
+    place = bench.aws.stage.run(network)
+    tag = [
+        {"Key": f"kubernetes.io/cluster/{bench.ref.id}", "Value": "owned"},
+        {"Key": "kubernetes.io/service-name", "Value": "default/web"},
+    ]
+    spec = [{"ResourceType": "security-group", "Tags": tag[:1]}]
+    named = {"VpcId": place.id, "GroupName": "k8s-elb-a1", "Description": "d", "TagSpecifications": spec}
+    group = bench.aws.call("ec2", "create_security_group", **named)["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 30000, "ToPort": 30000, "UserIdGroupPairs": [{"GroupId": group}]}
+    worker = place.security_groups["worker"]
+    bench.aws.call("ec2", "authorize_security_group_ingress", GroupId=worker, IpPermissions=[rule])
+    port = {"Protocol": "TCP", "LoadBalancerPort": 80, "InstanceProtocol": "TCP", "InstancePort": 30000}
+    old = {
+        "LoadBalancerName": "a1",
+        "Listeners": [port],
+        "Subnets": place.subnets[:1],
+        "SecurityGroups": [group],
+    }
+    bench.aws.call("elb", "create_load_balancer", **old, Tags=tag)
+    others = {**old, "LoadBalancerName": "others", "Subnets": [], "SecurityGroups": []}
+    bench.aws.call("elb", "create_load_balancer", **others, AvailabilityZones=[f"{REGION}a"])
+    bench.aws.call(
+        "elbv2", "create_load_balancer", Name="a2", Type="network", Subnets=place.subnets, Tags=tag
+    )
+    bench.aws.call(
+        "elbv2", "create_target_group", Name="a2", Protocol="TCP", Port=80, VpcId=place.id, Tags=tag
+    )
+
+    async def down() -> Any:
+        kinds = {owned.kind for owned in await bench.cloud.sweep(bench.ref)}
+        await bench.cloud.delete_network(bench.ref)
+        return kinds, await bench.cloud.sweep(bench.ref)
+
+    kinds, left = bench.aws.stage.run(down)
+    assert kinds >= {"classic-load-balancer", "load-balancer", "target-group", "security-group"}
+    assert left == ()
+    rows = bench.aws.call("elb", "describe_load_balancers")["LoadBalancerDescriptions"]
+    assert [row["LoadBalancerName"] for row in rows] == ["others"]
+
+
 def test_volumes_with_data_are_kept_and_those_of_machines_are_not(bench):
     tag = {
         "flatyard-cluster": bench.ref.id,

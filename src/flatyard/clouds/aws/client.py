@@ -35,6 +35,7 @@ _S3 = Config(
 """A signed URL names the region's own host: the global one redirects to a new bucket, which its signature forbids."""
 _PAGES = {
     "ec2": ("NextToken", "NextToken"),
+    "elb": ("Marker", "NextMarker"),
     "elbv2": ("Marker", "NextMarker"),
     "iam": ("Marker", "Marker"),
     "s3": ("ContinuationToken", "NextContinuationToken"),
@@ -42,6 +43,8 @@ _PAGES = {
 """By service: the parameter for the next page, and where an answer has it."""
 _HEARD_OF = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Pauses, in seconds, in which every part of a service as a rule has heard of what was just made."""
+_PERMITTED = dict.fromkeys(("elb", "elbv2"), "elasticloadbalancing")
+"""Services that policies call otherwise than the SDK."""
 _ENCODED = "Encoded authorization failure message: "
 
 
@@ -142,7 +145,7 @@ class Account:
                 answer: Answer = getattr(self._client(service), operation)(**parameters)
             except ClientError as problem:
                 problem.response[ASKED] = {
-                    "service": "elasticloadbalancing" if service == "elbv2" else service,
+                    "service": _PERMITTED.get(service, service),
                     "operation": problem.operation_name,
                     "resource": _resource(parameters, self.partition),
                 }

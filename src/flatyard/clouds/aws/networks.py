@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.aws import profiles, stash
+from flatyard.clouds.aws import profiles, services, stash
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import ours, tagged, tags_of
@@ -84,10 +84,13 @@ async def ensure(account: Account, ref: ClusterRef, cluster: Cluster) -> Network
 
 
 async def delete(account: Account, ref: ClusterRef) -> None:
-    """Everything of the network, roles and the bucket too; raises Transient while machines still use it."""
-    await delete_groups(
-        account, ref, [row["GroupId"] for row in await _ours(account, ref, "security_groups")]
-    )
+    """Everything of the network, roles and the bucket too; raises Transient while machines still use it.
+
+    What Services left in it goes first: it holds the rest.
+    """
+    await services.delete(account, ref)
+    rows = [*await _ours(account, ref, "security_groups"), *await services.groups(account, ref)]
+    await delete_groups(account, ref, sorted({row["GroupId"] for row in rows}))
     for row in await _ours(account, ref, "subnets"):
         await delete_subnet(account, row["SubnetId"])
     for row in await _ours(account, ref, "route_tables"):

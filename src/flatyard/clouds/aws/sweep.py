@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 
 from flatyard.base.world import rfc3339
-from flatyard.clouds.aws import endpoint, machines, networks, profiles, stash
+from flatyard.clouds.aws import endpoint, machines, networks, profiles, services, stash
 from flatyard.clouds.aws.answers import missing_is_fine
 from flatyard.clouds.aws.client import Account
 from flatyard.clouds.aws.naming import TAG_CREATED, are_ours, ccm_tag, ours
@@ -29,7 +29,14 @@ KINDS = {
     "vpc": "network",
 }
 """EC2's names for kinds of resources, in the order in which they can go, and ours."""
-ORDER = ("spot-request", "instance", "load-balancer", "target-group", *list(KINDS.values())[2:])
+ORDER = (
+    "spot-request",
+    "instance",
+    "load-balancer",
+    "classic-load-balancer",
+    "target-group",
+    *list(KINDS.values())[2:],
+)
 AT_LAST = ("instance-profile", "role", "bucket")
 _GONE = (InstanceState.TERMINATED,)
 _PVC = "kubernetes.io/created-for/pvc/name"
@@ -102,8 +109,10 @@ async def _ended_requests(account: Account, ref: ClusterRef) -> tuple[str, ...]:
 
 
 async def _balancing(account: Account, ref: ClusterRef) -> list[Owned]:
-    rows, groups = await asyncio.gather(
-        endpoint.balancers(account, ref), endpoint.target_groups(account, ref)
+    rows, old, groups = await asyncio.gather(
+        endpoint.balancers(account, ref),
+        services.classic(account, ref),
+        endpoint.target_groups(account, ref),
     )
     return [
         *(
@@ -114,6 +123,15 @@ async def _balancing(account: Account, ref: ClusterRef) -> list[Owned]:
                 created=_stamp(row["CreatedTime"]),
             )
             for row in rows
+        ),
+        *(
+            Owned(
+                "classic-load-balancer",
+                row["LoadBalancerName"],
+                row["LoadBalancerName"],
+                created=_stamp(row["CreatedTime"]),
+            )
+            for row in old
         ),
         *(Owned("target-group", row["TargetGroupArn"], row["TargetGroupName"]) for row in groups),
     ]
@@ -202,6 +220,7 @@ _ACTS: dict[str, Act] = {
     "instance": _instance,
     "spot-request": lambda account, ref, key: machines.cancel_spot(account, key),
     "load-balancer": lambda account, ref, key: endpoint.delete_balancer(account, key),
+    "classic-load-balancer": lambda account, ref, key: services.delete_classic(account, key),
     "target-group": lambda account, ref, key: endpoint.delete_group(account, key),
     "address": _call("release_address", "AllocationId"),
     "nat-gateway": _call("delete_nat_gateway", "NatGatewayId"),
