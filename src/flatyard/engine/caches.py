@@ -115,9 +115,6 @@ class Caches:
     def deployments(self) -> Iterable[Object]:
         return self.items(r.MACHINE_DEPLOYMENTS)
 
-    def machine_sets(self) -> Iterable[Object]:
-        return self.items(r.MACHINE_SETS)
-
     def _get(self, resource: Resource, name: str) -> Object | None:
         found = self._reflectors.get(resource)
         return found.get(NAMESPACE, name) if found else None

@@ -55,9 +55,7 @@ SYSCTL_CONF = "/etc/sysctl.d/90-kubernetes.conf"
 MODULES_CONF = "/etc/modules-load.d/kubernetes.conf"
 
 # ---- kubeadm
-KUBERNETES_FOLDER = "/etc/kubernetes"
 PKI_FOLDER = "/etc/kubernetes/pki"
-MANIFESTS_FOLDER = "/etc/kubernetes/manifests"
 VIP_MANIFEST = "/etc/kubernetes/manifests/kube-vip.yaml"
 """Static pod that holds the endpoint's address (endpoint kind vip, control planes)."""
 ENCRYPTION_FOLDER = "/etc/kubernetes/enc"
@@ -78,7 +76,6 @@ ETCD_DISK_DATA = "/var/lib/etcddisk/etcd"
 ETCD_MOUNT = "var-lib-etcddisk.mount"
 
 # ---- flatyard's own
-FLATYARD_FOLDER = "/etc/flatyard"
 MACHINE_FILE = "/etc/flatyard/machine.json"
 """No secrets: cluster, machine (ids), name, role, pool, kubernetes."""
 IDENTITY_SCRIPT = "/etc/flatyard/identity"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flatyard.base.errors import Refused
-from flatyard.sysext.layout import extension_arch, minor_of
+from flatyard.sysext.layout import extension_arch
 from flatyard.sysext.versions import cni_version, minor, sandbox_image
 
 KUBERNETES_COMMANDS = (
@@ -338,8 +338,3 @@ def check_arch(recipe: Recipe, arch: str, host: str) -> None:
             why="it has C in it, which needs a compiler and libraries of that architecture",
             next=f"compile it on a machine with {arch}",
         )
-
-
-def minor_go(version: str) -> str:
-    """The oldest Go for a Kubernetes version (`1.24`)."""
-    return _GO[minor_of(version)]

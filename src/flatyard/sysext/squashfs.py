@@ -23,7 +23,6 @@ from flatyard.sysext.contents import DIRECTORY_MODE, Contents, Copy, Entry, Fold
 
 LEVEL = 3
 """zstd's level: 10 % larger than level 15 and six times as fast; a node reads both equally fast."""
-LEVELS = range(1, 23)
 BLOCK = 128 * 1024
 TOOL = "mksquashfs"
 OLDEST = (4, 5)
