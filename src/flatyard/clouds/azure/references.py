@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 from azure.core.exceptions import HttpResponseError
 
@@ -18,6 +19,12 @@ from flatyard.model.machines import AzureMachine
 from flatyard.model.meant import is_placeholder
 
 _CLOUD = "spec.cloud.azure"
+_OTHERS = ("/communitygalleries/", "/sharedgalleries/")
+_OWN_IMAGE = re.compile(
+    r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.Compute"
+    r"(?:/galleries/([^/]+))?/images/([^/]+)(?:/versions/([^/]+))?",
+    re.IGNORECASE,
+)
 
 
 async def problems(account: Account, groups: tuple[Pool[AzureMachine], ...]) -> list[Problem]:
@@ -25,6 +32,7 @@ async def problems(account: Account, groups: tuple[Pool[AzureMachine], ...]) -> 
     asked = [_network(account), _identity(account)]
     asked += [_security_group(account, pool) for pool in groups]
     asked += [_availability_set(account, pool) for pool in groups]
+    asked += [_own_image(account, pool) for pool in groups]
     return [problem for found in await asyncio.gather(*asked) for problem in found]
 
 
@@ -129,6 +137,38 @@ async def _availability_set(account: Account, pool: Pool[AzureMachine]) -> list[
         return []
     what = f"resource group {group} has no availability set {name!r}"
     return [_error(pool.at("availabilitySet"), what, ", ".join(there) or "none", _near(name, there))]
+
+
+async def _own_image(account: Account, pool: Pool[AzureMachine]) -> list[Problem]:
+    """An image of the user's own; those of another subscription are not looked at."""
+    image, path = pool.machine.image_id.value, pool.at("imageID")
+    if not image or is_placeholder(image) or image.lower().startswith(_OTHERS):
+        return []
+    found = _OWN_IMAGE.fullmatch(image)
+    if found is None:
+        allowed = "…/providers/Microsoft.Compute/galleries/GALLERY/images/NAME, …/images/NAME, /communityGalleries/…"
+        return [_error(path, f"{image!r} is the id of no image", allowed)]
+    subscription, group, gallery, name, version = found.groups(default="")
+    if subscription.lower() != account.place.subscription.lower():
+        return []
+    shown = await account.read(f"looking at image {name}", _look(account, group, gallery, name, version))
+    if shown is None:
+        return [_error(path, f"there is no image {image}", "az image list, az sig image-version list")]
+    regions = [text(one, "name") for one in items(shown, "properties", "publishingProfile", "targetRegions")]
+    there = [region.lower().replace(" ", "") for region in regions or [text(shown, "location")]]
+    if account.place.location in there or (gallery and not regions):
+        return []
+    return [_error(path, f"image {name} is not in {account.place.location}", ", ".join(there))]
+
+
+def _look(account: Account, group: str, gallery: str, name: str, version: str) -> Callable[[], Shown | None]:
+    """A version of a gallery's image, the image itself where the newest version is meant, or a managed image."""
+    compute = account.clients.compute
+    if gallery and version and version.lower() != "latest":
+        return lambda: or_none(lambda: compute.gallery_image_versions.get(group, gallery, name, version))
+    if gallery:
+        return lambda: or_none(lambda: compute.gallery_images.get(group, gallery, name))
+    return lambda: or_none(lambda: compute.images.get(group, name))
 
 
 def _near(name: str, there: Iterable[str]) -> str:

@@ -534,6 +534,10 @@ register(
         view=view_disk,
         may_go=disk_may_go,
     ),
+    Kind("Microsoft.Compute/images", "compute.models.Image"),
+    Kind("Microsoft.Compute/galleries", "compute.models.Gallery"),
+    Kind("Microsoft.Compute/galleries/images", "compute.models.GalleryImage"),
+    Kind("Microsoft.Compute/galleries/images/versions", "compute.models.GalleryImageVersion"),
     Kind(
         "Microsoft.Compute/availabilitySets",
         "compute.models.AvailabilitySet",
