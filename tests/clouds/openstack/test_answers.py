@@ -117,3 +117,20 @@ def test_what_is_in_use_may_be_asked_again() -> None:
 
 def test_a_mistake_of_ours_is_not_hidden() -> None:
     assert translate("listing", ValueError("ours")) is None
+
+
+def test_too_large_is_throttling_only_when_it_says_when_to_come_again() -> None:
+    """Glance answers 413 to an image above its limit: to send it five times would not help."""
+    large = answer(
+        413, "<html><title>413</title>Denying attempt to upload image larger than 1073741824 bytes.</html>"
+    )
+    assert type(large) is Rejected and "larger than" in large.what
+    busy = answer(413, {"overLimit": {"message": "rate-limited"}}, {"Retry-After": "7"})
+    assert isinstance(busy, RateLimited) and busy.retry_after == 7
+
+
+def test_what_a_driver_cannot_do_is_not_tried_for_ever() -> None:
+    said = answer(
+        501, {"faultcode": "Server", "faultstring": "Provider 'ovn' does not support a requested option"}
+    )
+    assert type(said) is Rejected and "does not support" in said.what

@@ -3,7 +3,9 @@
 Its rules, from Octavia's API reference (v2, load balancers, members): a balancer is PENDING_CREATE at first and
 PENDING_UPDATE after each change, and whatever would change one that is pending is refused with 409; a balancer with
 listeners is deleted with cascade only (400); a member's address and port are there once in a pool (409). It becomes
-ACTIVE after it was asked `slow` times. It answers with Octavia's envelopes and knows no tokens.
+ACTIVE after it was asked `slow` times. It answers with Octavia's envelopes and knows no tokens. With `driver="ovn"` it
+refuses with 501 what ovn-octavia-provider refuses (driver.py): any algorithm but SOURCE_IP_PORT and, `watching` being
+false, health monitors, as before OVN 20.12. `closed`: the user lacks the role (octavia/policies/base.py).
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ class Balancers:
     port: int
     make_port: MakePort
     slow: int = 2
+    driver: str = "amphora"
+    watching: bool = True
+    closed: bool = False
     rows: dict[str, Row] = field(default_factory=dict)
     pools: dict[str, Row] = field(default_factory=dict)
     members: dict[str, Row] = field(default_factory=dict)
@@ -47,6 +52,12 @@ class Balancers:
     def answer(self, method: str, target: str, body: Row) -> Answer:
         parts = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if self.closed:
+            policy = "os_load-balancer_api:loadbalancer:get_all"
+            return 403, {
+                "faultcode": "Client",
+                "faultstring": f"Policy does not allow this request to be performed. ({policy})",
+            }
         words = parts.path.removeprefix("/v2/lbaas/").removeprefix("/v2.0/lbaas/").split("/")
         if words[0] == "loadbalancers":
             return self._balancer(method, words[1:], body, query)
@@ -59,6 +70,9 @@ class Balancers:
 
     def _balancer(self, method: str, words: list[str], body: Row, query: dict[str, str]) -> Answer:
         if method == "POST":
+            refused = self._cannot(body)
+            if refused is not None:
+                return refused
             return 201, {"loadbalancer": self._make(dict(body["loadbalancer"]))}  # type: ignore[call-overload]
         if method == "GET" and not words:
             for key in list(self.rows):
@@ -79,6 +93,18 @@ class Balancers:
             del self.pools[key]
             self.members = {m: row for m, row in self.members.items() if row["pool"] != key}
         return 204, None
+
+    def _cannot(self, body: Row) -> Answer | None:
+        """What the driver has not."""
+        listeners = body["loadbalancer"].get("listeners", ())  # type: ignore[attr-defined]
+        pools = [listener["default_pool"] for listener in listeners]
+        said = ""
+        if self.driver == "ovn" and any(pool["lb_algorithm"] != "SOURCE_IP_PORT" for pool in pools):
+            said = "OVN provider does not support ROUND_ROBIN algorithm"
+        if not self.watching and any("healthmonitor" in pool for pool in pools):
+            said = "OVN Load Balancer supports no health monitors"
+        words = f"Provider '{self.driver}' does not support a requested option: {said}"
+        return (501, {"faultcode": "Server", "faultstring": words, "debuginfo": None}) if said else None
 
     def _make(self, asked: Row) -> Row:
         key = str(uuid.uuid4())

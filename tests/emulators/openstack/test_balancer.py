@@ -132,3 +132,47 @@ def test_the_small_octavia_refuses_what_octavia_refuses() -> None:
     assert octavia.answer("DELETE", f"/v2.0/lbaas/loadbalancers/{key}", {})[0] == 400
     assert octavia.answer("DELETE", f"/v2.0/lbaas/loadbalancers/{key}?cascade=True", {})[0] == 204
     assert not octavia.rows and not octavia.members
+
+
+@pytest.mark.parametrize("watching", (True, False))
+def test_octavia_by_ovn_balances_as_that_can(services: Services, project: str, watching: bool) -> None:
+    async def main() -> None:
+        bench = OpenstackBench(services, services.account(project))
+        octavia = with_octavia(bench)
+        octavia.driver, octavia.watching = "ovn", watching
+        octavia.start()
+        try:
+            bench.cloud = await adapter_of(bench)
+            network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+            await patiently(lambda: bench.cloud.ensure_endpoint(bench.ref, bench.cluster, network, ()))
+            (pool,) = octavia.pools.values()
+            assert pool["lb_algorithm"] == "SOURCE_IP_PORT" and ("healthmonitor" in pool) == watching
+        finally:
+            octavia.close()
+            bench.wipe()
+            await bench.close()
+
+    services.stage.run(main)
+
+
+def test_a_login_without_octavias_role_is_told_and_may_take_everything_down(
+    services: Services, project: str
+) -> None:
+    async def main() -> None:
+        bench = OpenstackBench(services, services.account(project))
+        services.image(bench.user)
+        octavia = with_octavia(bench)
+        octavia.closed = True
+        octavia.start()
+        try:
+            bench.cloud = await adapter_of(bench)
+            said = "\n".join(str(problem) for problem in await bench.cloud.preflight(bench.cluster))
+            assert "load-balancer_member" in said and "GET /v2.0/lbaas/loadbalancers" in said
+            assert "endpoint" not in str(await bench.cloud.preflight(bench.with_endpoint("vip")))
+            assert await bench.cloud.sweep(bench.ref) == ()
+            await bench.cloud.delete_endpoint(bench.ref)
+        finally:
+            octavia.close()
+            await bench.close()
+
+    services.stage.run(main)

@@ -22,6 +22,8 @@ from flatyard.clouds.cloud import CloudError, QuotaExceeded, RateLimited, Reject
 T = TypeVar("T")
 NOT_FOUND = "itemNotFound"
 """The one code of everything that is not there, whichever service says so."""
+NEVER = "notImplemented"
+"""The one code of what a service's driver cannot do."""
 UNAUTHORIZED = "unauthorized"
 FORBIDDEN = "forbidden"
 _BAD, _UNAUTHORIZED, _FORBIDDEN, _MISSING, _CONFLICT, _TOO_LARGE, _BUSY, _SERVER = (
@@ -36,6 +38,7 @@ _BAD, _UNAUTHORIZED, _FORBIDDEN, _MISSING, _CONFLICT, _TOO_LARGE, _BUSY, _SERVER
 )
 _QUOTA = re.compile(r"quota|limit exceeded|Maximum number of .* exceeded", re.IGNORECASE)
 _POLICY = re.compile(r"\(?rule:([\w:-]+)|Policy doesn't allow ([\w:.-]+)")
+_NOT_IMPLEMENTED = 501
 _TAG = re.compile(r"<[^>]*>|\s+")
 _ROUTERS = (
     "the project's only router may be in use: write network: auto_allocated_network (or another network that "
@@ -70,6 +73,10 @@ def is_missing(error: CloudError) -> bool:
     return error.code == NOT_FOUND
 
 
+def is_never(error: CloudError) -> bool:
+    return error.code == NEVER
+
+
 def if_any(find: Callable[[], T]) -> T | None:
     """What one of the SDK's `find_` calls finds, with `ignore_missing=False`: to leave that away is going to change."""
     try:
@@ -95,8 +102,12 @@ def _answered(what: str, problem: Exception, response: object) -> CloudError:
     code, message = _body(given, problem)
     request_id = given.headers.get("x-openstack-request-id", "") if given is not None else ""
     words = f"{what}: {message}" if message else f"{what}: {status}"
-    if status == _BUSY or (status == _TOO_LARGE and not _QUOTA.search(message)):
+    if status == _BUSY or (
+        status == _TOO_LARGE and _retry_after(given)
+    ):  # 413: Nova's before 2014, and some proxies'
         return RateLimited(words, retry_after=_retry_after(given), code=code or "overLimit")
+    if status == _NOT_IMPLEMENTED:  # Octavia's for what its driver cannot do
+        return Rejected(words, code=NEVER, request_id=request_id)
     if status >= _SERVER or status == 0:
         return Transient(words, code=code, request_id=request_id)
     if given is not None and "/auth/tokens" in (given.url or ""):
@@ -122,7 +133,7 @@ def _refused_login(what: str, message: str, request_id: str) -> CloudError:
         code=UNAUTHORIZED,
         request_id=request_id,
         why=message,
-        next="check the application credential (openstack token issue says the same), or make a new one",
+        next="the credential is wrong, expired or deleted: openstack token issue says the same; make a new one",
     )
 
 

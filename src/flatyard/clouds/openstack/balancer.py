@@ -7,13 +7,14 @@ comes again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 from openstack.load_balancer.v2.load_balancer import LoadBalancer
 
 from flatyard.clouds.cloud import CloudError, ClusterRef, Network, Rejected, Transient
 from flatyard.clouds.naming import group_of
 from flatyard.clouds.openstack import marks
-from flatyard.clouds.openstack.answers import missing_is_fine
+from flatyard.clouds.openstack.answers import is_never, missing_is_fine
 from flatyard.clouds.openstack.client import Client
 from flatyard.clouds.openstack.inventory import delete as delete_thing
 from flatyard.clouds.openstack.inventory import owned_things
@@ -57,16 +58,34 @@ def _is_ours(thing: object, ref: ClusterRef) -> bool:
 
 
 async def _create(client: Client, ref: ClusterRef, network: Network, port: int) -> LoadBalancer:
+    """With what Octavia's own driver does best, or else with what others do (OVN's has one algorithm, and health
+    monitors since late only): what a driver cannot do is refused whole.
+    """
+    for algorithm, watched in _FORMS:
+        try:
+            return await _make(client, ref, network, port, algorithm, watched=watched)
+        except Rejected as no:
+            if (algorithm, watched) == _FORMS[-1] or not is_never(no):
+                raise
+    raise AssertionError("the last form ends it")
+
+
+_FORMS = (("ROUND_ROBIN", True), ("SOURCE_IP_PORT", True), ("SOURCE_IP_PORT", False))
+
+
+async def _make(
+    client: Client, ref: ClusterRef, network: Network, port: int, algorithm: str, *, watched: bool
+) -> LoadBalancer:
     """In one call, so that no crash leaves half of it."""
     name = f"{group_of(ref)}-api"
-    monitor = {"type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2}
-    pool = {
+    pool: dict[str, object] = {
         "name": name,
         "protocol": "TCP",
-        "lb_algorithm": "ROUND_ROBIN",
-        "healthmonitor": monitor,
+        "lb_algorithm": algorithm,
         "members": [],
     }
+    if watched:
+        pool["healthmonitor"] = {"type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2}
     listener = {"name": name, "protocol": "TCP", "protocol_port": port, "default_pool": pool}
     return await client.write(
         f"creating the load balancer of {ref.name}",
@@ -78,6 +97,18 @@ async def _create(client: Client, ref: ClusterRef, network: Network, port: int) 
             listeners=[listener],
         ),
     )
+
+
+async def refusal(client: Client) -> str:
+    """Why Octavia is not for this login; empty when it is. It wants a role of its own on many sites."""
+    try:
+        await client.read(
+            "listing load balancers",
+            lambda: list(client.sdk.load_balancer.load_balancers(project_id=client.project)),
+        )
+    except Rejected as no:
+        return no.what
+    return ""
 
 
 async def _members(
@@ -93,7 +124,7 @@ async def _members(
         str(member.name): member for member in await client.read(what, lambda: list(proxy.members(pool)))
     }
     for server in sorted(set(backends) - set(known)):
-        address = await _address(client, server, what)
+        address = await _address(client, server, network.cidr, what)
         try:
             await client.write(
                 what,
@@ -110,10 +141,12 @@ async def _members(
             await client.read(what, lambda key=key: proxy.delete_member(key, pool, ignore_missing=False))  # type: ignore[misc]
 
 
-async def _address(client: Client, server: str, what: str) -> str:
+async def _address(client: Client, server: str, cidr: str, what: str) -> str:
+    """The server's address in the balancer's network; a server may be in others too."""
     found = await client.read(what, lambda: client.sdk.compute.get_server(server))
     entries = [entry for network in (found.addresses or {}).values() for entry in network]
     fixed = [str(e["addr"]) for e in entries if e.get("OS-EXT-IPS:type") != "floating" and e["version"] == 4]
     if not fixed:
         raise Transient(f"{what}: {server} has no address yet", code="noAddress")
-    return fixed[0]
+    inside = ip_network(cidr, strict=False)
+    return next((address for address in fixed if ip_address(address) in inside), fixed[0])
