@@ -27,7 +27,7 @@ def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
         user = services.user(services.account("research"))
         network = user.network.create_network(name="auto_allocated_network")
         subnet = user.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/16")
-        outside = user.network.find_network("public")
+        outside = user.network.find_network("public", ignore_missing=False)
         router = user.network.create_router(name="auto", external_gateway_info={"network_id": outside.id})
         user.network.add_interface_to_router(router, subnet=subnet.id)
         user.image.create_image(

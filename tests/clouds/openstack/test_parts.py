@@ -8,13 +8,18 @@ import hmac
 import pytest
 from openstack.compute.v2.server import Server
 from openstack.image.v2.image import Image as GlanceImage
+from openstack.network.v2.floating_ip import FloatingIP
 from openstack.network.v2.port import Port
+from openstack.network.v2.security_group import SecurityGroup
 
 from flatyard.clouds.cloud import ClusterRef, InstanceState
 from flatyard.clouds.openstack import marks
 from flatyard.clouds.openstack.faults import told
 from flatyard.clouds.openstack.images import read
+from flatyard.clouds.openstack.inventory import _is_of
 from flatyard.clouds.openstack.machines import instance
+from flatyard.clouds.openstack.networks import _is_same
+from flatyard.clouds.openstack.quotas import UNLIMITED, _limit
 from flatyard.clouds.openstack.stash import signed
 
 REF = ClusterRef("01JGFJJZ00AAAAAAAAAAAAAAAA", "prod")
@@ -108,3 +113,39 @@ def test_a_temporary_url_is_signed_as_swift_says() -> None:
     path = "/v1/AUTH_p/flatyard-x/first-boot/m-1"
     digest = hmac.new(b"key", f"GET\n1800000000\n{path}".encode(), hashlib.sha256).hexdigest()
     assert url == f"https://s:8080{path}?temp_url_expires=1800000000&temp_url_sig={digest}"
+
+
+def test_ipv4_comes_first_on_a_network_of_both() -> None:
+    entries = [
+        {"addr": "fd00::5", "version": 6, "OS-EXT-IPS:type": "fixed"},
+        {"addr": "10.0.0.5", "version": 4, "OS-EXT-IPS:type": "fixed"},
+    ]
+    made = instance(Server(id="1", name="a", status="ACTIVE", addresses={"net": entries}))
+    assert made.addresses[:2] == (("InternalIP", "10.0.0.5"), ("InternalIP", "fd00::5"))
+
+
+def test_the_image_of_a_machine_that_boots_from_a_volume_is_in_its_metadata() -> None:
+    """Nova shows no image of such a server."""
+    made = instance(Server(id="1", name="a", status="ACTIVE", image="", metadata={marks.IMAGE: "the-image"}))
+    assert made.image == "the-image"
+
+
+def test_what_the_cloud_controller_manager_made_is_the_clusters() -> None:
+    """With the API gone nobody else takes them away, and a floating IP costs."""
+    words = f"Floating IP for Kubernetes external service default/web from cluster {REF.id}"
+    assert _is_of("address", FloatingIP(description=words), REF)
+    assert not _is_of("address", FloatingIP(description=f"{words}2"), REF)
+    group = f"Security Group for default/web Service LoadBalancer in cluster {REF.id}"
+    assert _is_of("security-group", SecurityGroup(description=group), REF)
+
+
+def test_a_narrower_rule_does_not_stand_for_a_wide_one() -> None:
+    wide = {"direction": "egress", "ether_type": "IPv4"}
+    shown = {"direction": "egress", "ethertype": "IPv4", "protocol": None, "remote_ip_prefix": None}
+    assert _is_same(wide, shown)
+    assert not _is_same(wide, {**shown, "protocol": "tcp"})
+    assert not _is_same(wide, {**shown, "remote_ip_prefix": "10.0.0.0/8"})
+
+
+def test_a_quota_of_nothing_is_a_quota() -> None:
+    assert (_limit(0), _limit(-1), _limit(None), _limit("7")) == (0, UNLIMITED, UNLIMITED, 7)

@@ -17,6 +17,7 @@ from flatyard.base.world import RealWorld
 from flatyard.clouds.cloud import ClusterRef, StashForbidden
 from flatyard.clouds.openstack import stash
 from flatyard.clouds.openstack.answers import translate
+from flatyard.clouds.openstack.client import Way
 
 T = TypeVar("T")
 REF = ClusterRef("01JGFJJZ00AAAAAAAAAAAAAAAA", "prod")
@@ -107,7 +108,7 @@ def test_the_way_is_found_once() -> None:
     store = Store(0, gateway=True)
     client = Asks(store)
     first, second = stashed(store, client), stashed(store, client)
-    assert client.signs == stash.Way(True, "sha1")
+    assert client.signs == Way(True, "sha1")
     assert fetched(store, first) == fetched(store, second) == 200
 
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from emulators.openstack.bench import OpenstackBench
+from emulators.openstack.bench import REFUSALS, OpenstackBench
+from emulators.openstack.proxy import is_create
 from emulators.openstack.services import Services
 from emulators.stage import Stage
+from flatyard.base.world import parse_stamp
 from flatyard.clouds import conformance
-from flatyard.clouds.cloud import Instance, InstanceState, Role
+from flatyard.clouds.cloud import Instance, InstanceState, QuotaExceeded, Role, Transient
+from flatyard.clouds.facts import Trouble
+from flatyard.decode.types import ConfigVar
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import OpenstackMachine
 
@@ -141,14 +145,96 @@ async def told(bench: OpenstackBench, cluster: Cluster) -> str:
 
 def test_a_volume_that_cannot_be_made_is_told_in_words(services: Services, project: str) -> None:
     async def body(bench: OpenstackBench) -> None:
+        services.volume_quota(bench.account.project_id, volumes=1)
+        first = replace(await conformance.request(bench), role=Role.CONTROL_PLANE)
+        with pytest.raises(QuotaExceeded, match=r"Maximum number of volumes allowed \(1\)"):
+            await bench.cloud.create(replace(first, machine=on_a_volume(bench, 30)))
+        assert await all_gone(bench), "the one that had room is left"
+        assert list(bench.user.network.ports(project_id=bench.account.project_id, device_id="")) == []
+
+    held(services, project, body)
+
+
+def test_a_quota_of_no_volumes_is_found_before_anything_is_made(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
         services.volume_quota(bench.account.project_id, volumes=0)
+        assert "the cluster needs 3 volumes; the project may use 0 and uses 0" in await told(
+            bench, bench.cluster
+        )
+
+    held(services, project, body)
+
+
+def test_volumes_have_the_clusters_marks_and_outlive_no_sweep(services: Services, project: str) -> None:
+    """Those that Nova made had none: one that was left over was nobody's, and was paid for."""
+
+    async def body(bench: OpenstackBench) -> None:
+        plane = replace(await conformance.request(bench), role=Role.CONTROL_PLANE)
+        services.proxy.add(is_create, 1, REFUSALS[Trouble.INTERNAL])
+        with pytest.raises(Transient):
+            await bench.cloud.create(replace(plane, machine=on_a_volume(bench, 25)))
+        found = [thing for thing in await bench.cloud.sweep(bench.ref) if thing.kind == "volume"]
+        assert [thing.machine_id for thing in found] == [plane.machine_id] * 2
+        assert not any(thing.kept for thing in found) and all(parse_stamp(thing.created) for thing in found)
+        for thing in found:
+            await bench.cloud.delete_owned(bench.ref, thing)
+        assert await all_gone(bench)
+
+    held(services, project, body)
+
+
+def test_a_create_after_a_crash_takes_the_volumes_that_are_there(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
         first = await conformance.request(bench)
-        made = await bench.cloud.create(replace(first, machine=on_a_volume(bench, 30)))
+        plane = replace(first, role=Role.CONTROL_PLANE, machine=on_a_volume(bench, 25))
+        services.proxy.add(is_create, 1, REFUSALS[Trouble.INTERNAL])
+        with pytest.raises(Transient):
+            await bench.cloud.create(plane)
+        made = await bench.restarted().create(plane)
         shown = await settled(bench, made)
-        assert shown.state is InstanceState.ERROR
-        assert "the quota of volumes is used up" in shown.error
+        assert (shown.state, shown.image) == (InstanceState.RUNNING, plane.image)
+        assert volumes(bench) == [(20, "in-use", False), (25, "in-use", True)]
+        assert (await bench.restarted().create(plane)).id == made.id
         await bench.cloud.delete(bench.ref, made)
         assert await all_gone(bench)
+
+    held(services, project, body)
+
+
+def test_a_server_that_is_refused_leaves_no_volume(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        first = await conformance.request(bench)
+        services.proxy.add(is_create, 1, REFUSALS[Trouble.QUOTA_VCPUS])
+        with pytest.raises(QuotaExceeded):
+            await bench.cloud.create(replace(first, machine=on_a_volume(bench, 25)))
+        assert await all_gone(bench)
+
+    held(services, project, body)
+
+
+def test_a_wrong_volume_type_and_a_flavor_with_more_disks_are_found_by_plan(
+    services: Services, project: str
+) -> None:
+    """Nova's further disks come before volumes, so etcd's would not be /dev/vdb."""
+
+    async def body(bench: OpenstackBench) -> None:
+        admin = services.admin()
+        roomy = admin.compute.create_flavor(name="m3.scratch", ram=6144, vcpus=2, disk=20, ephemeral=5)
+        try:
+            machine = replace(on_a_volume(bench, 30), root_disk_volume_type=ConfigVar("fast"))
+            plane = replace(bench.cluster.spec.control_plane, machine=machine)
+            said = await told(
+                bench, replace(bench.cluster, spec=replace(bench.cluster.spec, control_plane=plane))
+            )
+            assert "there is no volume type 'fast'" in said
+            machine = replace(on_a_volume(bench, 30), flavor=ConfigVar("m3.scratch"))
+            plane = replace(plane, machine=machine)
+            said = await told(
+                bench, replace(bench.cluster, spec=replace(bench.cluster.spec, control_plane=plane))
+            )
+            assert "flavor m3.scratch has a disk of its own besides" in said
+        finally:
+            admin.compute.delete_flavor(roomy)
 
     held(services, project, body)
 

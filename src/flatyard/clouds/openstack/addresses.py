@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from flatyard.clouds.cloud import ClusterRef, CreateRequest, Role
-from flatyard.clouds.openstack import marks
+from flatyard.clouds.openstack import marks, networks
 from flatyard.clouds.openstack.answers import missing_is_fine
 from flatyard.clouds.openstack.client import Client, id_by_name
 from flatyard.clouds.openstack.inventory import owned_things
-from flatyard.clouds.openstack.networks import external_network
 from flatyard.model.machines import OpenstackMachine
 from flatyard.model.meant import is_placeholder
 
@@ -36,7 +35,9 @@ async def ensure(client: Client, request: CreateRequest, machine: OpenstackMachi
             "network", pool, lambda: id_by_name(client.sdk.network.find_network, pool)
         )
     else:
-        network = str((await external_network(client, client.chosen)).id)
+        network = await networks.outside(client, client.chosen, request.network.id)
+        if not network:
+            return  # what is on an external network has an address of that one
     text = marks.described(request.cluster, request.machine_id)
     await client.write(
         what,

@@ -10,12 +10,11 @@ from openstack.network.v2.port import Port
 
 from flatyard.clouds.cloud import TAG_ROLE, ClusterRef, Endpoint, Network, Rejected, Role
 from flatyard.clouds.naming import group_of
-from flatyard.clouds.openstack import addresses, balancer, marks
-from flatyard.clouds.openstack.answers import if_any
+from flatyard.clouds.openstack import addresses, balancer, marks, networks
+from flatyard.clouds.openstack.answers import if_any, is_missing
 from flatyard.clouds.openstack.client import Client
 from flatyard.clouds.openstack.inventory import delete as delete_thing
 from flatyard.clouds.openstack.inventory import id_of, owned_things
-from flatyard.clouds.openstack.networks import external_network
 from flatyard.model.cluster import Cluster, OpenstackCloud
 
 LB, VIP, DNS = "lb", "vip", "dns"
@@ -38,37 +37,39 @@ async def ensure(
             return Endpoint(spec.host, spec.port, True, "", backends)
         if kind == LB:
             made = await balancer.ensure(client, ref, network, spec.port, backends)
-            outside = await floating(client, ref, cluster, made.port_id)
+            outside = await floating(client, ref, cluster, network, made.port_id)
             return Endpoint(
                 spec.host or outside or made.address, spec.port, True, made.address, made.backends
             )
         port = await _vip(client, ref, network, spec.address)
         address = str((port.fixed_ips or [{}])[0].get("ip_address", ""))
-        outside = await floating(client, ref, cluster, str(port.id))
-        await _allow(client, ref, address, backends)
+        outside = await floating(client, ref, cluster, network, str(port.id))
+        if network.security_groups:  # ports that are not filtered may use any address
+            await _allow(client, ref, address, backends)
         return Endpoint(spec.host or outside or address, spec.port, True, address, backends, held=True)
 
 
-async def floating(client: Client, ref: ClusterRef, cluster: Cluster, port: str) -> str:
-    """The endpoint's floating IP; none on a network of the user's that has no way out."""
+async def floating(client: Client, ref: ClusterRef, cluster: Cluster, network: Network, port: str) -> str:
+    """The endpoint's floating IP; none on a network of somebody's that has no way out, or that is outside itself."""
     what = f"giving the endpoint of {ref.name} a floating IP"
     found = await client.read(what, lambda: list(client.sdk.network.ips(port_id=port)))
     if found:
         return str(found[0].floating_ip_address)
-    chosen = cluster.spec.cloud.openstack or OpenstackCloud()
+    outside = await networks.outside(client, cluster.spec.cloud.openstack or OpenstackCloud(), network.id)
+    if not outside:
+        return ""
     try:
-        outside = await external_network(client, chosen)
-    except Rejected:
-        if chosen.network and not chosen.external_network:
+        made = await client.write(
+            what,
+            lambda: client.sdk.network.create_ip(
+                floating_network_id=outside, port_id=port, description=marks.described(ref)
+            ),
+        )
+    except Rejected as no:
+        if network.adopted and is_missing(no):  # "External network … is not reachable from subnet …"
             return ""
         raise
-    made = await client.write(
-        what,
-        lambda: client.sdk.network.create_ip(
-            floating_network_id=outside.id, port_id=port, description=marks.described(ref)
-        ),
-    )
-    await client.read(what, lambda: client.sdk.network.set_tags(made, marks.labels(ref)))
+    await networks.tagged(client, ref, "floating IP", made)
     return str(made.floating_ip_address)
 
 
@@ -91,7 +92,7 @@ async def _vip(client: Client, ref: ClusterRef, network: Network, wanted: str) -
         f"reserving the address of the endpoint of {ref.name}",
         lambda: client.sdk.network.create_port(**words),
     )
-    await client.read("tagging it", lambda: client.sdk.network.set_tags(made, marks.labels(ref)))
+    await networks.tagged(client, ref, "port", made)
     return made
 
 

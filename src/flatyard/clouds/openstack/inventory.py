@@ -9,7 +9,7 @@ from openstack.exceptions import ConflictException
 
 from flatyard.clouds.cloud import TAG_MACHINE, ClusterRef, Rejected, Transient
 from flatyard.clouds.openstack import marks
-from flatyard.clouds.openstack.answers import FORBIDDEN, missing_is_fine, translate
+from flatyard.clouds.openstack.answers import FORBIDDEN, UNAUTHORIZED, missing_is_fine, translate
 from flatyard.clouds.openstack.client import Client
 
 Thing = object
@@ -17,6 +17,8 @@ CSI_CLUSTER = "cinder.csi.openstack.org/cluster"
 """Metadata that the Cinder CSI driver puts on its volumes: the cluster id that we gave it."""
 CCM_NAME = "kube_service_{id}_"
 """How the cloud controller manager's load balancers begin, after the cluster id that we gave it."""
+CCM_WORDS = (" from cluster {id}", " Service LoadBalancer in cluster {id}")
+"""How the descriptions of its floating IPs and security groups end (cloud-provider-openstack, loadbalancer.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,13 @@ async def owned_things(client: Client, ref: ClusterRef, kind: str) -> list[Thing
     await client.log_in()
     if not client.has(known.service):
         return []
-    found = await client.read(f"listing what {ref.name} has of {kind}", lambda: list(known.list(client)))
+    try:
+        found = await client.read(f"listing what {ref.name} has of {kind}", lambda: list(known.list(client)))
+    except Rejected as no:
+        # Octavia wants a role of its own (load-balancer_member): who may not list there has made nothing there
+        if kind == "load-balancer" and no.code in (FORBIDDEN, UNAUTHORIZED):
+            return []
+        raise
     return sorted((thing for thing in found if _is_of(kind, thing, ref)), key=id_of)
 
 
@@ -110,6 +118,8 @@ async def delete(client: Client, kind: str, key: str, what: str) -> None:
     except Rejected as no:
         if kind == "port" and no.code == FORBIDDEN:  # Neutron's answer while a server has it
             raise Transient(words, why=no.why, code="portInUse") from None
+        if kind == "volume" and no.code == "badRequest":  # Cinder's while it is made, attached or deleted
+            raise Transient(no.what, code="volumeInUse") from None
         raise
 
 
@@ -132,6 +142,9 @@ def _is_of(kind: str, thing: Thing, ref: ClusterRef) -> bool:
         meta = getattr(thing, "metadata", None) or {}
         return marks.is_of(meta, ref) or meta.get(CSI_CLUSTER) == ref.id
     if kind == "load-balancer" and name.startswith(CCM_NAME.format(id=ref.id)):
+        return True
+    text = getattr(thing, "description", None) or ""
+    if kind in ("address", "security-group") and text.endswith(tuple(w.format(id=ref.id) for w in CCM_WORDS)):
         return True
     return marks.is_of(marks.read(thing), ref)
 

@@ -18,6 +18,8 @@ from flatyard.model.machines import OpenstackMachine
 
 TAG_TOKEN = "flatyard-token"
 """A server's tag with machine id and attempt."""
+IMAGE = "flatyard-image"
+"""A server's metadata: the image that it booted, which Nova does not tell of one that boots from a volume."""
 OURS = (TAG_CLUSTER, TAG_OWNED, TAG_MACHINE)
 
 
@@ -68,4 +70,4 @@ def metadata(request: CreateRequest) -> dict[str, str]:
     """A server's metadata: what the user wants there, and ours over it."""
     machine = request.machine
     wanted = dict(machine.tags) if isinstance(machine, OpenstackMachine) else {}
-    return {**wanted, **machine_tags(request, FACTS.tags)}
+    return {**wanted, **machine_tags(request, FACTS.tags), IMAGE: request.image}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from openstack.network.v2.network import Network as NeutronNetwork
 from openstack.network.v2.subnet import Subnet
@@ -35,7 +36,8 @@ async def ensure(client: Client, ref: ClusterRef, cluster: Cluster) -> Network:
         else:
             network, subnets = await _own(client, ref, cluster, chosen)
         cidr = cluster.spec.network.nodes if not named else subnets[0].cidr
-        groups = await _groups(client, ref, cidr, cluster.spec.endpoint.port)
+        filtered = network.is_port_security_enabled is not False  # else its ports may have no groups
+        groups = await _groups(client, ref, cidr, cluster.spec.endpoint.port) if filtered else {}
         await _server_group(client, ref)
         return Network(
             id=network.id,
@@ -73,16 +75,68 @@ async def external_network(client: Client, chosen: OpenstackCloud) -> NeutronNet
     raise Rejected(what, code="externalNetwork", next=f"spec.cloud.openstack.externalNetwork: one of {names}")
 
 
+_ROUTERS = (
+    "network:router_interface",
+    "network:router_interface_distributed",
+    "network:ha_router_replicated_interface",
+)
+"""Owners of a router's ports in a network (neutron_lib's constants)."""
+
+
+async def outside(client: Client, chosen: OpenstackCloud, network: str) -> str:
+    """The external network that gives floating IPs to the ports of a network: the named one, the one that the
+    network's router leads to, or the only one; empty where the network itself is external. Raises Rejected.
+    """
+
+    def find() -> str:
+        here = client.sdk.network.get_network(network)
+        if here.is_router_external:
+            return _NONE
+        for port in client.sdk.network.ports(network_id=network, device_owner=_ROUTERS):
+            router = client.sdk.network.get_router(port.device_id)
+            gateway = router.external_gateway_info or {}
+            if gateway.get("network_id"):
+                return str(gateway["network_id"])
+        return _ONLY
+
+    if chosen.external_network:
+        return str((await external_network(client, chosen)).id)
+    found = await client.known("way out of network", network, find)
+    if found == _ONLY:
+        return str((await external_network(client, chosen)).id)
+    return "" if found == _NONE else found
+
+
+_NONE, _ONLY = "none", "only"
+
+
 async def find_network(client: Client, name: str) -> NeutronNetwork | None:
     """By id or name; the project's auto-allocated one is made where Neutron offers that."""
-    found = await client.read(f"looking for network {name}", lambda: _named(client, name))
+    found = await find(client, name)
     if found is None and name == AUTO:
         made = await client.read(
             "asking for the project's own network",
             lambda: client.sdk.network.get_auto_allocated_topology(client.project),
         )
-        found = await client.read(f"looking for network {name}", lambda: _named(client, made.id))
+        found = await find(client, str(made.id))
     return found
+
+
+async def find(client: Client, name: str) -> NeutronNetwork | None:
+    """By id or name, of those that are there."""
+    return await client.read(f"looking for network {name}", lambda: _named(client, name))
+
+
+async def cannot_allocate(client: Client) -> str:
+    """Why Neutron would not make the project's own network; empty when it would. Nothing is made."""
+    try:
+        await client.read(
+            "asking whether Neutron makes the project's own network",
+            lambda: client.sdk.network.validate_auto_allocated_topology(client.project),
+        )
+    except (Rejected, Transient) as no:
+        return f"there is no network {AUTO!r}, and Neutron makes none here: {no.what.partition(': ')[2]}"
+    return ""
 
 
 def _named(client: Client, name: str) -> NeutronNetwork | None:
@@ -157,17 +211,20 @@ async def _made(client: Client, ref: ClusterRef, kind: str, create: Callable[[],
     """The cluster's one resource of a kind; with tags too, which are for people and other tools."""
     found = await owned_things(client, ref, kind)
     thing = found[0] if found else await client.write(f"creating the {kind} of {ref.name}", create)
-    await _tagged(client, ref, kind, thing)
+    await tagged(client, ref, kind, thing)
     return thing
 
 
-async def _tagged(client: Client, ref: ClusterRef, kind: str, thing: object) -> None:
+async def tagged(client: Client, ref: ClusterRef, kind: str, thing: object) -> None:
+    """Our marks as tags too, where the site has tags."""
     assert isinstance(thing, Resource)
     wanted = marks.labels(ref)
     if not set(wanted) <= set(getattr(thing, "tags", None) or ()):
-        await client.read(
-            f"tagging the {kind} of {ref.name}", lambda: client.sdk.network.set_tags(thing, wanted)
-        )
+        # they are for people, and some sites have none: the description says whose it is
+        with suppress(Rejected):
+            await client.read(
+                f"tagging the {kind} of {ref.name}", lambda: client.sdk.network.set_tags(thing, wanted)
+            )
 
 
 # ---- security groups
@@ -182,7 +239,10 @@ def _rules(cidr: str, port: int) -> Mapping[str, tuple[Mapping[str, object], ...
 
 
 async def _groups(client: Client, ref: ClusterRef, cidr: str, port: int) -> dict[str, str]:
-    """A group per role, with every rule that it should have; rules that somebody added stay."""
+    """A group per role, with every rule that it should have; rules that somebody added stay.
+
+    What goes out is said too: which rules Neutron gives a new group is the site's to choose since 2023.2.
+    """
     rules = _rules(cidr, port)
     found = {getattr(thing, "name", ""): thing for thing in await owned_things(client, ref, "security-group")}
     groups: dict[str, str] = {}
@@ -192,16 +252,17 @@ async def _groups(client: Client, ref: ClusterRef, cidr: str, port: int) -> dict
         thing = found.get(name) or await client.write(
             f"creating security group {name}", _new_group(client, ref, name)
         )
-        await _tagged(client, ref, "security group", thing)
+        await tagged(client, ref, "security group", thing)
         groups[role] = id_of(thing)
         there[role] = list(getattr(thing, "security_group_rules", None) or ())
     between = [
         {"direction": "ingress", "ether_type": "IPv4", "remote_group_id": key} for key in groups.values()
     ]
+    out = [{"direction": "egress", "ether_type": kind} for kind in ("IPv4", "IPv6")]
     for role, wanted in rules.items():
         lacking = [
             {"security_group_id": groups[role], **rule}
-            for rule in (*wanted, *between)
+            for rule in (*wanted, *between, *out)
             if not any(_is_same(rule, known) for known in there[role])
         ]
         if lacking:
@@ -219,10 +280,21 @@ def _new_rules(client: Client, rules: list[dict[str, object]]) -> Callable[[], o
 
 
 def _is_same(wanted: Mapping[str, object], known: object) -> bool:
-    """As the groups' own listing shows rules: dictionaries in the API's spelling."""
+    """As the groups' own listing shows rules: dictionaries in the API's spelling, where what is not said is None."""
     shown = known if isinstance(known, dict) else {}
     spelled = {("ethertype" if key == "ether_type" else key): value for key, value in wanted.items()}
-    return all(shown.get(key) == value for key, value in spelled.items())
+    return all(shown.get(key) == spelled.get(key) for key in _RULE)
+
+
+_RULE = (
+    "direction",
+    "ethertype",
+    "protocol",
+    "port_range_min",
+    "port_range_max",
+    "remote_ip_prefix",
+    "remote_group_id",
+)
 
 
 # ---- server groups

@@ -9,7 +9,7 @@ from openstack.compute.v2.flavor import Flavor
 
 from flatyard.base.errors import Problem, Refused, Severity
 from flatyard.clouds.cloud import ImageQuery, Rejected
-from flatyard.clouds.openstack import images, networks, quotas, stash
+from flatyard.clouds.openstack import balancer, endpoint, images, networks, ports, quotas, stash, volumes
 from flatyard.clouds.openstack.client import Client, connect
 from flatyard.clouds.openstack.facts import FACTS
 from flatyard.clouds.openstack.settings import settings
@@ -41,7 +41,7 @@ async def problems(
     flavors = await client.read("listing flavors", lambda: list(client.sdk.compute.flavors()))
     found = [*badly_named(pools, FACTS.instance_name), *_tags(pools), *await _zones(client, chosen, pools)]
     for pool in pools:
-        found += _flavor(pool, flavors)
+        found += [*_flavor(pool, flavors), *_ephemeral(client, pool, flavors)]
         found += await _named_things(client, pool)
     found += await _images(client, cluster, pools, flavors)
     found += await _network(client, cluster, chosen)
@@ -107,6 +107,19 @@ def _flavor(pool: Pool[OpenstackMachine], flavors: list[Flavor]) -> Iterator[Pro
         roomy = [str(f.name) for f in flavors if (f.vcpus or 0) >= LEAST_CORES and (f.ram or 0) >= LEAST_MIB]
         what = f"{name} has {found.vcpus} vCPU and {found.ram} MiB; kubeadm wants 2 and 1700 MiB"
         yield error(path, what, ", ".join(roomy[:6]))
+
+
+def _ephemeral(client: Client, pool: Pool[OpenstackMachine], flavors: list[Flavor]) -> Iterator[Problem]:
+    """A flavor's further disks come before volumes (Nova's libvirt driver, blockinfo), so etcd's has another name."""
+    found = flavor_of(pool, flavors)
+    if found is None or not pool.control_plane or not client.has(volumes.SERVICE):
+        return
+    if found.ephemeral or found.swap:
+        what = f"flavor {found.name} has a disk of its own besides, so etcd's is not {FACTS.etcd_device}"
+        names = [
+            str(f.name) for f in flavors if not f.ephemeral and not f.swap and (f.vcpus or 0) >= LEAST_CORES
+        ]
+        yield error(pool.at("flavor"), what, ", ".join(names[:6]))
 
 
 def flavor_of(pool: Pool[OpenstackMachine], flavors: Iterable[Flavor]) -> Flavor | None:
@@ -192,6 +205,7 @@ async def _named_things(client: Client, pool: Pool[OpenstackMachine]) -> list[Pr
             [machine.floating_ip_pool.value],
             lambda: _both(network.networks(is_router_external=True)),
         ),
+        ("rootDiskVolumeType", "volume type", [_volume_type(client, pool)], lambda: volumes.types(client)),
     ]
     found = []
     for field, kind, names, there in asked:
@@ -205,6 +219,12 @@ async def _named_things(client: Client, pool: Pool[OpenstackMachine]) -> list[Pr
     return found
 
 
+def _volume_type(client: Client, pool: Pool[OpenstackMachine]) -> str:
+    machine = pool.machine
+    is_used = client.has(volumes.SERVICE) and (machine.root_disk_size_gb or pool.control_plane)
+    return machine.root_disk_volume_type.value if is_used else ""
+
+
 def _both(things: Iterable[object]) -> list[str]:
     """Names and ids."""
     return [
@@ -213,20 +233,31 @@ def _both(things: Iterable[object]) -> list[str]:
 
 
 async def _network(client: Client, cluster: Cluster, chosen: OpenstackCloud) -> list[Problem]:
-    found = []
-    if cluster.spec.endpoint.kind == "lb" and not client.has("load-balancer"):
-        found.append(
-            error("spec.endpoint.kind", "this site has no load balancers (Octavia)", "vip, dns", "vip")
-        )
+    found = await _endpoint(client, cluster)
     named = chosen.network if not is_placeholder(chosen.network) else ""
     if named:
-        found += await _given(client, chosen, named)
+        found += await _given(client, cluster, chosen, named)
     if not named or chosen.external_network:
         try:
             await networks.external_network(client, chosen)
         except Rejected as no:
-            found.append(error(f"{CLOUD}.externalNetwork", no.what, no.next.partition("one of ")[2]))
+            found.append(_no_way_out(no))
     return found
+
+
+def _no_way_out(no: Rejected) -> Problem:
+    return error(f"{CLOUD}.externalNetwork", no.what, no.next.partition("one of ")[2])
+
+
+async def _endpoint(client: Client, cluster: Cluster) -> list[Problem]:
+    if await endpoint.kind_of(client, cluster) != endpoint.LB:
+        return []
+    path = "spec.endpoint.kind"
+    if not client.has("load-balancer"):
+        return [error(path, "this site has no load balancers (Octavia)", "vip, dns", "vip")]
+    no = await balancer.refusal(client)
+    wanted = "the role load-balancer_member, which Octavia wants, or vip, dns"
+    return [error(path, no, wanted, "vip")] if no else []
 
 
 async def _secrets(client: Client) -> list[Problem]:
@@ -235,19 +266,36 @@ async def _secrets(client: Client) -> list[Problem]:
     return [error(CLOUD, no, "a site with Swift or Ceph's gateway (docs/openstack.md)")] if no else []
 
 
-async def _given(client: Client, chosen: OpenstackCloud, named: str) -> list[Problem]:
-    if named == networks.AUTO:
-        return []
-    network = await networks.find_network(client, named)
+async def _given(client: Client, cluster: Cluster, chosen: OpenstackCloud, named: str) -> list[Problem]:
+    network = await networks.find(client, named)
+    if network is None and named == networks.AUTO:
+        no = await networks.cannot_allocate(client)
+        return [error(f"{CLOUD}.network", no, "another network, or none: one is made then")] if no else []
     if network is None:
         there = await client.read(
             "listing networks", lambda: [str(n.name) for n in client.sdk.network.networks()]
         )
         return [unknown(f"{CLOUD}.network", "network", named, there)]
     there = [str(subnet.name) for subnet in await networks.subnets_of(client, network, "")]
-    if not await networks.subnets_of(client, network, chosen.subnet):
-        return [unknown(f"{CLOUD}.subnet", f"IPv4 subnet of {named} called", chosen.subnet, there)]
-    return []
+    subnet = chosen.subnet if not is_placeholder(chosen.subnet) else ""
+    if not await networks.subnets_of(client, network, subnet):
+        return [unknown(f"{CLOUD}.subnet", f"IPv4 subnet of {named} called", subnet, there)]
+    return await _others(client, cluster, chosen, str(network.id), named)
+
+
+async def _others(
+    client: Client, cluster: Cluster, chosen: OpenstackCloud, network: str, named: str
+) -> list[Problem]:
+    """What only a network's owner may do, and where its floating IPs come from."""
+    found = []
+    if await ports.is_foreign(client, network) and await endpoint.kind_of(client, cluster) == endpoint.VIP:
+        what = f"network {named} is another project's: control planes cannot share an address there"
+        found.append(error("spec.endpoint.kind", what, "lb, dns, or a network of the project's own"))
+    try:
+        await networks.outside(client, chosen, network)
+    except Rejected as no:
+        found.append(_no_way_out(no))
+    return found
 
 
 def unknown(path: str, kind: str, name: str, there: Iterable[str]) -> Problem:

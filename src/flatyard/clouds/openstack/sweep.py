@@ -19,13 +19,24 @@ async def sweep(client: Client, ref: ClusterRef) -> tuple[Owned, ...]:
             id=id_of(thing),
             name=getattr(thing, "name", None) or id_of(thing),
             machine_id=machine_of(kind.name, thing),
-            kept=kind.name == "volume",
-            created=getattr(thing, "created_at", None) or "",
+            kept=kind.name == "volume" and not machine_of("volume", thing),
+            created=_stamp(getattr(thing, "created_at", None) or ""),
         )
         for kind, things in zip(KINDS, listed, strict=True)
         for thing in things
+        if not _is_going(kind.name, thing)
     ]
     return (*found, *await stash.owned(client, ref))
+
+
+def _is_going(kind: str, thing: object) -> bool:
+    """A volume that Cinder is deleting, by itself and for a while."""
+    return kind == "volume" and getattr(thing, "status", "") == "deleting"
+
+
+def _stamp(text: str) -> str:
+    """Cinder's and Octavia's have no zone, and are UTC."""
+    return text if not text or text.endswith("Z") or "+" in text else f"{text}Z"
 
 
 async def delete_owned(client: Client, ref: ClusterRef, owned: Owned) -> None:
