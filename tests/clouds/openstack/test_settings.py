@@ -107,6 +107,19 @@ def test_a_clouds_yaml_that_says_nobody_is_told_with_what_is_in_it(
     assert not isinstance(said.value, NoAccount), "plan would go on without an account"
 
 
+def test_a_region_that_the_entry_has_not_is_told_with_those_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "clouds.yaml").write_text(f"clouds:\n  lab: {ENTRY[:-1]}, region_name: IU}}\n")
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    with pytest.raises(Refused) as said:
+        credentials.region(OpenstackSettings(cloud="lab", region="UI"))
+    assert (said.value.what, said.value.why) == (
+        "entry lab of clouds.yaml has no region 'UI'",
+        "it has: IU",
+    )
+
+
 def test_the_only_entry_of_clouds_yaml_need_not_be_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

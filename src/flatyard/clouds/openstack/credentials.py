@@ -6,6 +6,7 @@ Nothing of it is ever printed; what goes wrong is told without what was sent.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from functools import partialmethod
 from pathlib import Path
@@ -22,6 +23,10 @@ from flatyard.clouds.cloud import NoAccount
 from flatyard.clouds.openstack.settings import OpenstackSettings
 
 NEXT = "write a clouds.yaml and name its entry in OS_CLOUD, or set the OS_* variables (docs/openstack.md)"
+
+
+_REGIONS = re.compile(r"is not a valid region name for cloud \S+ Valid choices are (.*?)\. Please")
+"""How the SDK says which regions an entry has."""
 
 
 class OneTry(Session):
@@ -53,6 +58,14 @@ def region(chosen: OpenstackSettings) -> CloudRegion:
         return config.get_one(**_words(chosen))  # type: ignore[arg-type] # the SDK names three of many
     except (ConfigException, auth_errors.MissingRequiredOptions) as no:
         why = str(no).splitlines()[0]
+        known = _REGIONS.search(why)
+        if known:
+            where = f"entry {chosen.cloud or ', '.join(names)} of clouds.yaml"
+            raise Refused(
+                f"{where} has no region {chosen.region!r}",
+                why=f"it has: {known[1]}",
+                next="name one of these",
+            ) from None
         raise Refused("the credentials for OpenStack are not complete", why=why, next=NEXT) from None
 
 
