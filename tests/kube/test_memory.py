@@ -16,7 +16,8 @@ from flatyard.kube.api import ApiError, EventType, Gone, Object, Propagation
 from flatyard.kube.kinds import BUILT_IN
 from flatyard.kube.memory import VERSIONS, MemoryApi
 from flatyard.kube.resources import CONFIGMAPS, MACHINES, NAMESPACES, NODES, PODS
-from flatyard.kube.storage import Scope, owner_uids
+from flatyard.kube.shelf import Scope
+from flatyard.kube.storage import owner_uids
 from flatyard.sim import loop
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])

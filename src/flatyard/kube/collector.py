@@ -10,7 +10,8 @@ from __future__ import annotations
 from flatyard.kube.api import EventType, Json, Object, OwnerReference, Propagation
 from flatyard.kube.kinds import Kind
 from flatyard.kube.registry import FOREGROUND, ORPHAN, Deletion, Registry
-from flatyard.kube.storage import Change, Key, owner_uids, owners
+from flatyard.kube.shelf import Change, Key
+from flatyard.kube.storage import owner_uids, owners
 
 
 class Collector:

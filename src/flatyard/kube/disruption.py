@@ -14,7 +14,7 @@ from flatyard.kube import resources as r
 from flatyard.kube.api import ApiError, EventType, Json, Object, TooManyRequests
 from flatyard.kube.registry import Deletion, Registry
 from flatyard.kube.selectors import from_object
-from flatyard.kube.storage import Change, Key
+from flatyard.kube.shelf import Change, Key
 
 RETRY_SECONDS = 10
 """What the server suggests while a changed budget has not been looked at yet."""

@@ -41,7 +41,8 @@ from flatyard.kube.resources import (
     Resource,
 )
 from flatyard.kube.selectors import FieldSelector, fields, labels
-from flatyard.kube.storage import Change, Key, Scope, Storage
+from flatyard.kube.shelf import Change, Key, Scope
+from flatyard.kube.storage import Storage
 
 T = TypeVar("T")
 Persist = Callable[[str, bytes | None], Awaitable[None] | None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flatyard.kube.api import EventType, Json
 from flatyard.kube.registry import Deletion, Registry
 from flatyard.kube.resources import NAMESPACES
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 
 START = ("default", "kube-node-lease", "kube-public", "kube-system")
 """Namespaces that are there from the start."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from flatyard.kube.api import Api, EventType, Gone, Listing, Object, Unreachable, WatchEvent
 from flatyard.kube.resources import Resource
-from flatyard.kube.storage import Key
+from flatyard.kube.shelf import Key
 
 FIRST_BACK_OFF = 1.0
 LONGEST_BACK_OFF = 30.0

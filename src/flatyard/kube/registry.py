@@ -32,7 +32,8 @@ from flatyard.kube.refusals import (
     terminating,
 )
 from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NAMESPACES
-from flatyard.kube.storage import Key, Storage
+from flatyard.kube.shelf import Key
+from flatyard.kube.storage import Storage
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"

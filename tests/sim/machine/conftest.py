@@ -17,7 +17,7 @@ from flatyard.ignition.fetch import FetchError
 from flatyard.ignition.types import HttpHeader
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object, Verdict
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.model.traits import MetadataBlock, NodeTraits, ProviderIdSource
 from flatyard.node.evidence import Report, parse_console
 from flatyard.node.inputs import (

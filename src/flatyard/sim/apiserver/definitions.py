@@ -7,7 +7,7 @@ from flatyard.kube.kinds import Kind, from_definition
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.registry import Deletion
 from flatyard.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 
 
 class Definitions:

@@ -21,7 +21,7 @@ from flatyard.kube.api import ApiError, EventType, Gone, Invalid, Json, Object, 
 from flatyard.kube.kinds import Kind
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.refusals import Cause, bad_request
-from flatyard.kube.storage import Scope
+from flatyard.kube.shelf import Scope
 from flatyard.sim.apiserver.answers import Page, Printer, encode, refuse, respond, status
 from flatyard.sim.apiserver.negotiation import Wanted
 from flatyard.sim.apiserver.requests import Query, Target, invalid_options

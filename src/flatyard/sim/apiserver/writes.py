@@ -17,7 +17,7 @@ from flatyard.kube.refusals import bad_request, not_found
 from flatyard.kube.registry import Deletion
 from flatyard.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NAMESPACES, PODS
 from flatyard.kube.selectors import from_object
-from flatyard.kube.storage import Key
+from flatyard.kube.shelf import Key
 from flatyard.pki import ADMIN, ADMIN_GROUP
 from flatyard.sim.apiserver import answers, columns, printers, requests, strategic, tables, types
 from flatyard.sim.apiserver.admission import Request, SchemaAdmission

@@ -15,7 +15,7 @@ import base64
 from flatyard.kube import resources as r
 from flatyard.kube.api import APPROVED, DENIED, EventType, Object, Verdict
 from flatyard.kube.approval import decision, with_verdict
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.pki.requests import new_request
 from flatyard.sim.kubernetes.context import Context
 from flatyard.sim.kubernetes.kubelet import Kubelet

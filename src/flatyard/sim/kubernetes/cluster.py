@@ -19,7 +19,7 @@ from flatyard.kube.etcd import EtcdRefused
 from flatyard.kube.kinds import Kind
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.registry import Admission
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.sim.disk import Disk
 from flatyard.sim.kubernetes import bootstrap
 from flatyard.sim.kubernetes.certificates import Certificates

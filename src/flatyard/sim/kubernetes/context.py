@@ -13,7 +13,7 @@ from flatyard.kube.api import ApiError, Json, Object, WatchEvent
 from flatyard.kube.memory import MemoryApi
 from flatyard.kube.registry import Deletion
 from flatyard.kube.resources import Resource
-from flatyard.kube.storage import Key
+from flatyard.kube.shelf import Key
 from flatyard.sim.kubernetes.etcd import Quorum
 from flatyard.sim.kubernetes.kubelet import Kubelet
 from flatyard.sim.kubernetes.work import Work

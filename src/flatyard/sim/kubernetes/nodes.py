@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.sim.kubernetes.context import Context, condition, join_key, tolerates
 from flatyard.sim.kubernetes.kubelet import Kubelet
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.sim.kubernetes.context import Context, condition, join_key, split_key, tolerates
 from flatyard.sim.kubernetes.nodes import UNSCHEDULABLE
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from flatyard.base.world import parse_stamp, rfc3339
 from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.sim.kubernetes.context import Context
 from flatyard.sim.kubernetes.kubeadm import BootstrapToken, KubeadmError
 

@@ -15,7 +15,7 @@ from flatyard.kube import resources as r
 from flatyard.kube.api import EventType, Json, Object
 from flatyard.kube.disruption import is_ready
 from flatyard.kube.resources import Resource
-from flatyard.kube.storage import Change
+from flatyard.kube.shelf import Change
 from flatyard.sim.kubernetes.context import Context, join_key, owner_reference, split_key, tolerates
 from flatyard.sim.kubernetes.scheduler import selected
 
