@@ -56,6 +56,12 @@ def test_etcds_volume_is_never_magnetic_and_has_no_more_iops_than_its_size_allow
         ({}, ""),
         ({"diskType": "gp3", "diskIops": 16000, "diskSize": 32}, ""),
         ({"diskType": "gp3", "diskIops": 3000, "diskSize": 1}, ""),
+        ({"diskType": "gp3", "diskIops": 80000, "diskSize": 20000}, ""),
+        ({"diskSize": 2000}, "diskSize: standard has no volumes of 2000 GiB; allowed: 1 to 1024"),
+        (
+            {"diskType": "gp2", "diskSize": 20000},
+            "diskSize: gp2 has no volumes of 20000 GiB; allowed: 1 to 16384",
+        ),
         (
             {"diskType": "st1", "diskSize": 500},
             "diskType: no machine boots from a volume of type st1; allowed: standard, gp2, gp3, io1, io2",
@@ -71,7 +77,7 @@ def test_etcds_volume_is_never_magnetic_and_has_no_more_iops_than_its_size_allow
         ),
         (
             {"diskType": "gp3", "diskIops": 100},
-            "diskIops: gp3 of 40 GiB cannot have 100 IOPS; allowed: 3000 to 16000",
+            "diskIops: gp3 of 40 GiB cannot have 100 IOPS; allowed: 3000 to 20000",
         ),
     ],
 )

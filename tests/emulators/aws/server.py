@@ -13,6 +13,7 @@ eventual consistency   EC2 developer guide: a list may not show what was just cr
 throttling, quotas     EC2 API reference, error codes: RequestLimitExceeded, VcpuLimitExceeded and their like
 rates                  EC2 developer guide, "Request throttling": a bucket for each action (counted when a test says so)
 pre-signed URLs        S3 API reference, "Authenticating requests: using query parameters"
+spot                   EC2 API reference, SpotMarketOptions: persistent exactly when an interruption stops or hibernates
 spot requests          EC2 API reference, DescribeSpotInstanceRequests: shown for four hours after they were cancelled
 network interfaces     EC2: DeleteNetworkInterface of one in use is InvalidParameterValue, "is currently in use"
                        (github.com/gruntwork-io/cloud-nuke/pull/1132)
@@ -216,6 +217,11 @@ class Emulator:
         user_data = base64.b64decode(form.get("UserData", ""))
         if len(user_data) > USER_DATA_LIMIT:
             return error("ec2", 400, "InvalidParameterValue", "User data is limited to 16384 bytes")
+        head = "InstanceMarketOptions.SpotOptions."
+        keeps = form.get(f"{head}InstanceInterruptionBehavior") in ("hibernate", "stop")
+        if keeps is not (form.get(f"{head}SpotInstanceType") == "persistent"):
+            what = "persistent Spot requests are those that hibernate or stop"
+            return error("ec2", 400, "InvalidParameterCombination", what)
         token = form.get("ClientToken", "")
         known = self.account.tokens.get(token) if token and form.get("DryRun") != "true" else None
         if known:

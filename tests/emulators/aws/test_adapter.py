@@ -129,7 +129,7 @@ def test_a_spot_instance_and_its_request_go_together(bench):
     raw = {
         "instanceType": "t3.medium",
         "isSpotInstance": True,
-        "spotInstanceConfig": {"persistentRequest": True},
+        "spotInstanceConfig": {"persistentRequest": True, "interruptionBehavior": "stop"},
     }
     instance, row = made(bench, from_json(AwsMachine, raw))
     assert row["InstanceLifecycle"] == "spot"
@@ -640,6 +640,20 @@ def test_the_bucket_is_closed_and_ends_by_itself(bench):
     assert all(closed.values()) and len(closed) == 4
     rules = bench.aws.call("s3", "get_bucket_lifecycle_configuration", **bucket)["Rules"]
     assert rules[0]["Expiration"]["Days"] == 1
+
+
+def test_plan_says_that_an_image_does_not_fit_on_the_disk(bench):
+    image = bench.aws.bake("Flatcar-of-ours", {})
+    bench.cluster = cluster_of(replace(GIVEN, ami=ConfigVar(image), disk_size=4))
+
+    async def main() -> Any:
+        return await bench.cloud.preflight(bench.cluster)
+
+    said = str(bench.aws.stage.run(main)[0])
+    row = bench.aws.call("ec2", "describe_images", ImageIds=[image])["Images"][0]
+    least = row["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
+    path = "spec.controlPlane.machine.diskSize"
+    assert f"{path}: Flatcar-of-ours does not fit into 4 GiB; allowed: {least} GiB and more" in said
 
 
 # ---- what others made in the cluster's name

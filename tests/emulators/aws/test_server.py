@@ -304,3 +304,15 @@ def test_what_was_just_made_is_not_heard_of_when_a_test_says_so(bare):
     bare("s3", "create_bucket", Bucket="b-1", **place)
     assert bare.refused("s3", "put_object", Bucket="b-1", Key="k", Body=b"") == ("NoSuchBucket", 404)
     bare("s3", "put_object", Bucket="b-1", Key="k", Body=b"")
+
+
+def test_a_persistent_spot_instance_is_one_that_stops(bare):
+    def market(kind: str, end: str) -> dict[str, Any]:
+        asked = {"SpotInstanceType": kind, "InstanceInterruptionBehavior": end}
+        return {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": asked}}
+
+    assert bare.launch(**market("persistent", "stop"))["InstanceId"]
+    image = {"ImageId": "ami-0f1a7ca7000000001", "InstanceType": "t3.small", "MinCount": 1, "MaxCount": 1}
+    for kind, end in (("persistent", "terminate"), ("one-time", "stop")):
+        no = bare.refused("ec2", "run_instances", **image, **market(kind, end))
+        assert no == ("InvalidParameterCombination", 400)

@@ -1,7 +1,7 @@
 """An instance's EBS volumes: the root's as its spec says, and etcd's own on control planes.
 
-Sources: EBS user guide, "Amazon EBS volume types" (what boots, IOPS and how many a GiB has); etcd, "Hardware
-recommendations" (latency counts, so etcd's volume is never a magnetic one).
+Sources: EC2 API reference, EbsBlockDevice (sizes, IOPS); EBS user guide, "Amazon EBS volume types" (what boots, and how
+many IOPS a GiB has); etcd, "Hardware recommendations" (latency counts, so etcd's volume is never a magnetic one).
 """
 
 from __future__ import annotations
@@ -10,18 +10,29 @@ import difflib
 from collections.abc import Iterator
 
 from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.aws.client import Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.cloud import Role
 from flatyard.clouds.pools import Pool
 from flatyard.model.machines import AwsMachine
 
 ROOT_GIB, ETCD_GIB = 40, 20
+SURELY_ENOUGH = 32
+"""GiB into which every image fits."""
 KINDS = ("standard", "gp2", "gp3", "io1", "io2")
 COLD = ("sc1", "st1")
 """Volume types that no machine boots from."""
 FAST, FAST_DEFAULT = ("gp2", "gp3", "io1", "io2"), "gp3"
 """What etcd's volume may be, and what it is where the spec has another type."""
-IOPS = {"io1": (100, 64_000), "io2": (100, 256_000), "gp3": (3_000, 16_000)}
+SIZES = {
+    "standard": (1, 1_024),
+    "gp2": (1, 16_384),
+    "gp3": (1, 65_536),
+    "io1": (4, 16_384),
+    "io2": (4, 65_536),
+}
+"""Least and most GiB of a volume."""
+IOPS = {"io1": (100, 64_000), "io2": (100, 256_000), "gp3": (3_000, 80_000)}
 PER_GIB = {"io1": 50, "io2": 1_000, "gp3": 500}
 NEED_IOPS = ("io1", "io2")
 
@@ -63,12 +74,24 @@ def problems(pool: Pool[AwsMachine]) -> Iterator[Problem]:
         near = difflib.get_close_matches(kind, KINDS, 1)
         what = f"EBS has no volume type {kind!r}"
         yield _error(pool.at("diskType"), what, ", ".join(KINDS), near[0] if near else "")
+    elif not SIZES[kind][0] <= gib <= SIZES[kind][1]:
+        least, most = SIZES[kind]
+        yield _error(pool.at("diskSize"), f"{kind} has no volumes of {gib} GiB", f"{least} to {most}")
     elif kind in NEED_IOPS and iops is None:
         yield _error(pool.at("diskIops"), f"{kind} wants its IOPS", _range(kind, gib))
     elif iops is not None and kind not in IOPS:
         yield _error(pool.at("diskIops"), f"{kind} takes no IOPS", f"diskType: {', '.join(IOPS)}")
     elif iops is not None and not IOPS[kind][0] <= iops <= _most(kind, gib):
         yield _error(pool.at("diskIops"), f"{kind} of {gib} GiB cannot have {iops} IOPS", _range(kind, gib))
+
+
+def least_root(image: Answer) -> int:
+    """GiB that an image's root volume has at least: those of its snapshot."""
+    root = image.get("RootDeviceName")
+    rows = (
+        row.get("Ebs", {}) for row in image.get("BlockDeviceMappings", ()) if row.get("DeviceName") == root
+    )
+    return next((int(ebs.get("VolumeSize", 0)) for ebs in rows), 0)
 
 
 def _range(kind: str, gib: int) -> str:

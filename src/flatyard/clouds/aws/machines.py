@@ -6,7 +6,7 @@ import asyncio
 
 from flatyard.base.world import rfc3339
 from flatyard.clouds import tags
-from flatyard.clouds.aws import disks, profiles
+from flatyard.clouds.aws import disks, profiles, spot
 from flatyard.clouds.aws.answers import CAPACITY, ENDED, MISMATCH, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
@@ -37,8 +37,9 @@ _STATES = {
     "terminated": InstanceState.TERMINATED,
 }
 _NO_PROFILE = "InvalidParameterValue"
-_CLOUDS_OWN = ("Server.", "Client.InternalError", "Client.VolumeLimitExceeded", "Client.InvalidSnapshot")
-"""Beginnings of the reasons for an end that nobody asked for (EC2 user guide, "Troubleshoot instance launch")."""
+_ASKED_FOR = ("Client.UserInitiated", "Client.InstanceInitiatedShutdown", "Client.InstanceTerminated")
+"""Beginnings of reasons for an end that somebody wanted (EC2 API reference, StateReason). All others are the cloud's
+own: no room, a limit of volumes, a key of KMS' that does not open the disk."""
 
 
 class Known:
@@ -177,7 +178,8 @@ def _state(row: Answer) -> tuple[InstanceState, str]:
     state = _STATES.get(row["State"]["Name"], InstanceState.PENDING)
     reason = row.get("StateReason", {})
     blamed = state in (InstanceState.TERMINATED, InstanceState.STOPPED, InstanceState.DELETING)
-    if not blamed or not str(reason.get("Code", "")).startswith(_CLOUDS_OWN):
+    code = str(reason.get("Code", ""))
+    if not blamed or not code or code.startswith(_ASKED_FOR):
         return state, ""
     words = str(reason.get("Message") or reason["Code"])
     return (InstanceState.ERROR if state is InstanceState.STOPPED else state), words
@@ -246,7 +248,7 @@ async def order_of(account: Account, request: CreateRequest, known: Known) -> di
         "TagSpecifications": _tags(request, machine),
     }
     if machine.is_spot_instance:
-        order["InstanceMarketOptions"] = _spot(machine)
+        order["InstanceMarketOptions"] = spot.options(machine)
     return order
 
 
@@ -283,16 +285,3 @@ def _tags(request: CreateRequest, machine: AwsMachine) -> list[dict[str, object]
     if machine.is_spot_instance:
         kinds.append("spot-instances-request")
     return [{"ResourceType": kind, "Tags": pairs(own)} for kind in kinds]
-
-
-def _spot(machine: AwsMachine) -> dict[str, object]:
-    wanted = machine.spot_instance_config
-    options: dict[str, object] = {"SpotInstanceType": "one-time"}
-    if wanted:
-        if wanted.persistent_request:
-            options["SpotInstanceType"] = "persistent"
-        if wanted.max_price:
-            options["MaxPrice"] = wanted.max_price
-        if wanted.interruption_behavior:
-            options["InstanceInterruptionBehavior"] = wanted.interruption_behavior
-    return {"MarketType": "spot", "SpotOptions": options}

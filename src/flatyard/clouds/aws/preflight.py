@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from itertools import chain
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.aws import disks, permissions, quotas, reach, references
+from flatyard.clouds.aws import disks, permissions, quotas, reach, references, spot
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import arch_in, arch_of, baked, image, images, other_baked, own, size_of
@@ -38,6 +38,7 @@ async def problems(
         *_endpoint(cluster),
         *badly_named(groups, FACTS.instance_name),
         *chain.from_iterable(map(disks.problems, groups)),
+        *chain.from_iterable(map(spot.problems, groups)),
         *_tags(groups),
     ]
     if settings.region not in account.regions():
@@ -66,6 +67,7 @@ def _checks(
         _sizes(account, groups, sizes),
         _zones(account, cluster, groups, sizes),
         _images(account, cluster, groups, there),
+        _roots(account, groups, there),
         references.network(account, cluster, groups),
         references.machines(account, cluster, groups),
         reach.problems(account, cluster, groups),
@@ -210,6 +212,20 @@ async def _images(
         for pool in groups
         if there.get((pool.machine.size, pool.machine.image)) == ()
     ]
+
+
+async def _roots(account: Account, groups: tuple[Pool[AwsMachine], ...], there: Images) -> list[Problem]:
+    """Root volumes that are smaller than what the image fills; only small ones are looked at."""
+    found = []
+    for pool in groups:
+        gib, rows = pool.machine.disk_size, there.get((pool.machine.size, pool.machine.image))
+        if not gib or gib >= disks.SURELY_ENOUGH or not rows:
+            continue
+        least = disks.least_root(await image(account, rows[0].reference) or {})
+        if gib < least:
+            what = f"{rows[0].name} does not fit into {gib} GiB"
+            found.append(_error(pool.at("diskSize"), what, f"{least} GiB and more"))
+    return found
 
 
 async def _no_image(account: Account, cluster: Cluster, pool: Pool[AwsMachine]) -> Problem:

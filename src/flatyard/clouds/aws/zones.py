@@ -15,6 +15,7 @@ from flatyard.model.cluster import Cluster
 
 ZONES = 3
 """How many zones a network spans unless the cluster file names them."""
+_CLOSED = ("constrained", "impaired", "unavailable")
 _OLD = ("use1-az3", "usw1-az2", "cac1-az3", "apne1-az3")
 """Ids of zones with the fewest instance types, where EKS makes no control plane either (EKS user guide, "View Amazon
 EKS networking requirements"): the last to be taken. Their names are others' in each account."""
@@ -46,7 +47,7 @@ def usable(rows: Iterable[Answer], region: str) -> list[str]:
     return [
         row["ZoneName"]
         for row in rows
-        if row.get("State", "available") == "available" and is_regular(row["ZoneName"], region)
+        if row.get("State") not in _CLOSED and is_regular(row["ZoneName"], region)
     ]
 
 
