@@ -166,6 +166,36 @@ def test_a_cloud_that_does_not_answer_is_waited_for_in_sentences_and_ends_with_w
     ]
 
 
+def test_a_misspelt_region_that_does_not_answer_ends_with_the_right_spelling(flatyard, monkeypatch):
+    monkeypatch.setattr(calls, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(calls, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(table, "connect", lambda cluster, world: Broken())
+    result = flatyard("images", "list", "--cloud", "aws", "--region", "eu-cental-1")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("  next: flatyard images list --cloud aws --region eu-central-1\n")
+
+
+class Stale:
+    """A project whose only image is an old one."""
+
+    async def images(self, query):
+        return (Image("1-2", "flatcar", "3815.2.2", query.arch),) if query.arch == "amd64" else ()
+
+    async def close(self):
+        pass
+
+
+def test_a_project_with_an_old_image_hears_how_the_current_one_gets_there(flatyard, monkeypatch):
+    monkeypatch.setattr(table, "connect", lambda cluster, world: Stale())
+    result = flatyard("images", "list", "--cloud", "openstack", "--os-cloud", "js2")
+    assert result.exit_code == 0
+    assert "openstack does not have it yet" in result.stderr
+    assert (
+        "  flatyard images import --cloud openstack --os-cloud js2 --channel stable  # brings"
+        in result.stderr
+    )
+
+
 def test_what_a_release_ships(flatyard):
     result = flatyard("images", "show", "4593.2.5")
     assert (result.exit_code, result.stdout) == (

@@ -108,6 +108,7 @@ def list_command(
     flatyard images list --cloud azure --region westeurope --kubernetes v1.34.3
     """
     from flatyard.cli import images_lookup
+    from flatyard.clouds.cloud import CloudError
 
     cluster = images_lookup.cluster_of(account)
     doubt = images_lookup.doubtful_region(cluster)
@@ -116,7 +117,12 @@ def list_command(
     channels = CHANNELS if channel == "all" else (channel,)
     arches = (arch,) if arch else images_lookup.ARCHES
     baked = f"v{kubernetes.removeprefix('v')}" if kubernetes else None
-    rows = images_lookup.listing(cluster, channels, arches, baked)
+    try:
+        rows = images_lookup.listing(cluster, channels, arches, baked)
+    except CloudError as no:
+        if doubt:
+            no.next = f"flatyard images list --cloud {account.cloud} --region {images_lookup.near(cluster)}"
+        raise
     where = images_lookup.place(cluster)
     late = () if baked else images_lookup.not_there_yet(rows, channels)
     talk = talk_of()
@@ -130,9 +136,10 @@ def list_command(
         with_it = f" with Kubernetes {baked} baked in" if baked else ""
         talk.say(f"{where} has no Flatcar image of {_of(channels, arches)}{with_it}")
     _more(rows, shown, late, where)
-    if not rows and account.cloud == "openstack" and not baked:
+    if account.cloud == "openstack" and not baked and (late or not rows):
         named = f" --os-cloud {account.os_cloud}" if account.os_cloud else ""
-        talk.next((f"flatyard images import --cloud openstack{named}", "brings one there"))
+        what = f" --channel {channel}" if channel != "all" else ""
+        talk.next((f"flatyard images import --cloud openstack{named}{what}", "brings the current one there"))
     return Exit.DONE
 
 

@@ -110,8 +110,14 @@ def doubtful_region(cluster: Cluster) -> str:
     choice = cluster.spec.cloud
     if choice.simulated or not choice.region or table.facts(choice.name).region(choice.region):
         return ""
-    near = _no_region(choice.name, choice.region).suggestion
-    return f"{choice.name} region {choice.region} is not known here; did you mean {near}?" if near else ""
+    close = near(cluster)
+    return f"{choice.name} region {choice.region} is not known here; did you mean {close}?" if close else ""
+
+
+def near(cluster: Cluster) -> str:
+    """The known region that is spelt almost like the cluster's; empty where there is none."""
+    choice = cluster.spec.cloud
+    return _no_region(choice.name, choice.region).suggestion
 
 
 def place(cluster: Cluster) -> str:
