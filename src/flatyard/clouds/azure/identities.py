@@ -77,15 +77,14 @@ async def revoke(account: Account, ref: ClusterRef, name: str) -> None:
     if found is None:
         return
     api, wanted = account.clients.authorization.role_assignments, f"principalId eq '{found.principal_id}'"
-    numbers: list[str] = []
-    for scope in scopes:  # what else it was given, somebody else has to take
-        each = partial(api.list_for_scope, scope, filter=wanted)
-        held = await account.read(
-            f"listing the roles of {name}", lambda each=each: or_none(lambda: list(each()))
-        )  # type: ignore[misc]
-        numbers += [str(one.id) for one in held or () if str(one.scope).lower() == scope.lower()]
-    for number in numbers:
-        await account.write(f"taking a role of {name}", partial(api.delete_by_id, number))
+    for scope in scopes:
+
+        def held(scope: str = scope) -> list[rights.RoleAssignment] | None:
+            return or_none(lambda: list(api.list_for_scope(scope, filter=wanted)))
+
+        for one in await account.read(f"listing the roles of {name}", held) or ():
+            if str(one.scope).lower() == scope.lower():  # what else it was given, somebody else has to take
+                await account.write(f"taking a role of {name}", partial(api.delete_by_id, str(one.id)))
 
 
 def _elsewhere(account: Account, group: str) -> list[str]:

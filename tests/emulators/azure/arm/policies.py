@@ -1,4 +1,4 @@
-"""Built-in policies that many subscriptions are under; what they refuse is RequestDisallowedByPolicy (rules: policies)."""
+"""Built-in policies that many subscriptions are under: RequestDisallowedByPolicy (rules: policies)."""
 
 from __future__ import annotations
 
