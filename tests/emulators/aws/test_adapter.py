@@ -579,6 +579,35 @@ def test_seed_001_own_security_groups_and_instance_profile_are_used(bench):
     assert bench.aws.call("iam", "list_roles", PathPrefix="/flatyard/")["Roles"] == []
 
 
+def test_machines_in_a_group_of_the_users_may_speak_to_those_in_ours(bench):
+    """Workers in it, a control plane in ours: their pods did not reach each other."""
+    place = Place(bench.aws)
+    asked = {"VpcId": place.vpc, "GroupName": "g", "Description": "d"}
+    group = bench.aws.call("ec2", "create_security_group", **asked)["GroupId"]
+    bench.aws.call("ec2", "associate_vpc_cidr_block", VpcId=place.vpc, CidrBlock="100.64.0.0/16")
+    theirs = replace(GIVEN, security_group_ids=(ConfigVar(group), ConfigVar("sg-2")))
+    chosen = model.CloudChoice(aws=model.AwsCloud(region=REGION, vpc_id=place.vpc))
+    workers = (model.WorkerPool(name="general", replicas=2, machine=theirs),)
+    bench.cluster = cluster_of(GIVEN, cloud=chosen, workers=workers)
+
+    async def main() -> Any:
+        network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+        return await bench.cloud.ensure_network(bench.ref, bench.cluster) and network
+
+    network = bench.aws.stage.run(main)
+    plane = network.security_groups["control-plane"]
+    (row,) = bench.aws.call("ec2", "describe_security_groups", GroupIds=[plane])["SecurityGroups"]
+
+    def admits(port: int) -> tuple[set[str], set[str]]:
+        rules = [rule for rule in row["IpPermissions"] if rule.get("FromPort") == port]
+        pairs = {pair["GroupId"] for rule in rules for pair in rule["UserIdGroupPairs"]}
+        return pairs, {part["CidrIp"] for rule in rules for part in rule["IpRanges"]}
+
+    assert admits(8472) == ({*network.security_groups.values(), group}, set())
+    assert admits(10250)[0] >= {group} and admits(2379) == ({plane}, set())
+    assert admits(22) == (set(), {"172.20.0.0/16", "100.64.0.0/16"})
+
+
 def test_seed_001_a_given_ami_is_the_one_that_starts(bench):
     images = bench.aws.call("ec2", "describe_images", Owners=["075585003325"])["Images"]
     older = next(row for row in images if row["Name"] == "Flatcar-stable-4230.2.2-hvm")["ImageId"]

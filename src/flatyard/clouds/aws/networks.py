@@ -20,6 +20,7 @@ from flatyard.clouds.aws.zones import ZONES, is_regular, named_zones, zones_of
 from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role
 from flatyard.clouds.pools import crowded
 from flatyard.model.cluster import Cluster
+from flatyard.model.machines import AwsMachine
 from flatyard.model.meant import is_placeholder
 
 BLOCKS = 8
@@ -294,7 +295,7 @@ async def _groups(account: Account, ref: ClusterRef, cluster: Cluster, vpc: Answ
         made[role] = by_name.get(name) or await _group(account, ref, vpc["VpcId"], role)
     ids = {role: str(row["GroupId"]) for role, row in made.items()}
     for role in ALL:
-        await _permit(account, made[role], _wanted(role, cluster, vpc["CidrBlock"], ids))
+        await _permit(account, made[role], _wanted(role, cluster, _cidrs(vpc), ids))
     return ids
 
 
@@ -312,15 +313,40 @@ async def _group(account: Account, ref: ClusterRef, vpc: str, role: Role) -> Ans
     return {"GroupId": made["GroupId"], "IpPermissions": []}
 
 
-def _wanted(role: Role, cluster: Cluster, cidr: str, ids: dict[Role, str]) -> list[Answer]:
-    own = {**{str(key): value for key, value in ids.items()}, NODES: cidr}
+def _wanted(role: Role, cluster: Cluster, cidrs: list[str], ids: dict[Role, str]) -> list[Answer]:
+    own: dict[str, list[str]] = {NODES: cidrs}
+    own |= {one.value: [ids[one], *_given_groups(cluster, one)] for one in ALL}
     ports = sorted({API_PORT, cluster.spec.endpoint.port}) if role is Role.CONTROL_PLANE else []
     api: tuple[Rule, ...] = tuple(("tcp", port, port, (ANYWHERE,)) for port in ports)
-    return [
-        _permission(protocol, first, last, own.get(str(source), str(source)))
+    entries = [
+        (protocol, first, last, source)
         for protocol, first, last, sources in (*api, *RULES[role])
-        for source in sources
+        for named in sources
+        for source in own.get(str(named), [str(named)])
     ]
+    return [_permission(*entry) for entry in dict.fromkeys(entries)]
+
+
+def _given_groups(cluster: Cluster, role: Role) -> list[str]:
+    """Of each of the role's machine specs the first group of the user's: machines that have it are not in ours."""
+    workers = [pool.machine for pool in cluster.spec.workers]
+    specs = [cluster.spec.control_plane.machine] if role is Role.CONTROL_PLANE else workers
+    named = [
+        next((group.value for group in spec.security_group_ids if group.value), "")
+        for spec in specs
+        if isinstance(spec, AwsMachine)
+    ]
+    return [name for name in dict.fromkeys(named) if name and not is_placeholder(name)]
+
+
+def _cidrs(vpc: Answer) -> list[str]:
+    """Every range of a VPC: subnets may lie in one that was added."""
+    added = [
+        row["CidrBlock"]
+        for row in vpc.get("CidrBlockAssociationSet", ())
+        if row.get("CidrBlockState", {}).get("State") == "associated"
+    ]
+    return list(dict.fromkeys((vpc["CidrBlock"], *added)))
 
 
 def _permission(protocol: str, first: int, last: int, source: str) -> Answer:
