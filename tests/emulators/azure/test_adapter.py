@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.mgmt.compute import models as vm
 from azure.mgmt.network import models as net
 
 from emulators.azure.bench import FOREIGN, AzureBench, cluster
@@ -736,8 +737,36 @@ def test_a_group_with_something_of_somebody_else_in_it_stays(play: Play) -> None
         await bench.cloud.delete_network(bench.ref)
         names = [row["id"].rpartition("/")[2] for row in bench.arm.resources()]
         assert sorted(names) == ["flatyard-prod-aaaaaaaa", "theirs"]
-        (left,) = await bench.cloud.sweep(bench.ref)
-        assert left.kind == "resource-group"
+        assert await bench.cloud.sweep(bench.ref) == (), "what is somebody else's keeps down from ending"
+
+    play(scene)
+
+
+def volume(bench: AzureBench) -> None:
+    """As the disk driver makes one for a claim."""
+    claim = {"kubernetes.io-created-for-pvc-name": "data", "k8s-azure-created-by": "kubernetes-azure-dd"}
+    data = vm.CreationData(create_option="Empty")
+    body = vm.Disk(
+        location="germanywestcentral",
+        tags=claim,
+        sku=vm.DiskSku(name="StandardSSD_LRS"),
+        properties=vm.DiskProperties(creation_data=data, disk_size_gb=8),
+    )
+    api = bench.clients.compute.disks
+    api.begin_create_or_update("flatyard-prod-aaaaaaaa", "pvc-e132d37f", body).result()
+
+
+def test_volumes_of_claims_are_kept_with_their_group_and_go_when_that_is_said(play: Play) -> None:
+    async def scene(bench: AzureBench) -> None:
+        await bench.cloud.ensure_network(bench.ref, bench.cluster)
+        volume(bench)
+        await bench.cloud.delete_network(bench.ref)
+        found = await bench.cloud.sweep(bench.ref)
+        assert [(one.kind, one.kept) for one in found] == [("volume", True), ("resource-group", True)]
+        assert found[0].name == "pvc-e132d37f"
+        for one in found:  # as `flatyard down --delete-volumes` does
+            await bench.cloud.delete_owned(bench.ref, one)
+        assert bench.arm.resources() == []
 
     play(scene)
 

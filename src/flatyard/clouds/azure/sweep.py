@@ -1,13 +1,15 @@
 """What carries a cluster's tags, in the order in which it can be deleted, and its deletion by resource id.
 
-The resource group is ours when it has our tag, and goes last and only when it is empty: what others put into it, and
-volumes that are kept, keep it.
+The resource group is ours when it has our tag, and goes last and only when it is empty: what others put into it
+keeps it, and is nothing that a cluster leaves; volumes that are kept keep it too. Volumes in it are the cluster's
+also without our tags, by the disk driver's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 from flatyard.clouds.azure import identities
 from flatyard.clouds.azure.account import Account
@@ -18,23 +20,38 @@ from flatyard.clouds.cloud import TAG_CLUSTER, TAG_OWNED, ClusterRef, Owned, Tra
 from flatyard.clouds.tags import OWNED, machine_id
 
 GROUP = "Microsoft.Resources/resourceGroups"
+DISK = "microsoft.compute/disks"
+MADE_BY, DRIVER = "k8s-azure-created-by", "kubernetes-azure-dd"
 _EXPAND = "createdTime,provisioningState"
 _ORDER = {kind: place for place, kind in enumerate(KINDS)}
 
 
 async def sweep(account: Account, ref: ClusterRef) -> tuple[Owned, ...]:
-    """Everything tagged as this cluster's and owned, and its group if that is."""
-    rows, group = await asyncio.gather(tagged(account, ref), _group(account, ref))
-    found = [owned_of(row) for row in (*rows, *([group] if group else []))]
+    """Everything tagged as this cluster's and owned, and its group if that is and nobody else has anything in it."""
+    inside, group = await asyncio.gather(_in_group(account, ref), _group(account, ref))
+    rows = await _tagged(account, ref, inside)
+    found = [owned_of(row) for row in rows]
+    if group is not None:
+        volumes = [row for row in inside if _is_volume(row) and row not in rows]
+        found += [replace(owned_of(row), kept=True) for row in volumes]
+        if all(row in rows or row in volumes for row in inside if not _is_going(row)):
+            found.append(replace(owned_of(group), kept=any(one.kept for one in found)))
     return tuple(sorted(found, key=_place))
 
 
-async def tagged(account: Account, ref: ClusterRef) -> list[Shown]:
+def _is_volume(row: Shown) -> bool:
+    """One that Azure's disk driver made for a claim (azuredisk-csi-driver, docs/driver-parameters.md)."""
+    return (
+        kind_of(text(row, "id")).lower() == DISK and tags(row).get(MADE_BY) == DRIVER and not _is_going(row)
+    )
+
+
+async def _tagged(account: Account, ref: ClusterRef, inside: list[Shown]) -> list[Shown]:
     """What has our tags: in the cluster's group, and anywhere else in the subscription.
 
     A list by tag does not show tags, so what it finds outside the group is read one by one.
     """
-    rows = {text(row, "id").lower(): row for row in await _in_group(account, ref)}
+    rows = {text(row, "id").lower(): row for row in inside}
     wanted = f"tagName eq '{TAG_CLUSTER}' and tagValue eq '{ref.id}'"
     api = account.clients.resource.resources
     found = await account.read(
@@ -96,7 +113,7 @@ def owned_of(row: Shown) -> Owned:
         id=resource_id,
         name=last(resource_id),
         machine_id=machine,
-        kept=kind.lower() == "microsoft.compute/disks" and not machine,
+        kept=kind.lower() == DISK and not machine,
         created=str(created) if created else "",
     )
 

@@ -289,7 +289,7 @@ class Arm:
         if kind.accepted and old is None:
             headers.pop("Azure-AsyncOperation")
             return Answer(202, None, headers)
-        return Answer(200 if old else 201, self.view(new), {**headers, "ETag": f'W/"{new.etag}"'})
+        return Answer(200 if old else kind.made, self.view(new), {**headers, "ETag": f'W/"{new.etag}"'})
 
     def _written(self, resource: Resource, failure: ArmError | None) -> None:
         if self.world.resources.get(resource.key) is not resource or resource.state == "Deleting":

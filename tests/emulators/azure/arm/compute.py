@@ -531,6 +531,7 @@ register(
         DISK,
         "compute.models.Disk",
         "compute.models.DiskUpdate",
+        made=202,
         view=view_disk,
         may_go=disk_may_go,
     ),

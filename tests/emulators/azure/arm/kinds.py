@@ -31,6 +31,8 @@ class Kind:
     """Which duration a PUT takes; "" where it is done at once."""
     delete_takes: str = "delete"
     accepted: bool = False
+    made: int = 201
+    """The status of an answer that tells of a new one, with its body."""
     """PUT of a new one is answered 202 with Location and no body (rules: operation-location)."""
     check: Check = nothing
     view: View = nothing
