@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -783,6 +784,43 @@ def test_what_services_left_goes_before_the_network_that_it_holds(bench):
     assert left == ()
     rows = bench.aws.call("elb", "describe_load_balancers")["LoadBalancerDescriptions"]
     assert [row["LoadBalancerName"] for row in rows] == ["others"]
+
+
+def test_a_role_goes_with_the_policies_that_others_gave_it(bench):
+    """As the EBS driver's documents tell people to: the role stayed, and down with it."""
+
+    async def network() -> Any:
+        return await bench.cloud.ensure_network(bench.ref, bench.cluster)
+
+    bench.aws.stage.run(network)
+    roles = bench.aws.call("iam", "list_roles", PathPrefix="/flatyard/")["Roles"]
+    name = roles[0]["RoleName"]
+    allowed = {"Effect": "Allow", "Action": ["ec2:CreateVolume"], "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    made = bench.aws.call("iam", "create_policy", PolicyName="ebs", PolicyDocument=document)["Policy"]
+    bench.aws.call("iam", "attach_role_policy", RoleName=name, PolicyArn=made["Arn"])
+    bench.aws.call("iam", "put_role_policy", RoleName=name, PolicyName="more", PolicyDocument=document)
+
+    async def down() -> Any:
+        await bench.cloud.delete_network(bench.ref)
+        return await bench.cloud.sweep(bench.ref)
+
+    assert bench.aws.stage.run(down) == ()
+    assert bench.aws.call("iam", "list_roles", PathPrefix="/flatyard/")["Roles"] == []
+
+
+def test_snapshots_of_volumes_are_data_too(bench):
+    """The EBS driver tags them as the cluster's: down took them although volumes were to be kept."""
+    tag = [{"Key": f"kubernetes.io/cluster/{bench.ref.id}", "Value": "owned"}]
+    volume = bench.aws.call("ec2", "create_volume", AvailabilityZone=f"{REGION}a", Size=8)["VolumeId"]
+    spec = [{"ResourceType": "snapshot", "Tags": tag}]
+    made = bench.aws.call("ec2", "create_snapshot", VolumeId=volume, TagSpecifications=spec)["SnapshotId"]
+
+    async def swept() -> Any:
+        return await bench.cloud.sweep(bench.ref)
+
+    (found,) = bench.aws.stage.run(swept)
+    assert (found.kind, found.id, found.kept) == ("snapshot", made, True)
 
 
 def test_volumes_with_data_are_kept_and_those_of_machines_are_not(bench):

@@ -105,6 +105,7 @@ NOT_ASKED = {
         ),
         "moto asks for no permission to tag what is made",
     ),
+    "iam:DetachRolePolicy": "only what others attached is detached",
     "iam:CreateServiceLinkedRole": UNSEEN["RolesOfServices"],
     "iam:PassRole": UNSEEN["GiveThemToMachines"],
     "s3:GetObject": "a pre-signed URL has its signer's rights, which nobody judges here",

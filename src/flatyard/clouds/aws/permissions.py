@@ -13,7 +13,7 @@ from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws.answers import CREDENTIALS, DENIED
 from flatyard.clouds.aws.client import Account
 from flatyard.clouds.aws.settings import AwsSettings
-from flatyard.clouds.cloud import CloudError, Rejected
+from flatyard.clouds.cloud import CloudError, NoCapacity, QuotaExceeded, Rejected
 
 _REHEARSED = "DryRunOperation"
 NOT_ENABLED = "where {region} is not enabled in the account, it refuses good credentials too"
@@ -75,7 +75,7 @@ async def _dry(account: Account, operation: str, **parameters: object) -> list[P
     except CloudError as no:
         if no.code in DENIED:
             return [refused("spec.cloud.aws", no)]
-        if no.code != _REHEARSED and no.retry:
+        if no.code != _REHEARSED and no.retry and not isinstance(no, QuotaExceeded | NoCapacity):
             raise
     return []
 

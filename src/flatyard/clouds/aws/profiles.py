@@ -119,11 +119,16 @@ async def delete_profile(account: Account, name: str) -> None:
 
 
 async def delete_role(account: Account, name: str) -> None:
-    what = f"deleting the role {name}"
+    """With what others gave it since, as for a driver of the cluster's: it holds the role."""
+    what, role = f"deleting the role {name}", {"RoleName": name}
     with missing_is_fine():
-        await account.write(what, "iam", "delete_role_policy", RoleName=name, PolicyName=POLICY)
-    with missing_is_fine():
-        await account.write(what, "iam", "delete_role", RoleName=name)
+        given = await account.pages(what, "iam", "list_attached_role_policies", "AttachedPolicies", **role)
+        for row in given:
+            await account.write(what, "iam", "detach_role_policy", PolicyArn=row["PolicyArn"], **role)
+        inside = await account.read(what, "iam", "list_role_policies", **role)
+        for policy_name in inside["PolicyNames"]:
+            await account.write(what, "iam", "delete_role_policy", PolicyName=policy_name, **role)
+        await account.write(what, "iam", "delete_role", **role)
 
 
 async def _profile(account: Account, name: str) -> Answer | None:

@@ -39,6 +39,7 @@ ORDER = (
 )
 AT_LAST = ("instance-profile", "role", "bucket")
 _GONE = (InstanceState.TERMINATED,)
+_DATA = ("volume", "snapshot")
 _PVC = "kubernetes.io/created-for/pvc/name"
 """Tag of a volume that somebody's data is on; it stays unless the user says otherwise."""
 Tags = dict[str, dict[str, str]]
@@ -188,7 +189,7 @@ def _owned(kind: str, key: str, tags: dict[str, str], stamps: dict[str, str]) ->
         key,
         tags.get("Name", ""),
         tags.get(TAG_MACHINE, ""),
-        kept=kind == "volume" and (_PVC in tags or TAG_MACHINE not in tags),
+        kept=kind in _DATA and (_PVC in tags or TAG_MACHINE not in tags),
         created=stamps.get(key) or tags.get(TAG_CREATED, ""),
     )
 
