@@ -524,6 +524,9 @@ def test_what_a_size_cannot_have_is_told(play: Play) -> None:
         problems = await bench.cloud.preflight(cluster(machine=machine))
         assert "Standard_B2ps_v2 has no trusted launch" in str(problems[0])
         bench.arm.plain("Standard_B2s")
+        small = await bench.cloud.preflight(cluster(machine=AzureMachine(os_disk_size=8)))
+        assert "osDiskSize: flatcar-container-linux-corevm-amd64 stable-gen2" in str(small[0])
+        assert "has 9 GB, and the disk 8" in str(small[0])
         premium = cluster(machine=AzureMachine(data_disk_sku="Premium_LRS"))
         problems = await bench.restarted().preflight(premium)
         assert "spec.controlPlane.machine.dataDiskSKU: Standard_B2s takes no Premium disks" in str(
@@ -784,6 +787,19 @@ def test_listing_is_one_call_and_a_create_two(play: Play) -> None:
         bench.arm.forget()
         assert len(await bench.cloud.machines(bench.ref)) == 3
         assert len(bench.arm.calls()) == 1
+
+    play(scene)
+
+
+def test_no_machine_is_asked_for_where_its_interface_could_not_be_made(play: Play) -> None:
+    """As when the controller manager writes the security group at that moment: it is the interface that is refused."""
+
+    async def scene(bench: AzureBench) -> None:
+        wanted = await conformance.request(bench)
+        bench.arm.trouble("busy", 1, match="PUT .*/networkInterfaces/[^/]+")
+        with pytest.raises(Transient, match="AnotherOperationInProgress"):
+            await bench.cloud.create(wanted)
+        assert (await bench.cloud.create(wanted)).machine_id == wanted.machine_id
 
     play(scene)
 

@@ -181,6 +181,19 @@ async def controllers(account: Account, reference: str) -> tuple[str, ...]:
     """The disk controllers that an image of the marketplace or a community gallery says it boots from, `SCSI` and
     `NVMe`; empty where it says nothing.
     """
+    shown = await _shown(account, reference)
+    told = {text(one, "name"): text(one, "value") for one in items(shown, "properties", "features")}
+    return sizes.controllers_in(told.get("DiskControllerTypes", ""))
+
+
+async def disk_gb(account: Account, reference: str) -> int:
+    """Of the system disk of an image of the marketplace; 0 where it is not told."""
+    said = text(await _shown(account, reference), "properties", "osDiskImage", "sizeInGb")
+    return int(said) if said.isdigit() else 0
+
+
+async def _shown(account: Account, reference: str) -> Shown:
+    """An image as the marketplace or a community gallery has it; empty for others."""
     where = account.place.location
     compute = account.clients.compute
     words = reference.strip("/").split("/")
@@ -190,10 +203,8 @@ async def controllers(account: Account, reference: str) -> tuple[str, ...]:
     elif len(urn) == _URN_PARTS:
         look = lambda: compute.virtual_machine_images.get(where, *urn)  # noqa: E731
     else:
-        return ()
-    shown = await account.read(f"looking at image {reference}", look)
-    told = {text(one, "name"): text(one, "value") for one in items(shown, "properties", "features")}
-    return sizes.controllers_in(told.get("DiskControllerTypes", ""))
+        return {}
+    return await account.read(f"looking at image {reference}", look)
 
 
 def _is_version(version: str) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -142,8 +142,10 @@ async def create(account: Account, request: CreateRequest) -> Instance:
         )
         account.kept[_ADDRESSES, nic.lower()] = _addresses_of(made)
     except Transient as busy:
-        if busy.code != BUSY:
-            raise  # an earlier try made it, and its machine is being made: the machine's own name tells
+        # an earlier try made it, and its machine is being made: the machine's own name tells. Or what is busy is
+        # something that it refers to, and it was not made
+        if busy.code != BUSY or not await _has_interface(account, group, name):
+            raise
 
     def put() -> Shown | None:
         """None: there is one of that name."""
@@ -162,6 +164,12 @@ async def create(account: Account, request: CreateRequest) -> Instance:
         await _drop(account, group, name)
         raise
     return await _adopted(account, request, group, shown)
+
+
+async def _has_interface(account: Account, group: str, name: str) -> bool:
+    api = account.clients.network.network_interfaces
+    look: Callable[[], Shown | None] = lambda: or_none(lambda: api.get(group, name))  # noqa: E731
+    return await account.read(f"looking for {name}", look) is not None
 
 
 async def _adopted(account: Account, request: CreateRequest, group: str, shown: Shown | None) -> Instance:

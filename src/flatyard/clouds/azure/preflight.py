@@ -275,9 +275,9 @@ async def _images(
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
     baked = kubernetes.version if kubernetes.flavor == "image" else None
     found: list[Problem] = []
-    seen: dict[tuple[str, str], bool] = {}
+    seen: dict[tuple[str, str, int | None], bool] = {}
     for pool in groups:
-        key = (pool.machine.size, pool.machine.image)
+        key = (pool.machine.size, pool.machine.image, pool.machine.os_disk_size)
         size = here.get(pool.machine.size.lower())
         if key in seen or size is None:
             continue
@@ -300,6 +300,7 @@ async def _fits(
         what = f"{image.name} is {image.generation}, and {size.name} boots {' and '.join(size.generations)}"
         found.append(_error(field, what, _sku_of(pool, size)))
     found += await _boots(account, pool, size, image, here)
+    found += await _system_disk(account, pool, image)
     plan = terms.plan_of(pool.machine, image.reference)
     link = await terms.missing(account, plan) if plan else ""
     if plan and link and not terms.is_accepted(account, plan):
@@ -326,6 +327,18 @@ async def _boots(
     what = f"{image.name} {says}, and {size.name} has no others than NVMe"
     severity = Severity.ERROR if told else Severity.WARNING
     return [Problem(severity, None, pool.at("vmSize"), what, ", ".join(_with_disks("SCSI", size, here)))]
+
+
+async def _system_disk(account: Account, pool: Pool[AzureMachine], image: Image) -> list[Problem]:
+    asked = pool.machine.os_disk_size
+    least = await images.disk_gb(account, image.reference) if asked else 0
+    if not asked or asked >= least:
+        return []
+    return [
+        _error(
+            pool.at("osDiskSize"), f"{image.name} has {least} GB, and the disk {asked}", f"at least {least}"
+        )
+    ]
 
 
 def _sku_of(pool: Pool[AzureMachine], size: SizeHere) -> str:
