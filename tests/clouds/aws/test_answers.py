@@ -124,6 +124,22 @@ def test_an_image_that_is_not_shared_is_no_matter_of_credentials() -> None:
     assert isinstance(found, Rejected) and "flatyard images list" in found.next
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("SignatureDoesNotMatch", "Signature expired: 20261122T040000Z is now earlier than 20261122T050000Z"),
+        ("SignatureDoesNotMatch", "Signature not yet current: 20261122T060000Z is still later"),
+        (
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        ),
+    ],
+)
+def test_a_wrong_clock_is_no_matter_of_credentials(code: str, message: str) -> None:
+    found = answer(code, message, status=403)
+    assert isinstance(found, Rejected) and "set the clock" in found.next
+
+
 def test_what_is_protected_from_deletion_is_not_tried_for_ever() -> None:
     assert isinstance(answer("OperationNotPermitted", "The instance may not be terminated"), Rejected)
 

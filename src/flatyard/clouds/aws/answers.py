@@ -77,15 +77,17 @@ CREDENTIALS = frozenset(
         "InvalidClientTokenId",
         "OptInRequired",
         "RequestExpired",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     )
 )
+HELD = "DependencyViolation"
 IN_USE = frozenset(
     (
         "BucketNotEmpty",
         "DeleteConflict",
-        "DependencyViolation",
+        HELD,
         "InvalidGroup.InUse",
         "InvalidIPAddress.InUse",
         "InvalidNetworkInterface.InUse",
@@ -109,6 +111,7 @@ MISSING = frozenset(
         "InvalidInternetGatewayID.NotFound",
         "InvalidKeyPair.NotFound",
         "InvalidNetworkInterfaceID.NotFound",
+        "InvalidPermission.NotFound",
         "InvalidRouteTableID.NotFound",
         "InvalidSnapshot.NotFound",
         "InvalidSpotInstanceRequestID.NotFound",
@@ -150,6 +153,8 @@ MISMATCH, ENDED = "IdempotentParameterMismatch", "IdempotentInstanceTerminated"
 """What EC2 says of a client token that made an instance: by other parameters, or one that was terminated since."""
 _IMAGES = "Not authorized for images"
 """With the code of bad credentials EC2 says so of an image that is not shared with the account."""
+_CLOCK = ("Signature expired", "Signature not yet current")
+"""How a wrong clock is told, with SignatureDoesNotMatch (IAM user guide, "Troubleshoot signed requests")."""
 _NEW_PROFILE = ("Invalid IAM Instance Profile", "has no associated IAM Roles")
 """What EC2 says of a profile that IAM has not told it of, or not the whole of it."""
 _NEW_GATEWAY = "has no internet gateway"
@@ -222,10 +227,7 @@ def _answered(what: str, problem: ClientError) -> CloudError:
     if code in DENIED:
         return denied(what, code, message, problem.response.get(ASKED, {}), request_id)
     if code in CREDENTIALS:
-        image = _IMAGES in message
-        return Rejected(
-            words, code=code, request_id=request_id, next=_next("InvalidAMIID") if image else FIND
-        )
+        return Rejected(words, code=code, request_id=request_id, next=_who(code, message))
     if code in QUOTA or code.endswith("LimitExceeded"):
         return QuotaExceeded(
             words,
@@ -238,6 +240,15 @@ def _answered(what: str, problem: ClientError) -> CloudError:
     if _may_pass(code, message, status):
         return Transient(words, code=code, request_id=request_id)
     return Rejected(words, code=code, request_id=request_id, next=_next(code))
+
+
+def _who(code: str, message: str) -> str:
+    """What helps against refused credentials, or against what AWS tells by the same codes."""
+    if _IMAGES in message:
+        return _next("InvalidAMIID")
+    if code == "RequestTimeTooSkewed" or any(words in message for words in _CLOCK):
+        return "set the clock of this machine (timedatectl): signatures hold for some minutes only"
+    return FIND
 
 
 def _may_pass(code: str, message: str, status: int) -> bool:

@@ -43,7 +43,19 @@ _PAGES = {
 """By service: the parameter for the next page, and where an answer has it."""
 _HEARD_OF = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Pauses, in seconds, in which every part of a service as a rule has heard of what was just made."""
-_PERMITTED = dict.fromkeys(("elb", "elbv2"), "elasticloadbalancing")
+_LONG = (
+    "describe_instances",
+    "describe_security_groups",
+    "describe_spot_instance_requests",
+    "describe_tags",
+    "describe_volumes",
+)
+"""Lists of EC2 that fail in accounts with much in them unless they are asked for in pages."""
+_PERMITTED = {
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "service-quotas": "servicequotas",
+}
 """Services that policies call otherwise than the SDK."""
 _ENCODED = "Encoded authorization failure message: "
 
@@ -100,6 +112,8 @@ class Account:
         """The rows under `key` of every page."""
         asked, told = _PAGES[service]
         rows: list[Answer] = []
+        if operation in _LONG:
+            parameters = {"MaxResults": FACTS.behaviour.page, **parameters}
         more: dict[str, object] = {}
         while True:
             page = await self.read(what, service, operation, **parameters, **more)

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws import profiles, services, stash
-from flatyard.clouds.aws.answers import missing_is_fine
+from flatyard.clouds.aws.answers import HELD, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import ours, tagged, tags_of
 from flatyard.clouds.aws.settings import machines
 from flatyard.clouds.aws.zones import ZONES, is_regular, named_zones, zones_of
-from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role
+from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role, Transient
 from flatyard.clouds.pools import crowded
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import AwsMachine
@@ -379,7 +379,7 @@ async def _permit(account: Account, group: Answer, wanted: list[Answer]) -> None
 
 
 async def delete_groups(account: Account, ref: ClusterRef, groups: list[str]) -> None:
-    """Rules first: groups that name each other keep each other."""
+    """Rules first: groups that name each other keep each other. Raises Transient for one that somebody else's names."""
     if not groups:
         return
     filters = [{"Name": "group-id", "Values": groups}]
@@ -391,8 +391,23 @@ async def delete_groups(account: Account, ref: ClusterRef, groups: list[str]) ->
                 rules = {"GroupId": row["GroupId"], "IpPermissions": row["IpPermissions"]}
                 await account.write(what, "ec2", "revoke_security_group_ingress", **rules)
     for row in rows:
-        with missing_is_fine():
-            await account.write(what, "ec2", "delete_security_group", GroupId=row["GroupId"])
+        try:
+            with missing_is_fine():
+                await account.write(what, "ec2", "delete_security_group", GroupId=row["GroupId"])
+        except Transient as no:
+            by = await _named_by(account, what, row["GroupId"], groups) if no.code == HELD else ""
+            if by:
+                raise Transient(
+                    f"{no.what}; rules of {by} name it, and are to be revoked", code=HELD
+                ) from None
+            raise
+
+
+async def _named_by(account: Account, what: str, group: str, own: list[str]) -> str:
+    """The groups of others that admit a group: while they do, EC2 does not delete it."""
+    filters = [{"Name": "ip-permission.group-id", "Values": [group]}]
+    rows = await account.pages(what, "ec2", "describe_security_groups", "SecurityGroups", Filters=filters)
+    return ", ".join(sorted(row["GroupId"] for row in rows if row["GroupId"] not in own))
 
 
 async def delete_subnet(account: Account, subnet: str) -> None:
