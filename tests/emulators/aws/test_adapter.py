@@ -406,6 +406,31 @@ def test_a_network_of_the_users_is_used_and_left(bench):
     assert len(bench.aws.call("ec2", "describe_subnets", SubnetIds=place.subnets)["Subnets"]) == 2
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_what_a_cluster_has_is_not_counted_against_its_quota_again(bench, given):
+    """A second `up` near the quota was refused where the network was the user's."""
+    place = Place(bench.aws)
+    if given:
+        bench.cluster = replace_cloud(bench, vpc_id=place.vpc)
+    bench.aws.control("vcpus", count=6)
+
+    async def main() -> Any:
+        before = await bench.cloud.preflight(bench.cluster)
+        network = await bench.cloud.ensure_network(bench.ref, bench.cluster)
+        await bench.cloud.create(await conformance.request(bench, network=network))
+        return before, await bench.cloud.preflight(bench.cluster)
+
+    for problems in bench.aws.stage.run(main):
+        assert [no for no in problems if no.severity is Severity.ERROR] == []
+    bench.aws.control("vcpus", count=5)
+    (no,) = [no for no in bench.aws.stage.run(lambda: told(bench)) if no.severity is Severity.ERROR]
+    assert "the cluster needs 6 vCPUs; the account may use 5 in this region and uses 0" in no.what
+
+
+async def told(bench: AwsBench) -> Any:
+    return await bench.cloud.preflight(bench.cluster)
+
+
 def test_a_subnet_that_is_not_in_the_users_network_is_named(bench):
     place = Place(bench.aws)
     bench.cluster = replace_cloud(bench, vpc_id=place.vpc, subnet_ids=("subnet-0",))
@@ -784,6 +809,29 @@ def test_what_services_left_goes_before_the_network_that_it_holds(bench):
     assert left == ()
     rows = bench.aws.call("elb", "describe_load_balancers")["LoadBalancerDescriptions"]
     assert [row["LoadBalancerName"] for row in rows] == ["others"]
+
+
+def test_a_group_that_one_of_the_users_admits_is_told_with_that_one(bench):
+    """Their group must admit ours, and down said nothing but that something depends on it."""
+    place = Place(bench.aws)
+    bench.cluster = replace_cloud(bench, vpc_id=place.vpc)
+    asked = {"VpcId": place.vpc, "GroupName": "theirs", "Description": "d"}
+    theirs = bench.aws.call("ec2", "create_security_group", **asked)["GroupId"]
+
+    async def network() -> Any:
+        return await bench.cloud.ensure_network(bench.ref, bench.cluster)
+
+    ours = bench.aws.stage.run(network).security_groups["worker"]
+    rule = {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472, "UserIdGroupPairs": [{"GroupId": ours}]}
+    bench.aws.call("ec2", "authorize_security_group_ingress", GroupId=theirs, IpPermissions=[rule])
+
+    async def down() -> None:
+        await bench.cloud.delete_network(bench.ref)
+
+    with pytest.raises(Transient, match=f"rules of {theirs} name it, and are to be revoked"):
+        bench.aws.stage.run(down)
+    bench.aws.call("ec2", "revoke_security_group_ingress", GroupId=theirs, IpPermissions=[rule])
+    bench.aws.stage.run(down)
 
 
 def test_a_role_goes_with_the_policies_that_others_gave_it(bench):

@@ -12,7 +12,7 @@ from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws.answers import DENIED
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import tags_of
-from flatyard.clouds.cloud import TAG_CLUSTER, CloudError
+from flatyard.clouds.cloud import TAG_CLUSTER, CloudError, Role
 from flatyard.clouds.pools import Pool
 from flatyard.model.machines import AwsMachine
 
@@ -28,18 +28,22 @@ async def problems(
     account: Account, name: str, pools: tuple[Pool[AwsMachine], ...], vcpus: Vcpus, *, network: bool
 ) -> list[Problem]:
     """What the cluster `name` needs beyond the quotas; what it has already is not counted."""
-    vpcs = await account.pages("counting VPCs", "ec2", "describe_vpcs", "Vpcs")
-    own = {
-        tags_of(row)[TAG_CLUSTER]
-        for row in vpcs
-        if tags_of(row).get("Name") == f"flatyard-{name}" and TAG_CLUSTER in tags_of(row)
-    }
+    own = await _own(account, name)
     found = await _cpus(account, pools, vcpus, own)
     if network and not own:
+        vpcs = await account.pages("counting VPCs", "ec2", "describe_vpcs", "Vpcs")
         limit = await _limit(account, "vpc", VPCS)
         if limit is not None and len(vpcs) >= limit:
             found.append(_problem("VPCs per region", 1, int(limit), len(vpcs), "VPC"))
     return found
+
+
+async def _own(account: Account, name: str) -> set[str]:
+    """Ids of clusters of that name in the region: each has a security group, also in a network that is not its own."""
+    filters = [{"Name": "tag:Name", "Values": [f"flatyard-{name}-{Role.CONTROL_PLANE.value}"]}]
+    what = f"looking for the cluster {name}"
+    rows = await account.pages(what, "ec2", "describe_security_groups", "SecurityGroups", Filters=filters)
+    return {tags_of(row)[TAG_CLUSTER] for row in rows if TAG_CLUSTER in tags_of(row)}
 
 
 async def _cpus(
