@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from azure.mgmt.compute import models as vm
 from azure.mgmt.network import models as net
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from emulators.azure.bench import FOREIGN, AzureBench, cluster
 from emulators.azure.place import CLIENT, SUBSCRIPTION, Arm, start
@@ -554,6 +556,18 @@ def test_a_given_subnet_without_a_way_out_is_warned_of(play: Play) -> None:
             machine=AzureMachine(assign_public_ip=ConfigVarBool(True)),
         )
         assert await adapter(bench, own).preflight(own) == ()
+
+    play(scene)
+
+
+def test_the_key_that_azure_demands_is_one_that_each_of_its_clouds_takes(play: Play) -> None:
+    """Users' own keys are in the user data: this one opens nothing."""
+
+    async def scene(bench: AzureBench) -> None:
+        made = await bench.cloud.create(await conformance.request(bench))
+        (key,) = shown(bench, made)["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"]
+        public = load_ssh_public_key(key["keyData"].encode())
+        assert isinstance(public, RSAPublicKey) and public.key_size == 2048
 
     play(scene)
 

@@ -5,13 +5,14 @@ theirs.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flatyard.clouds.azure import orders, terms
 from flatyard.clouds.azure.account import Account
@@ -220,14 +221,14 @@ async def _drop(account: Account, group: str, name: str) -> None:
 
 
 def _login_key(account: Account) -> str:
-    """A key for Azure's demand that there be one: chance bytes in the form of an Ed25519 key, so that no private part
-    ever was. Users' own keys are in the user data.
+    """A key for Azure's demand that there be one; its private half is forgotten at once. RSA, since Azure took no other
+    for long, and not all of its clouds do. Users' own keys are in the user data.
     """
     kept = account.kept.get((_LOGIN, ""))
     if not isinstance(kept, str):
-        parts = (b"ssh-ed25519", account.world.random_bytes(32))
-        blob = b"".join(len(one).to_bytes(4, "big") + one for one in parts)
-        kept = account.kept[_LOGIN, ""] = f"ssh-ed25519 {base64.b64encode(blob).decode()}"
+        public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+        line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        kept = account.kept[_LOGIN, ""] = line.decode()
     return kept
 
 
