@@ -13,11 +13,13 @@ import requests
 from keystoneauth1 import exceptions as auth_errors
 
 from emulators.openstack.objects import Objects
+from flatyard.base.errors import Severity
 from flatyard.base.world import RealWorld
 from flatyard.clouds.cloud import ClusterRef, StashForbidden
 from flatyard.clouds.openstack import stash
 from flatyard.clouds.openstack.answers import translate
 from flatyard.clouds.openstack.client import Way
+from flatyard.clouds.openstack.preflight import _secrets
 
 T = TypeVar("T")
 REF = ClusterRef("01JGFJJZ00AAAAAAAAAAAAAAAA", "prod")
@@ -25,7 +27,9 @@ ACCOUNT = "/swift/v1"
 
 
 class Store(Objects):
-    """Below a prefix and without an account in its address, as Jetstream2's is."""
+    """Below a prefix and without an account in its address, as Jetstream2's is. `verify`: as a session's."""
+
+    verify: bool | str = True
 
     def request(
         self,
@@ -128,3 +132,13 @@ def test_a_store_that_is_closed_says_what_to_do_and_holds_up_no_sweep() -> None:
     assert "access rules" in said.value.next
     assert "refuses the credential" in asyncio.run(stash.refusal(Asks(store)))  # type: ignore[arg-type]
     assert asyncio.run(stash.owned(Asks(store), REF)) == ()  # type: ignore[arg-type]
+
+
+def test_a_private_authority_is_warned_of() -> None:
+    """Ignition fetches with what Flatcar trusts, not with the cacert of somebody's clouds.yaml."""
+    store = Store(0)
+    store.verify = "/etc/site/ca.pem"
+    (said,) = asyncio.run(_secrets(Asks(store)))  # type: ignore[arg-type]
+    assert said.severity is Severity.WARNING and "/etc/site/ca.pem" in said.what
+    store.verify = True
+    assert asyncio.run(_secrets(Asks(store))) == []  # type: ignore[arg-type]

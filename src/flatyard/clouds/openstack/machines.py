@@ -78,6 +78,7 @@ async def create(client: Client, request: CreateRequest) -> Instance:
     async with client.lock(request.token):
         if request.attempt > 1:
             await ports.forget_earlier(client, request)
+            await volumes.forget_earlier(client, request, machine)
         port, is_new = await ports.ensure(client, request, machine)
         there = None if is_new else await _earlier(client, request, port)
         made = instance(there or await _made(client, request, machine, port, is_new=is_new))

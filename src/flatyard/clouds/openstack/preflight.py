@@ -263,7 +263,14 @@ async def _endpoint(client: Client, cluster: Cluster) -> list[Problem]:
 async def _secrets(client: Client) -> list[Problem]:
     """Control planes read their keys from the object store when they boot."""
     no = await stash.refusal(client)
-    return [error(CLOUD, no, "a site with Swift or Ceph's gateway (docs/openstack.md)")] if no else []
+    if no:
+        return [error(CLOUD, no, "a site with Swift or Ceph's gateway (docs/openstack.md)")]
+    authority = client.sdk.session.verify
+    if not isinstance(authority, str):
+        return []
+    what = f"machines know Flatcar's authorities and not those of {authority}: where the object store's certificate"
+    what += " is of a private one, no control plane boots"
+    return [Problem(Severity.WARNING, None, CLOUD, what)]
 
 
 async def _given(client: Client, cluster: Cluster, chosen: OpenstackCloud, named: str) -> list[Problem]:

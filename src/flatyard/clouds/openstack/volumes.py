@@ -84,6 +84,17 @@ async def forget(client: Client, request: CreateRequest, machine: OpenstackMachi
     return True
 
 
+async def forget_earlier(client: Client, request: CreateRequest, machine: OpenstackMachine) -> None:
+    """Those of earlier attempts that did not end with their server; what still has one is its own."""
+    if not _wanted(client, request, machine):
+        return
+    for thing in _oldest_first(await owned_things(client, request.cluster, "volume")):
+        meta = thing.metadata or {}
+        of_it = meta.get(TAG_MACHINE) == request.machine_id and meta.get(TAG_ATTEMPT) != str(request.attempt)
+        if of_it and not thing.attachments:
+            await _is_deleted(client, request, id_of(thing))
+
+
 async def _is_deleted(client: Client, request: CreateRequest, key: str) -> bool:
     try:
         await delete_thing(client, "volume", key, f"of {request.name}")
