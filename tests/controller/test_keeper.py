@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flatyard.base.errors import Failed
+from flatyard.base.errors import Failed, Refused
 from flatyard.base.world import SeededWorld
 from flatyard.clouds.sim.region import Region
 from flatyard.controller.control import Control
@@ -111,6 +111,41 @@ def test_up_scale_and_down_are_rounds_with_outcomes():
             gone = await done(keeper, "down", {})
             assert (gone.kind, gone.left, gone.round) == (EventKind.GONE, 0, 3)
             assert keeper.gone
+
+    played(act)
+
+
+def test_credentials_of_another_account_change_nothing_and_say_whose_are_wanted():
+    """There nothing has the cluster's tags: it would be made anew by a mere `status`, and `down` would forget it."""
+
+    async def owner_a() -> str:
+        return "AWS account 111"
+
+    async def owner_b() -> str:
+        return "AWS account 222"
+
+    async def act(stage: Stage) -> None:
+        async with stage.process() as keeper:
+            keeper.owner = owner_a
+            assert (await done(keeper, "intent", INTENT)).done
+            left = {row.id for row in keeper.seams.cloud.provider.left_over()}
+        async with stage.process() as keeper:
+            keeper.owner = owner_b
+            what = "cluster quickstart is in AWS account 111, and the credentials here are those of AWS account 222"
+            for path, body in (
+                ("down", {}),
+                ("intent", INTENT),
+                ("scale", {"pool": "flatcar-workers", "replicas": 5}),
+            ):
+                with pytest.raises(Refused, match=what) as no:
+                    await asked(keeper, "POST", path, body)
+                assert no.value.next == "set those of AWS account 111, then the same command again"
+            (wait,) = (await keeper.state()).waits
+            assert wait.reason == what
+            assert {row.id for row in stage.region.provider.left_over()} == left
+        async with stage.process() as keeper:
+            keeper.owner = owner_a
+            assert (await done(keeper, "down", {})).kind is EventKind.GONE
 
     played(act)
 

@@ -304,7 +304,11 @@ class Cloud(Protocol):
 
 
 class Adapter(Cloud, Protocol):
-    """A cloud whose calls run in threads of its own."""
+    """A real account, whose calls run in threads of their own."""
+
+    async def owner(self) -> str:
+        """Whose account this is, in the cloud's own terms: the same for every login to it. Raises CloudError."""
+        ...
 
     async def close(self) -> None:
         """Wait for the calls that were begun, and end their threads."""

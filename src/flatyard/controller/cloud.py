@@ -48,6 +48,7 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         seams = _seams(world, cloud, store, clients, places.name)
         keeper = Keeper(places.name, run_of(places, what, held, world, keys), seams, lambda: "")
         keeper.seams.on_step = keeper.on_step
+        keeper.owner = cloud.owner
         keeper.measuring = _measuring(places, what, world)
         await keep(places, keeper, keys, held)
         await store.delete(secrets.secrets_key(places.name))

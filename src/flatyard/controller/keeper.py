@@ -11,10 +11,10 @@ import json
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
-from flatyard.base.errors import Failed, FlatyardError
+from flatyard.base.errors import Failed, FlatyardError, Refused
 from flatyard.base.world import rfc3339
 from flatyard.clouds.cloud import CloudError, ClusterRef, Endpoint
 from flatyard.controller.clients import server_of
@@ -84,12 +84,16 @@ class Keeper:
     """Why the simulated Kubernetes API does not answer; empty while it does."""
     prepare: Callable[[], Awaitable[None]] | None = None
     """What must have happened once before machines are made; told as steps. Raises FlatyardError."""
+    owner: Callable[[], Awaitable[str]] | None = None
+    """Whose account the credentials of this process lead to. Raises CloudError."""
     measuring: Measuring | None = None
     journal: Journal = field(default_factory=Journal)
     engine: Engine | None = None
     known: Known = field(init=False)
     round: int = 0
     gone: bool = False
+    _blocked: WaitLine | None = None
+    """Why nothing is looked at."""
     _orders: deque[_Order] = field(default_factory=deque)
     _called: asyncio.Event = field(default_factory=asyncio.Event)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,6 +122,13 @@ class Keeper:
 
     async def _reconcile(self, record: ClusterRecord) -> None:
         round = self.round
+        record, other = await self._owned(record)
+        if other is not None:
+            self._blocked = WaitLine(f"cluster/{self.name}", other.what, True, other.next)
+            self._settled.set()
+            self.journal.add(Event(EventKind.OUTCOME, round, self._now(), waits=(self._blocked,)))
+            await self._called.wait()
+            return
         if record.phase is not Phase.DELETING and not await self._prepared(round):
             return
         self._settled.clear()
@@ -140,6 +151,28 @@ class Keeper:
             finally:
                 self.known.learn(engine.context.caches)
                 self.engine = None
+
+    async def _owned(self, record: ClusterRecord) -> tuple[ClusterRecord, FlatyardError | None]:
+        """The record, in which the account is kept from the first time on; and why these credentials cannot act.
+
+        In another account nothing carries the cluster's tags: all of it would be made anew there, or taken for gone.
+        Raises CloudError where the cloud does not answer.
+        """
+        if self.owner is None:
+            return record, None
+        try:
+            found = await self.owner()
+        except CloudError as no:
+            if no.retry:
+                raise
+            return record, no
+        if not record.owner:
+            record = await records.save(self.seams.store, replace(record, owner=found))
+        if record.owner == found:
+            self.owner = None
+            return record, None
+        what = f"cluster {self.name} is in {record.owner}, and the credentials here are those of {found}"
+        return record, Refused(what, next=f"set those of {record.owner}, then the same command again")
 
     async def _prepared(self, round: int) -> bool:
         """Whether what machines need is there; where it cannot be had, the round ends with the reason."""
@@ -196,12 +229,25 @@ class Keeper:
         while self._orders:
             order = self._orders.popleft()
             try:
+                await self._refuse_others()
                 await order.act()
             except FlatyardError as error:
                 order.done.set_exception(error)
             else:
                 self.round += 1
                 order.done.set_result(self.round)
+
+    async def _refuse_others(self) -> None:
+        """Take no order with the credentials of another account. Raises FlatyardError."""
+        record = await records.load(self.seams.store, self.name)
+        if record is None:
+            return
+        try:
+            _, other = await self._owned(record)
+        except CloudError:
+            return  # nothing is done before the cloud answers
+        if other is not None:
+            raise other
 
     async def _order(self, act: Callable[[], Awaitable[object]]) -> bytes:
         order = _Order(lambda: self._patiently(act), asyncio.get_running_loop().create_future())
@@ -342,7 +388,7 @@ class Keeper:
     def _waits(self, machines: tuple[Object, ...]) -> tuple[WaitLine, ...]:
         """What the reconcilers wait for, and which machines are gone that none of them can look at now."""
         if self.engine is None:
-            return ()
+            return (self._blocked,) if self._blocked else ()
         ctx = self.engine.context
         told = {line.object: line for line in (_line(self.name, wait) for wait in ctx.queue.waits())}
         lost = [m for m in machines if ctx.instances.refreshed and control_plane.is_lost(ctx, m)]

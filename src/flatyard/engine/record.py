@@ -76,6 +76,8 @@ class ClusterRecord:
     lost its majority when the cloud has half of them left, or fewer."""
     delete_volumes: bool = False
     deleting_since: str = ""
+    owner: str = ""
+    """Whose account the cluster is in, as the adapter says it: in another one nothing of the cluster is found."""
     stored: int = field(default=0, compare=False)
 
     @property

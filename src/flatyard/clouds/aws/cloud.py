@@ -145,6 +145,10 @@ class AwsCloud:
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
         await sweep.delete_owned(self.account, ref, owned)
 
+    async def owner(self) -> str:
+        who = await self.account.read("asking who the credentials are", "sts", "get_caller_identity")
+        return f"AWS account {who['Account']}"
+
     async def close(self) -> None:
         await self.account.close()
 

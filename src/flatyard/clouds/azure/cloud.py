@@ -143,6 +143,9 @@ class AzureCloud:
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
         await sweep.delete_owned(self.account, ref, owned)
 
+    async def owner(self) -> str:
+        return f"Azure subscription {self.account.place.subscription.lower()}"
+
     async def close(self) -> None:
         await self.account.calls.close()
         self.account.clients.close()

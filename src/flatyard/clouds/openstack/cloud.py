@@ -131,5 +131,9 @@ class OpenstackAdapter:
     async def delete_owned(self, ref: ClusterRef, owned: Owned) -> None:
         await sweep.delete_owned(self.client, ref, owned)
 
+    async def owner(self) -> str:
+        await self.client.log_in()
+        return f"OpenStack project {self.client.project}"
+
     async def close(self) -> None:
         await self.client.close()
