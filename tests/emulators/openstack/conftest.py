@@ -16,11 +16,14 @@ OF_ITS_OWN = (
     "The field 'maxPersonality",
 )
 """How warnings begin that openstacksdk gives itself for what it calls within itself."""
+OURS = "The ignore_missing parameter of all find_"
+"""How one begins of what we should not call."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for message in OF_ITS_OWN:
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
+    config.addinivalue_line("filterwarnings", f"error:{OURS}")
 
 
 @pytest.fixture(scope="session")

@@ -212,6 +212,23 @@ def test_a_server_that_is_refused_leaves_no_volume(services: Services, project: 
     held(services, project, body)
 
 
+def test_a_server_that_no_host_takes_leaves_no_volume(services: Services, project: str) -> None:
+    async def body(bench: OpenstackBench) -> None:
+        first = replace(await conformance.request(bench), machine=on_a_volume(bench, 25))
+        bench.trouble(Trouble.CAPACITY, 1)
+        made = await bench.cloud.create(first)
+        shown = await settled(bench, made)
+        assert shown.state is InstanceState.ERROR and shown.no_capacity
+        await bench.cloud.delete(bench.ref, shown)
+        again = await bench.cloud.create(replace(first, attempt=2))
+        assert (await settled(bench, again)).state is InstanceState.RUNNING
+        assert volumes(bench) == [(25, "in-use", True)]
+        await bench.cloud.delete(bench.ref, again)
+        assert await all_gone(bench)
+
+    held(services, project, body)
+
+
 def test_a_wrong_volume_type_and_a_flavor_with_more_disks_are_found_by_plan(
     services: Services, project: str
 ) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from openstack.exceptions import DuplicateResource
 from openstack.image.v2.image import Image as GlanceImage
 
 from flatyard.base.errors import Refused
@@ -36,13 +37,21 @@ async def images(client: Client, query: ImageQuery) -> tuple[Image, ...]:
     machine = query.machine
     named = machine.image if isinstance(machine, OpenstackMachine) else ""
     if named and not is_placeholder(named):
-        found = await client.read(
-            f"looking for image {named}",
-            lambda: if_any(lambda: client.sdk.image.find_image(named, ignore_missing=False)),
-        )
-        return (_named(found),) if isinstance(found, GlanceImage) and found.status == "active" else ()
+        found = await client.read(f"looking for image {named}", lambda: _by_name(client, named))
+        return (_named(found),) if found is not None else ()
     fitting = [known.image for known in await flatcar(client) if _fits(known, query)]
     return tuple(sorted(fitting, key=lambda i: (*version_key(i.version), i.reference), reverse=True))
+
+
+def _by_name(client: Client, named: str) -> GlanceImage | None:
+    """An active image by name or id. The SDK's own search warns of itself. Raises DuplicateResource."""
+    found: list[object] = [*client.sdk.image.images(name=named)]
+    if not found:
+        found = [if_any(lambda: client.sdk.image.get_image(named))]
+    usable = [image for image in found if isinstance(image, GlanceImage) and image.status == "active"]
+    if len(usable) > 1:
+        raise DuplicateResource(f"{len(usable)} images are called {named}: give the id of one")
+    return usable[0] if usable else None
 
 
 async def flatcar(client: Client) -> list[Known]:

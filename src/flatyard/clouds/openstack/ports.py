@@ -72,9 +72,10 @@ async def ensure(client: Client, request: CreateRequest, machine: OpenstackMachi
 
 async def is_foreign(client: Client, network: str) -> bool:
     """Whether a network is another project's."""
-    return client.project != await client.known(
+    owner = await client.known(
         "owner of network", network, lambda: str(client.sdk.network.get_network(network).project_id or "-")
     )
+    return owner != client.project  # which is known once something was asked
 
 
 async def free(client: Client, ref: ClusterRef, gone: Instance) -> None:
