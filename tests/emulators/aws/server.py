@@ -19,7 +19,10 @@ network interfaces     EC2: DeleteNetworkInterface of one in use is InvalidParam
                        (github.com/gruntwork-io/cloud-nuke/pull/1132)
 RegisterImage          EC2 API reference: architecture, root device and virtualization are as asked
 load balancers         ELB API reference, CreateLoadBalancer: idempotent by name and settings; provisioning, then
-                       active; only one subnet of each zone, as SetSubnets
+                       active; only one subnet of each zone, as SetSubnets; names do not begin with internal-
+target groups          ELB: "Health check interval must be greater than the timeout", whose default is 10 s for TCP and
+                       HTTPS (ELB API reference, CreateTargetGroup)
+VPC BPA                EC2 API reference, DescribeVpcBlockPublicAccessOptions, which moto does not know
 """
 
 from __future__ import annotations
@@ -125,6 +128,8 @@ class Account:
     judged: dict[str, None] = field(default_factory=dict)
     """Actions that policies were asked about, in IAM's words."""
     active_at: dict[str, float] = field(default_factory=dict)
+    blocks: str = "off"
+    """What does not pass its internet gateways."""
     hearsay: Hearsay = field(default_factory=Hearsay)
 
     def now(self) -> float:
@@ -425,6 +430,22 @@ class Emulator:
             return error("ec2", 400, "DependencyViolation", what)
         return self.ask(environ)
 
+    def on_CreateTargetGroup(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
+        bare = form.get("HealthCheckProtocol", "TCP") == "HTTP"
+        timeout = int(form.get("HealthCheckTimeoutSeconds", 6 if bare else 10))
+        if int(form.get("HealthCheckIntervalSeconds", 30)) <= timeout:
+            what = "Health check interval must be greater than the timeout."
+            return error("elbv2", 400, "ValidationError", what)
+        return self.ask(environ)
+
+    def on_DescribeVpcBlockPublicAccessOptions(
+        self, environ: Environ, form: dict[str, str], region: str
+    ) -> Reply:
+        self.account.judged["ec2:DescribeVpcBlockPublicAccessOptions"] = None
+        mode = f"<internetGatewayBlockMode>{self.account.blocks}</internetGatewayBlockMode>"
+        inside = f"<vpcBlockPublicAccessOptions>{mode}</vpcBlockPublicAccessOptions>"
+        return plain("DescribeVpcBlockPublicAccessOptions", inside)
+
     def on_SetSubnets(self, environ: Environ, form: dict[str, str], region: str) -> Reply:
         return crowded(form, region) or self.ask(environ)
 
@@ -432,6 +453,9 @@ class Emulator:
         no = crowded(form, region)
         if no:
             return no
+        if form.get("Name", "").startswith("internal-"):
+            what = f"Load balancer name '{form['Name']}' cannot begin with 'internal-'"
+            return error("elbv2", 400, "ValidationError", what)
         there = next((b for b in balancers(region) if b.name == form.get("Name")), None)
         if there is None:
             return self.ask(environ)
@@ -530,6 +554,9 @@ class Emulator:
     def control_takes(self, seconds: float) -> None:
         """How long from now on an instance starts and ends, and a load balancer is being made."""
         self.account.takes = seconds
+
+    def control_blocks(self, mode: str) -> None:
+        self.account.blocks = mode
 
     def control_vcpus(self, count: int) -> None:
         self.account.vcpus = count

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emulators.aws.emulated import REGION, AwsBench, Emulated, cluster_of
-from flatyard.clouds.cloud import Network, Transient
+from flatyard.clouds.cloud import ClusterRef, Network, Transient
 from flatyard.decode.types import ConfigVar
 from flatyard.model import cluster as model
 from flatyard.model.machines import AwsMachine
@@ -93,6 +93,21 @@ def test_a_crash_before_cross_zone_balancing_is_on_leaves_it_to_the_next_run(ben
 
     bench.aws.stage.run(main)
     assert attributes(bench, balancer(bench))["load_balancing.cross_zone.enabled"] == "true"
+
+
+def test_the_api_servers_health_is_asked_for_more_seldom_than_it_is_waited_for(bench):
+    """With the default time the target group was refused, and no endpoint came to be."""
+    bench.aws.stage.run(lambda: ensured(bench))
+    (group,) = bench.aws.call("elbv2", "describe_target_groups")["TargetGroups"]
+    assert (group["HealthCheckIntervalSeconds"], group["HealthCheckTimeoutSeconds"]) == (10, 5)
+    assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTPS", "/readyz")
+
+
+def test_a_cluster_may_be_called_as_no_load_balancer_may(bench):
+    bench.ref = ClusterRef(bench.ref.id, "internal-tools")
+    bench.aws.stage.run(lambda: ensured(bench))
+    bench.aws.stage.run(lambda: ensured(bench))
+    assert balancer(bench)["LoadBalancerName"] == f"fy-internal-tools-{bench.ref.id[-10:].lower()}"
 
 
 def test_an_endpoint_that_is_as_it_should_be_is_only_looked_at(bench):

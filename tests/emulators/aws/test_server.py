@@ -316,3 +316,24 @@ def test_a_persistent_spot_instance_is_one_that_stops(bare):
     for kind, end in (("persistent", "terminate"), ("one-time", "stop")):
         no = bare.refused("ec2", "run_instances", **image, **market(kind, end))
         assert no == ("InvalidParameterCombination", 400)
+
+
+def test_a_health_check_is_over_before_the_next_and_a_name_is_free(bare):
+    vpc, subnet, _ = bare.place()
+    group = {"Name": "g", "Protocol": "TCP", "Port": 6443, "VpcId": vpc, "HealthCheckProtocol": "HTTPS"}
+    no = bare.refused("elbv2", "create_target_group", **group, HealthCheckIntervalSeconds=10)
+    assert no == ("ValidationError", 400)
+    asked = {"HealthCheckIntervalSeconds": 10, "HealthCheckTimeoutSeconds": 5}
+    assert bare("elbv2", "create_target_group", **group, **asked)["TargetGroups"]
+    balancer = {"Name": "internal-a", "Type": "network", "Subnets": [subnet]}
+    assert bare.refused("elbv2", "create_load_balancer", **balancer) == ("ValidationError", 400)
+
+
+def test_what_the_account_blocks_is_told(bare):
+    def mode() -> str:
+        answer = bare("ec2", "describe_vpc_block_public_access_options")
+        return str(answer["VpcBlockPublicAccessOptions"]["InternetGatewayBlockMode"])
+
+    assert mode() == "off"
+    bare.aws.control("blocks", mode="block-ingress")
+    assert mode() == "block-ingress"

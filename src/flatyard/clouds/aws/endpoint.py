@@ -175,6 +175,7 @@ async def _group(account: Account, ref: ClusterRef, row: Answer, network: Networ
         HealthCheckProtocol="HTTPS",
         HealthCheckPath="/readyz",
         HealthCheckIntervalSeconds=10,
+        HealthCheckTimeoutSeconds=5,  # its default is as long as the interval, and is to be shorter
         HealthyThresholdCount=2,
         UnhealthyThresholdCount=2,
         Tags=pairs(cluster_tags(ref, FACTS.tags)),

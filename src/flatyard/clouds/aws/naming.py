@@ -13,6 +13,7 @@ from flatyard.clouds.tags import cluster_tags
 TAG_CREATED = "flatyard-created"
 """When a resource was made, for those whose own API does not tell."""
 _BALANCER_LONGEST = 32
+_ELBS_OWN = "internal-"
 
 
 def ccm_tag(ref: ClusterRef) -> str:
@@ -52,9 +53,13 @@ def tags_of(row: Answer) -> dict[str, str]:
 
 
 def balancer_name(ref: ClusterRef) -> str:
-    """Unique in an account by the digits of the cluster id: creating is idempotent by name."""
+    """Unique in an account by the digits of the cluster id: creating is idempotent by name.
+
+    ELB keeps a beginning for itself (ELB API reference, CreateLoadBalancer, Name).
+    """
     digits = ref.id[-10:].lower()
-    return f"{ref.name[: _BALANCER_LONGEST - len(digits) - 1].strip('-')}-{digits}"
+    name = f"fy-{ref.name}" if ref.name.startswith(_ELBS_OWN) else ref.name
+    return f"{name[: _BALANCER_LONGEST - len(digits) - 1].strip('-')}-{digits}"
 
 
 def profile_name(ref: ClusterRef, role: str) -> str:
