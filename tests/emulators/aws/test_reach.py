@@ -90,3 +90,27 @@ def test_a_subnet_without_a_default_route_is_warned_of(aws):
     vpc = Vpc(aws)
     said = told(aws, HIDDEN, vpc_id=vpc.id, subnet_ids=(vpc.closed,))
     assert len(said) == 2 and all(one.startswith("warning: ") and "no default route" in one for one in said)
+
+
+def test_an_account_that_blocks_public_access_is_told(aws):
+    aws.control("blocks", mode="block-bidirectional")
+    (said,) = told(aws, OPEN)
+    assert said.startswith(
+        "error: spec.cloud.aws: the account blocks public access to its VPCs (block-bidirectional)"
+    )
+    vpc = Vpc(aws)
+    (said,) = told(aws, OPEN, vpc_id=vpc.id, subnet_ids=(vpc.public,))
+    assert said.startswith("warning: ") and "vpcId of a VPC that is excluded from it" in said
+    assert told(aws, HIDDEN, vpc_id=vpc.id, subnet_ids=(vpc.behind,)) == []
+
+
+def test_a_world_of_two_halves_is_a_way_out(aws):
+    vpc = Vpc(aws)
+    subnet = vpc.subnet(3, "a")
+    table = vpc.call("create_route_table", VpcId=vpc.id)["RouteTable"]["RouteTableId"]
+    vpc.call("associate_route_table", RouteTableId=table, SubnetId=subnet)
+    gateways = vpc.call("describe_internet_gateways")["InternetGateways"]
+    gateway = next(row["InternetGatewayId"] for row in gateways if row["Attachments"])
+    for half in ("0.0.0.0/1", "128.0.0.0/1"):
+        vpc.call("create_route", RouteTableId=table, DestinationCidrBlock=half, GatewayId=gateway)
+    assert told(aws, OPEN, vpc_id=vpc.id, subnet_ids=(subnet,)) == []
