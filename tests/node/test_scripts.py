@@ -38,7 +38,16 @@ TOKEN = new_token(WORLD)
 CLUSTER = ClusterSettings(name="prod", id="01J", kubernetes="v1.34.3", endpoint_host="api.prod.example")
 PLAIN = NodeTraits(cloud="gcp", provider_id=ProviderIdSource.FIXED)
 MACHINE = MachineIdentity(id="01J", name="node-1", provider_id="fixed://node-1")
-ROOTED = ("/etc/", "/run/", "/var/", "/dev/console", "/sys/", "/oem/", "/usr/share/oem/")
+ROOTED = (
+    "/etc/",
+    "/run/",
+    "/var/",
+    "/dev/console",
+    "/dev/disk/by-label/",
+    "/sys/",
+    "/oem/",
+    "/usr/share/oem/",
+)
 
 
 @dataclass
@@ -363,6 +372,21 @@ def test_provider_ids_are_learnt_as_each_cloud_tells_them(
     node.write("/sys/class/dmi/id/product_serial", "VMware-42 1c 50 64 aa bb cc dd-ee ff 00 11 22 33 44 55\n")
     traits = NodeTraits(cloud=cloud, provider_id_format=form)
     assert _identity(node, traits) == f"NODE_NAME=node-1\nPROVIDER_ID={expected}\n"
+
+
+@pytest.mark.parametrize("label", ("config-2", "CONFIG-2"))
+def test_on_openstack_a_config_drive_says_it_where_there_is_no_metadata_service(
+    node: Node, label: str
+) -> None:
+    node.commands["curl"] = "exit 28"
+    node.commands["umount"] = ""
+    node.commands["mount"] = (
+        f"mkdir -p $4/openstack/latest;echo '{_JSON['openstack']}' >$4/openstack/latest/meta_data.json"
+    )
+    node.write(f"/dev/disk/by-label/{label}")
+    traits = NodeTraits(cloud="openstack", provider_id_format="openstack:///{id}")
+    assert _identity(node, traits) == "NODE_NAME=node-1\nPROVIDER_ID=openstack:///8e1f\n"
+    assert node.calls("mount")[0].startswith(f"mount -o ro /dev/disk/by-label/{label} ")
 
 
 def test_a_silent_metadata_service_fails_the_unit_and_writes_nothing(node: Node) -> None:

@@ -23,7 +23,13 @@ _ASK = {
         'm(){ echo "$j"|jq -re ".$1";}\n'
     ),
     "gcp": "m(){ g -H 'Metadata-Flavor: Google' \"http://{address}/computeMetadata/v1/$1\";}\n",
-    "openstack": ('j=$(g http://{address}/openstack/latest/meta_data.json)\nm(){ echo "$j"|jq -re ".$1";}\n'),
+    # The config drive where there is one, as afterburn has it: who asks for one often has no metadata service.
+    "openstack": (
+        "for l in config-2 CONFIG-2 -;do d=/dev/disk/by-label/$l;[ ! -e $d ]||break;done\n"
+        "if [ -e $d ];then\nt=$(mktemp -d)\nmount -o ro $d $t\nj=$(cat $t/openstack/latest/meta_data.json)\numount $t\n"
+        "else\nj=$(g http://{address}/openstack/latest/meta_data.json)\nfi\n"
+        'm(){ echo "$j"|jq -re ".$1";}\n'
+    ),
     "vsphere": (
         "m(){ sed -E 's/^VMware-//;s/[ -]//g;s/^(.{8})(.{4})(.{4})(.{4})/\\1-\\2-\\3-\\4-/'"
         " /sys/class/dmi/id/product_serial;}\n"
