@@ -15,6 +15,8 @@ from emulators.window_aws import devices
 from flatyard.base.errors import Severity
 from flatyard.clouds import conformance
 from flatyard.clouds.aws.cloud import AwsCloud
+from flatyard.clouds.aws.facts import FACTS
+from flatyard.clouds.aws.preflight import OUR_TAGS
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.cloud import (
     CreateRequest,
@@ -110,6 +112,22 @@ def test_what_belongs_to_a_machine_carries_its_tags(bench):
         assert (found["flatyard-cluster"], found["flatyard-owned"]) == (bench.ref.id, "true")
         assert found["KubernetesCluster"] == "my-cluster"
         assert found[f"kubernetes.io/cluster/{bench.ref.id}"] == "owned"
+
+
+def test_a_machine_has_as_many_tags_as_plan_lets_it(bench):
+    _, row = made(bench, GIVEN)
+    assert len(row["Tags"]) == OUR_TAGS
+    room = FACTS.tags.count - OUR_TAGS
+    _, row = made(bench, tagged_with(room), machine_id=bench.machine_id(2))
+    assert len(row["Tags"]) == FACTS.tags.count
+    for count, said in ((room, 0), (room + 1, 2)):
+        bench.cluster = cluster_of(tagged_with(count))
+        problems = bench.aws.stage.run(lambda: told(bench))
+        assert len([no for no in problems if "tags are too many: 7 are set besides" in no.what]) == said
+
+
+def tagged_with(count: int) -> AwsMachine:
+    return replace(GIVEN, tags={f"team{number}": "a" for number in range(count)})
 
 
 def test_a_machine_is_called_as_its_kubelet_and_controller_manager_call_it(bench):

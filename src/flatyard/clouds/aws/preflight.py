@@ -23,6 +23,8 @@ from flatyard.model.machines import AwsMachine
 from flatyard.model.meant import is_placeholder
 
 LEAST_VCPUS, LEAST_MIB = 2, 1700
+OUR_TAGS = 7
+"""That a machine has: its cluster, owner, machine, role, attempt, name, and the controller manager's."""
 Sizes = Mapping[str, Answer | None]
 """Instance types that the cluster names, as the region has them."""
 Images = Mapping[tuple[str, str], tuple[Image, ...]]
@@ -93,6 +95,10 @@ def _tags(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
         for key, value in pool.machine.tags.items():
             if not FACTS.tags.fits(key, value):
                 yield _error(pool.at(f"tags[{key}]"), f"{key}={value} is not allowed", FACTS.tags.allowed)
+        room = FACTS.tags.count - OUR_TAGS
+        if len(pool.machine.tags) > room:
+            what = f"{len(pool.machine.tags)} tags are too many: {OUR_TAGS} are set besides"
+            yield _error(pool.at("tags"), what, f"at most {room}")
 
 
 def _region(name: str, known: tuple[str, ...]) -> Problem:

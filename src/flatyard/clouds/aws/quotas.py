@@ -19,6 +19,8 @@ from flatyard.model.machines import AwsMachine
 ON_DEMAND, SPOT, VPCS = "L-1216C47A", "L-34B43A08", "L-F678F1CE"
 STANDARD = "acdhimrtz"
 """First letters of the instance families that share those two quotas."""
+_APART = ("dl", "hpc", "inf", "mac", "trn")
+"""Families with such a letter that have quotas of their own."""
 _UNTOLD = ("NoSuchResourceException", "AccessDeniedException", "EndpointConnectionError", *DENIED)
 Vcpus = Mapping[str, int]
 """vCPUs by instance type."""
@@ -75,7 +77,7 @@ def _wanted(pools: tuple[Pool[AwsMachine], ...], vcpus: Vcpus, *, spot: bool) ->
 
 
 def _standard(size: str) -> bool:
-    return size[:1] in STANDARD
+    return size[:1] in STANDARD and not size.startswith(_APART)
 
 
 async def _limit(account: Account, service: str, code: str) -> float | None:
