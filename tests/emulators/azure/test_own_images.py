@@ -28,6 +28,8 @@ CASES = {
     f"{GALLERY}/versions/1.0.1": "image flatcar is not in germanywestcentral; allowed: westeurope",
     f"{GALLERY}/versions/9.9.9": "there is no image",
     f"{GALLERY}x/versions/1.0.0": "there is no image",
+    f"{GROUP}/images/old": "image old is gen1, and Standard_B2ps_v2 boots gen2",
+    f"{GROUP}/galleries/own/images/amd/versions/1.0.0": "image amd is for amd64, and Standard_B2ps_v2 is arm64",
 }
 
 
@@ -45,6 +47,8 @@ def _make(bench: AzureBench) -> None:
     compute = bench.clients.compute
     for name, location in (("here", LOCATION), ("there", "westeurope")):
         compute.images.begin_create_or_update(FOREIGN, name, vm.Image(location=location)).result()
+    old = vm.Image(location=LOCATION, properties=vm.ImageProperties(hyper_v_generation="V1"))
+    compute.images.begin_create_or_update(FOREIGN, "old", old).result()
     compute.galleries.begin_create_or_update(FOREIGN, "own", vm.Gallery(location="westeurope")).result()
     properties = vm.GalleryImageProperties(
         os_type="Linux",
@@ -53,6 +57,8 @@ def _make(bench: AzureBench) -> None:
     )
     image = vm.GalleryImage(location="westeurope", properties=properties)
     compute.gallery_images.begin_create_or_update(FOREIGN, "own", "flatcar", image).result()
+    properties.architecture, properties.hyper_v_generation = "x64", "V2"
+    compute.gallery_images.begin_create_or_update(FOREIGN, "own", "amd", image).result()
     for version, regions in (("1.0.0", ("westeurope", "Germany West Central")), ("1.0.1", ("westeurope",))):
         profile = vm.GalleryImageVersionPublishingProfile(
             target_regions=[vm.TargetRegion(name=region) for region in regions]
@@ -64,7 +70,8 @@ def _make(bench: AzureBench) -> None:
             ),
         )
         api = compute.gallery_image_versions
-        api.begin_create_or_update(FOREIGN, "own", "flatcar", version, made).result()
+        for name in ("flatcar", "amd"):
+            api.begin_create_or_update(FOREIGN, "own", name, version, made).result()
 
 
 def test_an_own_image_that_is_not_there_or_not_in_the_location_is_told_at_its_place(
@@ -80,7 +87,8 @@ def test_an_own_image_that_is_not_there_or_not_in_the_location_is_told_at_its_pl
             _make(bench)
             found = {}
             for image in CASES:
-                wanted = cluster(machine=AzureMachine(image_id=ConfigVar(image)))
+                size = ConfigVar("Standard_B2ps_v2")
+                wanted = cluster(machine=AzureMachine(image_id=ConfigVar(image), vm_size=size))
                 found[image] = [str(problem) for problem in await bench.cloud.preflight(wanted)]
             return found
         finally:

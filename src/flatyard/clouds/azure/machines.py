@@ -45,6 +45,7 @@ _STATES = {
     "succeeded": InstanceState.RUNNING,
     "deleting": InstanceState.DELETING,
     "failed": InstanceState.ERROR,
+    "canceled": InstanceState.ERROR,
 }
 _ADDRESSES, _FAULTS, _LOGIN, _POWER = "addresses", "faults", "login", "power"
 _OFF = {"powerstate/deallocated", "powerstate/stopped"}

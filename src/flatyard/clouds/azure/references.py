@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from azure.core.exceptions import HttpResponseError
 
 from flatyard.base.errors import Problem, Severity
+from flatyard.clouds.azure import sizes
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.answers import or_none
 from flatyard.clouds.azure.reading import Shown, items, last, part, segment, text
@@ -156,9 +157,28 @@ async def _own_image(account: Account, pool: Pool[AzureMachine]) -> list[Problem
         return [_error(path, f"there is no image {image}", "az image list, az sig image-version list")]
     regions = [text(one, "name") for one in items(shown, "properties", "publishingProfile", "targetRegions")]
     there = [region.lower().replace(" ", "") for region in regions or [text(shown, "location")]]
-    if account.place.location in there or (gallery and not regions):
-        return []
-    return [_error(path, f"image {name} is not in {account.place.location}", ", ".join(there))]
+    if account.place.location not in there and not (gallery and not regions):
+        return [_error(path, f"image {name} is not in {account.place.location}", ", ".join(there))]
+    if gallery and version:  # what it boots on stands with the image, not with each version
+        shown = await account.read(f"looking at image {name}", _look(account, group, gallery, name, ""))
+    size = await sizes.size(account, pool.machine.size)
+    return _boots(path, name, shown, size) if size is not None else []
+
+
+def _boots(path: str, name: str, shown: Shown | None, size: sizes.SizeHere) -> list[Problem]:
+    """Whether the size boots an image of that generation and architecture, as far as the image tells."""
+    generation = sizes.GENERATIONS.get(text(shown, "properties", "hyperVGeneration").lower(), "")
+    arch = sizes.ARCHES.get(text(shown, "properties", "architecture").lower(), "")
+    if generation and generation not in size.generations:
+        what = f"image {name} is {generation}, and {size.name} boots {' and '.join(size.generations)}"
+        return [_error(path, what, "another image or size")]
+    if arch and arch != size.arch:
+        return [
+            _error(
+                path, f"image {name} is for {arch}, and {size.name} is {size.arch}", "another image or size"
+            )
+        ]
+    return []
 
 
 def _look(account: Account, group: str, gallery: str, name: str, version: str) -> Callable[[], Shown | None]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from flatyard.clouds.azure.account import Account
 from flatyard.clouds.azure.reading import Shown, items, part, text
 
-_ARCHES = {"x64": "amd64", "arm64": "arm64"}
-_GENERATIONS = {"v1": "gen1", "v2": "gen2"}
+ARCHES = {"x64": "amd64", "arm64": "arm64"}
+GENERATIONS = {"v1": "gen1", "v2": "gen2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def _size(row: Shown) -> SizeHere:
             zones -= set(map(str, _list(part(restriction, "restrictionInfo"), "zones")))
         else:
             refused = text(restriction, "reasonCode") or "NotAvailableForSubscription"
-    arch = _ARCHES.get(able.get("CpuArchitectureType", "x64").lower(), "amd64")
+    arch = ARCHES.get(able.get("CpuArchitectureType", "x64").lower(), "amd64")
     generations = able.get("HyperVGenerations", "V1,V2").lower().split(",")
     return SizeHere(
         name=text(row, "name"),
@@ -72,7 +72,7 @@ def _size(row: Shown) -> SizeHere:
         vcpus=int(float(able.get("vCPUs", "0"))),
         memory_mib=int(float(able.get("MemoryGB", "0")) * 1024),
         arch=arch,
-        generations=tuple(_GENERATIONS[g] for g in generations if g in _GENERATIONS),
+        generations=tuple(GENERATIONS[g] for g in generations if g in GENERATIONS),
         zones=tuple(sorted(zones)),
         refused=refused,
         accelerated=able.get("AcceleratedNetworkingEnabled", "True").lower() == "true",
