@@ -402,6 +402,7 @@ class Emulator:
         group = form.get("GroupId", "")
         user = next((key for key, launch in self.living() if group in launch.groups), "")
         user = user or next((b.name for b in classic_balancers(region) if group in b.security_groups), "")
+        user = user or next((n.id for n in detached(region) if group in {g.id for g in n.group_set}), "")
         user = user or next(
             (other for other, named in references(region) if group in named and other != group), ""
         )
@@ -416,6 +417,7 @@ class Emulator:
         user = next((key for key, launch in self.living() if launch.subnet == subnet), "")
         user = user or next((b.arn for b in balancers(region) if subnet in subnets_of(b)), "")
         user = user or next((b.name for b in classic_balancers(region) if subnet in b.subnets), "")
+        user = user or next((n.id for n in detached(region) if n.subnet.id == subnet), "")
         if user and form.get("DryRun") != "true":
             what = f"The subnet '{subnet}' has dependencies and cannot be deleted ({user})"
             return error("ec2", 400, "DependencyViolation", what)
@@ -658,6 +660,11 @@ def classic_balancers(region: str) -> list[Any]:
     from moto.elb.models import elb_backends
 
     return list(elb_backends[ACCOUNT][region].load_balancers.values())
+
+
+def detached(region: str) -> list[Any]:
+    """The network interfaces that hang on nothing."""
+    return [nic for nic in backend(region).enis.values() if nic.status == "available" and not nic.instance]
 
 
 def subnets_of(balancer: Any) -> set[str]:

@@ -829,6 +829,29 @@ def test_what_services_left_goes_before_the_network_that_it_holds(bench):
     assert [row["LoadBalancerName"] for row in rows] == ["others"]
 
 
+def test_an_interface_that_a_load_balancer_left_goes_before_what_it_holds(bench):
+    """They stay for up to an hour, and carry no tag; down waited for them."""
+
+    async def network() -> Any:
+        return await bench.cloud.ensure_network(bench.ref, bench.cluster)
+
+    place = bench.aws.stage.run(network)
+    held = {"SubnetId": place.subnets[0], "Groups": [place.security_groups["worker"]]}
+    bench.aws.call("ec2", "create_network_interface", **held)
+    other = Place(bench.aws).subnets[0]
+    kept = bench.aws.call("ec2", "create_network_interface", SubnetId=other)["NetworkInterface"]
+    spare = bench.aws.call("ec2", "describe_network_interfaces")["NetworkInterfaces"]
+    assert [row["Status"] for row in spare] == ["available", "available"]
+
+    async def down() -> Any:
+        await bench.cloud.delete_network(bench.ref)
+        return await bench.cloud.sweep(bench.ref)
+
+    assert bench.aws.stage.run(down) == ()
+    left = bench.aws.call("ec2", "describe_network_interfaces")["NetworkInterfaces"]
+    assert [row["NetworkInterfaceId"] for row in left] == [kept["NetworkInterfaceId"]]
+
+
 def test_a_group_that_one_of_the_users_admits_is_told_with_that_one(bench):
     """Their group must admit ours, and down said nothing but that something depends on it."""
     place = Place(bench.aws)

@@ -33,6 +33,7 @@ SPOT = AwsMachine(instance_type=ConfigVar("t3.medium"), is_spot_instance=True)
 UNSEEN = {
     "TagWhatIsMade": "moto asks for no permission to tag what is made",
     "GiveThemToMachines": "moto asks for no permission to pass a role",
+    "DeleteDetachedInterfaces": "an interface that nobody deletes goes by itself",
     "DeleteBalancersOfServices": "no conditions are judged, and ChangeAndDeleteOwnedBalancers has its actions too",
     "RolesOfServices": "an account's first balancer and first spot instance make a role; moto makes none",
 }

@@ -91,7 +91,10 @@ async def delete(account: Account, ref: ClusterRef) -> None:
     """
     await services.delete(account, ref)
     rows = [*await _ours(account, ref, "security_groups"), *await services.groups(account, ref)]
-    await delete_groups(account, ref, sorted({row["GroupId"] for row in rows}))
+    groups = sorted({row["GroupId"] for row in rows})
+    if groups:
+        await services.delete_interfaces(account, ref, groups)
+    await delete_groups(account, ref, groups)
     for row in await _ours(account, ref, "subnets"):
         await delete_subnet(account, row["SubnetId"])
     for row in await _ours(account, ref, "route_tables"):

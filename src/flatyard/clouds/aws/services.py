@@ -7,7 +7,7 @@ groups and gateway, so that it goes before the network. All of it is known by th
 from __future__ import annotations
 
 from flatyard.clouds.aws import endpoint
-from flatyard.clouds.aws.answers import MISSING, missing_is_fine
+from flatyard.clouds.aws.answers import DENIED, MISSING, missing_is_fine
 from flatyard.clouds.aws.client import Account, Answer
 from flatyard.clouds.aws.naming import are_ours, ccm_tag, tags_of
 from flatyard.clouds.cloud import ClusterRef, Rejected
@@ -45,6 +45,28 @@ async def groups(account: Account, ref: ClusterRef) -> list[Answer]:
     filters = [{"Name": f"tag:{ccm_tag(ref)}", "Values": ["owned"]}]
     what = f"looking for the security groups of the Services of {ref.name}"
     return await account.pages(what, "ec2", "describe_security_groups", "SecurityGroups", Filters=filters)
+
+
+async def delete_interfaces(account: Account, ref: ClusterRef, own: list[str]) -> None:
+    """Interfaces in our groups that hang on nothing any more, and hold groups and subnets.
+
+    Load balancers and pod networks leave them, some for an hour (kubernetes-sigs/cluster-api-provider-aws#6073). EC2
+    deletes none that is attached. A credential that may not is no obstacle: they go by themselves, later.
+    """
+    filters = [{"Name": "group-id", "Values": own}]
+    what = f"looking for interfaces that hold the network of {ref.name}"
+    rows = await account.pages(
+        what, "ec2", "describe_network_interfaces", "NetworkInterfaces", Filters=filters
+    )
+    for key in [row["NetworkInterfaceId"] for row in rows if row["Status"] == "available"]:
+        try:
+            with missing_is_fine():
+                await account.write(
+                    f"deleting {key}", "ec2", "delete_network_interface", NetworkInterfaceId=key
+                )
+        except Rejected as no:
+            if no.code not in DENIED:
+                raise
 
 
 async def delete_classic(account: Account, name: str) -> None:
