@@ -51,6 +51,12 @@ def test_no_capacity_is_no_server_error_and_no_quota() -> None:
     assert type(answer("InsufficientInstanceCapacity", status=500)) is NoCapacity
 
 
+@pytest.mark.parametrize("code", ["InsufficientFreeAddressesInSubnet", "SpotMaxPriceTooLow"])
+def test_what_one_zone_lacks_another_may_have(code: str) -> None:
+    """A full subnet ended up with a word on Service Quotas, and a spot price in one zone with a final refusal."""
+    assert isinstance(answer(code), NoCapacity)
+
+
 def test_a_quota_says_where_it_is_raised() -> None:
     found = answer("VcpuLimitExceeded", "You have requested more vCPU capacity than your limit of 5")
     assert isinstance(found, QuotaExceeded) and "Service Quotas" in found.next and found.request_id == "req-7"

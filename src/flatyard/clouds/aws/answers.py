@@ -46,7 +46,6 @@ RATE = frozenset(
 )
 QUOTA = frozenset(
     (
-        "InsufficientFreeAddressesInSubnet",
         "LimitExceeded",
         "MaxSpotInstanceCountExceeded",
         "PendingVpcPeeringConnectionLimitExceeded",
@@ -65,8 +64,11 @@ CAPACITY = frozenset(
         "InsufficientHostCapacity",
         "InsufficientCapacity",
         "InsufficientAddressCapacity",
+        "InsufficientFreeAddressesInSubnet",
+        "SpotMaxPriceTooLow",
     )
 )
+"""What one zone lacks, or asks a higher price for, and another may have."""
 DENIED = frozenset(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"))
 CREDENTIALS = frozenset(
     (
