@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +41,17 @@ def test_a_process_that_fails_is_told_with_the_end_of_its_log(places, monkeypatc
     assert len(started) == 1
     assert failed.value.why == "it ended with exit code 3\n       attempt 1"
     assert failed.value.next == f"see {places.log}, then run the same command again"
+
+
+def test_only_what_the_last_process_said_is_told(places, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    for _ in range(2):
+        with pytest.raises(Failed) as failed:
+            asyncio.run(launch.link_to(places))
+        assert failed.value.why == "it ended with exit code 1"
+        with places.log.open("a") as log:
+            log.write("no credentials\n")
+    assert places.log.read_text().count(launch.STARTED) == 2
 
 
 def test_a_process_that_is_killed_while_it_starts_is_replaced(places, monkeypatch):

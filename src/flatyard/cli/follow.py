@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from flatyard.base.errors import Failed, FlatyardError, PartlyDone
 from flatyard.cli import durations
 from flatyard.cli.durations import took
 from flatyard.cli.talk import Talk
+from flatyard.controller.accounts import renew
 from flatyard.controller.events import Event, EventKind, WaitLine
 from flatyard.controller.launch import Start, link_to
 from flatyard.controller.link import Broken, Link
@@ -104,6 +106,8 @@ class Follow:
 
     async def _through_deaths(self, shown: Screen) -> Event:
         started = asyncio.get_running_loop().time()
+        if await renew(self.places, os.environ):
+            self.talk.say("the background process goes on with the credentials of this command")
         for life in range(REPLACED + 1):
             try:
                 async with await link_to(self.places, self.start) as link:

@@ -12,10 +12,12 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from flatyard.base.world import RealWorld, World
 from flatyard.clouds import table
 from flatyard.clouds.cloud import Adapter, Instance
+from flatyard.controller.accounts import fingerprint
 from flatyard.controller.background import run_background, run_of
 from flatyard.controller.clients import HttpClients
 from flatyard.controller.feeds import HttpFeeds, base_of_environment
@@ -46,7 +48,9 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         clients = HttpClients(world, by_name=True)
         stack.push_async_callback(clients.close)
         seams = _seams(world, cloud, store, clients, places.name)
-        keeper = Keeper(places.name, run_of(places, what, held, world, keys), seams, lambda: "")
+        run = run_of(places, what, held, world, keys)
+        run = replace(run, account=fingerprint(run.twin, run.token, os.environ))
+        keeper = Keeper(places.name, run, seams, lambda: "")
         keeper.seams.on_step = keeper.on_step
         keeper.owner = cloud.owner
         keeper.measuring = _measuring(places, what, world)

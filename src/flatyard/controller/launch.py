@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,15 @@ from flatyard.store import open_store
 START_SECONDS = 30.0
 POLL = 0.05
 LOG_LINES = 12
+STARTED = "--- a process is started\n"
+"""What stands in the log before each process."""
+FILES = (
+    *("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"),
+    *("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CONFIG_DIR"),
+    *("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CACERT"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+)
+"""Variables that name files, by which clouds' credentials and authorities are found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +156,11 @@ def remove_folder(places: Places) -> None:
 def spawn(places: Places) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one, in a session of its own, talking to its log alone."""
     places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _mark(places)
     command = [sys.executable, "-P", "-m", _module(places), places.name]
     package = str(Path(flatyard.__file__).resolve().parent.parent)
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *others])}
+    environment = {**from_here(os.environ, Path.cwd()), "PYTHONPATH": os.pathsep.join([package, *others])}
     if "://" not in environment.get("FLATYARD_STATE", ""):
         environment["FLATYARD_STATE"] = str(places.state)
     log = os.open(places.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -167,6 +178,20 @@ def spawn(places: Places) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
+def from_here(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """An environment that means the same elsewhere: files are named from the root, and a clouds.yaml of this folder,
+    which the openstack command reads before any other, is named.
+    """
+    found = dict(environ)
+    for name in FILES:
+        if found.get(name) and not found[name].startswith("~"):
+            found[name] = str(folder / found[name])
+    for name, file in (("OS_CLIENT_CONFIG_FILE", "clouds.yaml"), ("OS_CLIENT_SECURE_FILE", "secure.yaml")):
+        if not found.get(name) and (folder / file).is_file():
+            found[name] = str(folder / file)
+    return found
+
+
 def _module(places: Places) -> str:
     """What the process of a cluster runs, by the cloud that the cluster is in."""
     try:
@@ -178,9 +203,17 @@ def _module(places: Places) -> str:
     return f"flatyard.controller.{'local' if choice.name == 'local' else 'cloud'}"
 
 
+def _mark(places: Places) -> None:
+    """Tell in the log where what the next process says begins."""
+    log = os.open(places.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(log, "w") as file:
+        file.write(STARTED)
+
+
 def _stillborn(places: Places, why: str) -> Failed:
     try:
-        lines = places.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        said = places.log.read_text(errors="replace").rpartition(STARTED)[2]
+        lines = said.splitlines()[-LOG_LINES:]
     except FileNotFoundError:
         lines = []
     return Failed(

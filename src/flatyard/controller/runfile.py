@@ -30,6 +30,8 @@ class Run:
     """The PEM certificate of the authority that signed the server's."""
     real: bool = False
     """The cluster is not simulated: `twin` is the cloud itself."""
+    account: str = ""
+    """What tells the credentials that the process was started with from others (`controller.accounts`)."""
 
     @property
     def simulated(self) -> bool:
