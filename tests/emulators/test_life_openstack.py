@@ -9,9 +9,14 @@ from contextlib import ExitStack
 import pytest
 
 from emulators.life import Example, Life, lives_and_leaves_nothing
+from emulators.openstack.configuration import OF_ITS_OWN
 from emulators.stage import Stage
 
-pytestmark = [pytest.mark.emulated, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.emulated,
+    pytest.mark.timeout(900),
+    *(pytest.mark.filterwarnings(f"ignore:{message}") for message in OF_ITS_OWN),
+]
 
 
 def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
@@ -35,6 +40,7 @@ def start_openstack(stage: Stage, end: ExitStack) -> Mapping[str, str]:
             disk_format="raw",
             container_format="bare",
             data=b"flatcar",
+            allow_duplicates=True,  # the search for others warns of itself
             os_distro="flatcar",
             os_version="3815.2.2",
             architecture="x86_64",

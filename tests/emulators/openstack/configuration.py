@@ -17,6 +17,14 @@ IDENTITY, IMAGE, PLACEMENT, NETWORK, COMPUTE, VOLUME, OBJECTS = (
 AUTH_URL = "http://127.0.0.1:5000/v3"
 INNER_AUTH_URL = f"http://127.0.0.1:{IDENTITY}/v3"
 
+OF_ITS_OWN = (
+    "The 'service_type' parameter is unnecesary",
+    "The _compute_attributes method is deprecated",
+    "Support for InfluxDB requires",
+    "The field 'maxPersonality",
+)
+"""How warnings begin that openstacksdk gives itself for what it calls within itself."""
+
 
 def files(folder: Path, python: Path) -> dict[str, str]:
     """Each service's configuration file."""

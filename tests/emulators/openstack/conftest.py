@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from emulators.openstack.configuration import OF_ITS_OWN
 from emulators.openstack.services import Account, Services
 from emulators.stage import Stage
 
-OF_ITS_OWN = (
-    "The 'service_type' parameter is unnecesary",
-    "The _compute_attributes method is deprecated",
-    "Support for InfluxDB requires",
-    "The field 'maxPersonality",
-)
-"""How warnings begin that openstacksdk gives itself for what it calls within itself."""
 OURS = "The ignore_missing parameter of all find_"
 """How one begins of what we should not call."""
 
