@@ -16,7 +16,12 @@ from flatyard.clouds.cloud import InstanceState
         ("Server.InternalError", "Internal error on launch", "Internal error on launch"),
         ("Client.VolumeLimitExceeded", "Volume limit exceeded", "Volume limit exceeded"),
         ("Client.InvalidKMSKey.InvalidState", "The KMS key is disabled", "The KMS key is disabled"),
-        ("Client.InternalError", "Client error on launch", "Client error on launch"),
+        (
+            "Client.InternalError",
+            "Client error on launch",
+            "Client error on launch; as a rule the credentials may not use the KMS key of an encrypted volume "
+            "(kms:CreateGrant)",
+        ),
     ],
 )
 def test_why_an_instance_ended_is_told_unless_somebody_wanted_it(code: str, message: str, error: str) -> None:

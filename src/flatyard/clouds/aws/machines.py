@@ -40,6 +40,9 @@ _NO_PROFILE = "InvalidParameterValue"
 _ASKED_FOR = ("Client.UserInitiated", "Client.InstanceInitiatedShutdown", "Client.InstanceTerminated")
 """Beginnings of reasons for an end that somebody wanted (EC2 API reference, StateReason). All others are the cloud's
 own: no room, a limit of volumes, a key of KMS' that does not open the disk."""
+_KEY = "; as a rule the credentials may not use the KMS key of an encrypted volume (kms:CreateGrant)"
+_HINTS = {"Client.InternalError": _KEY}
+"""What a reason means that does not say it (EC2 user guide, "Instance terminates immediately")."""
 
 
 class Known:
@@ -181,7 +184,7 @@ def _state(row: Answer) -> tuple[InstanceState, str]:
     code = str(reason.get("Code", ""))
     if not blamed or not code or code.startswith(_ASKED_FOR):
         return state, ""
-    words = str(reason.get("Message") or reason["Code"])
+    words = str(reason.get("Message") or code) + _HINTS.get(code, "")
     return (InstanceState.ERROR if state is InstanceState.STOPPED else state), words
 
 
