@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from openstack.compute.v2.flavor import Flavor
 
 from flatyard.base.errors import Problem, Refused, Severity
-from flatyard.clouds.cloud import ImageQuery, Rejected
+from flatyard.clouds.cloud import Image, ImageQuery, Rejected
 from flatyard.clouds.openstack import balancer, endpoint, images, networks, ports, quotas, stash, volumes
 from flatyard.clouds.openstack.client import Client, connect
 from flatyard.clouds.openstack.facts import FACTS
@@ -133,17 +133,18 @@ async def _images(
 ) -> list[Problem]:
     flatcar, kubernetes = cluster.spec.flatcar, cluster.spec.kubernetes
     baked = kubernetes.version if kubernetes.flavor == "image" else None
-    found, asked = [], set()
+    found: list[Problem] = []
+    known: dict[str, tuple[Image, ...]] = {}
     for pool in pools:
-        if pool.machine.image in asked:
-            continue
-        asked.add(pool.machine.image)
         query = ImageQuery(flatcar.channel, flatcar.version, machine=pool.machine, kubernetes=baked)
-        there = await images.images(client, query)
-        if not there:
+        is_new = pool.machine.image not in known
+        if is_new:
+            known[pool.machine.image] = await images.images(client, query)
+        there = known[pool.machine.image]
+        if there:
+            found += await _disk(client, pool, there[0].reference, flavor_of(pool, flavors))
+        elif is_new:
             found.append(await _no_image(client, pool, query))
-            continue
-        found += await _disk(client, pool, there[0].reference, flavor_of(pool, flavors))
     return found
 
 
