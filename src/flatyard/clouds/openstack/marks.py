@@ -7,8 +7,7 @@ metadata for everything and two tags for finding them: Nova filters by tags, not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Mapping
 
 from flatyard.clouds.cloud import TAG_CLUSTER, TAG_MACHINE, TAG_OWNED, ClusterRef, CreateRequest
 from flatyard.clouds.naming import token_of
@@ -21,16 +20,6 @@ TAG_TOKEN = "flatyard-token"
 IMAGE = "flatyard-image"
 """A server's metadata: the image that it booted, which Nova does not tell of one that boots from a volume."""
 OURS = (TAG_CLUSTER, TAG_OWNED, TAG_MACHINE)
-
-
-class Described(Protocol):
-    """Something of Neutron or Octavia."""
-
-    @property
-    def description(self) -> str | None: ...
-
-    @property
-    def tags(self) -> Iterable[str] | None: ...
 
 
 def described(ref: ClusterRef, machine_id: str = "") -> str:

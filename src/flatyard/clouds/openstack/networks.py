@@ -23,7 +23,6 @@ from flatyard.model.meant import is_placeholder
 AUTO = "auto_allocated_network"
 """The network that Neutron itself makes for a project that asks (get-me-a-network)."""
 _SOFT = "soft-anti-affinity"
-_SOFT_SINCE = "2.64"
 
 
 async def ensure(client: Client, ref: ClusterRef, cluster: Cluster) -> Network:
