@@ -121,6 +121,10 @@ def test_the_image_of_this_machine_is_called_a_stand_in(flatyard, monkeypatch):
         (("--cloud", "sim", "--as", "local"), "'local' is not one of"),
         (("--cloud", "digitalocean"), "flatyard does not run Flatcar on DigitalOcean: the cloud offers no"),
         (("--cloud", "asw"), "'asw' is not one of"),
+        (
+            ("--cloud", "sim", "--as", "aws", "--kubernetes", "new"),
+            "--kubernetes new is not a version like v1",
+        ),
         (("--cloud", "vsphere"), "  next: flatyard images list --cloud sim --as vsphere\n"),
     ],
 )

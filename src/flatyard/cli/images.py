@@ -116,7 +116,7 @@ def list_command(
         talk_of().say(doubt)
     channels = CHANNELS if channel == "all" else (channel,)
     arches = (arch,) if arch else images_lookup.ARCHES
-    baked = f"v{kubernetes.removeprefix('v')}" if kubernetes else None
+    baked = _kubernetes(kubernetes)
     try:
         rows = images_lookup.listing(cluster, channels, arches, baked)
     except CloudError as no:
@@ -141,6 +141,16 @@ def list_command(
         what = f" --channel {channel}" if channel != "all" else ""
         talk.next((f"flatyard images import --cloud openstack{named}{what}", "brings the current one there"))
     return Exit.DONE
+
+
+def _kubernetes(version: str) -> str | None:
+    """A release of Kubernetes as images are named after it; None for none."""
+    from flatyard.model.versions import Version
+
+    try:
+        return str(Version.parse(version)) if version else None
+    except ValueError:
+        raise click.UsageError(f"--kubernetes {version} is not a version like v1.34.3") from None
 
 
 def _of(channels: Sequence[str], arches: Sequence[str]) -> str:
