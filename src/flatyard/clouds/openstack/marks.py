@@ -58,5 +58,8 @@ def server_tag(ref: ClusterRef) -> str:
 def metadata(request: CreateRequest) -> dict[str, str]:
     """A server's metadata: what the user wants there, and ours over it."""
     machine = request.machine
-    wanted = dict(machine.tags) if isinstance(machine, OpenstackMachine) else {}
-    return {**wanted, **machine_tags(request, FACTS.tags), IMAGE: request.image}
+    own = machine_tags(request, FACTS.tags)
+    if not isinstance(machine, OpenstackMachine):
+        return own
+    image = {IMAGE: request.image} if machine.root_disk_size_gb else {}
+    return {**machine.tags, **own, **image}
