@@ -20,6 +20,7 @@ from typing import Any
 
 from emulators.stage import Stage
 from flatyard.controller.runfile import look
+from flatyard.engine.labels import ATTEMPT
 
 BAKED = {"azure": "-capi-v1.34.3", "aws": "capa-ami-flatcar-stable-v1.34.3-"}
 """What names of images with Kubernetes in them have."""
@@ -99,6 +100,10 @@ class Life:
     def status(self, code: int = 0) -> Any:
         return json.loads(self.flatyard("status", self.example.name, "-o", "json", code=code))
 
+    def is_healthy(self) -> bool:
+        line = (sys.executable, "-m", "flatyard", "status", self.example.name)
+        return self.stage.command(*line, environment=self.environment).returncode == 0
+
     def files(self) -> dict[str, dict[str, tuple[int, str]]]:
         """By machine what its disk has, with its mode, of the paths that ROOM_SHOWS names."""
         found = sorted(self.state.parent.glob("*.files"))
@@ -144,6 +149,8 @@ def lives_and_leaves_nothing(life: Life) -> None:
         _scaled(life)
         _restarted(life)
         _told(life)
+        if example.planes > 1:
+            _lost(life)
     down = ("down", "--yes", example.name)
     if example.killed == "down":
         all_there = life.inventory()["instances"]
@@ -179,6 +186,33 @@ def _restarted(life: Life) -> None:
     found = json.loads(life.flatyard("restart", name, machine, "-o", "json"))
     assert not found["simulated"] and found["machines"][0]["restarted"]
     assert life.status()["healthy"]
+
+
+def _lost(life: Life) -> None:
+    """Somebody deletes a control plane's instance: the same machine gets another one, and joins again."""
+    before = _planes(life)
+    name, (attempt, gone) = min(before.items())
+    window = ("-m", f"emulators.window_{life.example.cloud}", "end", gone)
+    ended = life.stage.command(sys.executable, *window, environment=life.environment)
+    assert ended.returncode == 0, ended.stderr
+    deadline = time.monotonic() + 240
+    while not ((now := _planes(life))[name][0] > attempt and now[name][1] and life.is_healthy()):
+        assert time.monotonic() < deadline, life.flatyard("get", "events", life.example.name)
+        time.sleep(1)
+    assert {**now, name: before[name]} == before
+
+
+def _planes(life: Life) -> dict[str, tuple[int, str]]:
+    """By Machine of the control plane the number of its attempt, and its instance as its providerID."""
+    machines = json.loads(life.flatyard("get", "machines", life.example.name, "-o", "json"))["items"]
+    return {
+        machine["metadata"]["name"]: (
+            int(machine["metadata"]["annotations"].get(ATTEMPT, 1)),
+            machine["spec"].get("providerID", ""),
+        )
+        for machine in machines
+        if "-control-plane-" in machine["metadata"]["name"]
+    }
 
 
 def _told(life: Life) -> None:

@@ -189,8 +189,16 @@ def bake(name: str, tags: Mapping[str, str]) -> str:
     return made
 
 
+def end(provider_id: str) -> None:
+    """Somebody else terminates an instance."""
+    ec2 = boto3.Session(region_name=REGION).client("ec2")
+    ec2.terminate_instances(InstanceIds=[provider_id.rpartition("/")[2]])
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["bake"]:
         print(bake(sys.argv[2], json.loads(sys.argv[3])))
+    elif sys.argv[1:2] == ["end"]:
+        end(sys.argv[2])
     else:
         print(json.dumps(inventory()))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -174,5 +175,13 @@ def inventory() -> dict[str, list[str]]:
     return {"instances": machines, "resources": sorted(row["id"] for row in rows)}
 
 
+def end(provider_id: str) -> None:
+    """Somebody else deletes a machine."""
+    _say("end", id=provider_id.removeprefix("azure://"))
+
+
 if __name__ == "__main__":
-    print(json.dumps(inventory()))
+    if sys.argv[1:2] == ["end"]:
+        end(sys.argv[2])
+    else:
+        print(json.dumps(inventory()))
