@@ -198,7 +198,7 @@ def _lost(life: Life) -> None:
     deadline = time.monotonic() + 240
     while not ((now := _planes(life))[name][0] > attempt and now[name][1] and life.is_healthy()):
         assert time.monotonic() < deadline, life.flatyard("get", "events", life.example.name)
-        time.sleep(1)
+        time.sleep(3)
     assert {**now, name: before[name]} == before
 
 
