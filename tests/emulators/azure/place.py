@@ -77,7 +77,7 @@ class Arm:
         self.ask("lag", seconds=seconds)
 
     def fail(self, vm: str, code: str = "", words: str = "") -> None:
-        """The machine's last operation failed so, and it has power; by default its first start, which was too slow."""
+        """The machine's last operation failed so, and it has power; by default its start, and it has none."""
         self.ask("fail", id=vm, code=code, words=words)
 
     def end(self, vm: str) -> None:

@@ -314,7 +314,7 @@ def test_instance_view(azure: Azure) -> None:
     shown = next(iter(azure.compute.virtual_machines.list("rg", expand="instanceView")))
     assert shown.instance_view.statuses[1].display_status == "VM running"
     azure.arm.fail(VM)
-    assert statuses(azure)[0] == "ProvisioningState/failed/OSProvisioningTimedOut"
+    assert statuses(azure)[0] == "ProvisioningState/failed/VMStartTimedOut"
 
 
 @inside

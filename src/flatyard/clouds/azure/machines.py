@@ -49,7 +49,7 @@ _STATES = {
 }
 _ADDRESSES, _FAULTS, _LOGIN, _POWER = "addresses", "faults", "login", "power"
 _OFF = {"powerstate/deallocated", "powerstate/stopped"}
-_ON, _NEVER_READY = "powerstate/running", "osprovisioning"
+_ON = "powerstate/running"
 POWER_SECONDS = 60.0
 """Between two looks at which machines are switched off, the first of them so long after a process began."""
 Addresses = tuple[tuple[str, str], ...]
@@ -60,7 +60,8 @@ class Fault:
     """Why Azure calls a machine failed, in its words, as of a moment of the loop's. `runs`: it was made and has power.
 
     Azure tells with one word how the last operation ended, whichever that was: a machine that a disk could not be
-    attached to, or whose restart was not told in time, is as failed as one that there never was room for.
+    attached to, or whose agent was late to say that it is ready (it may have joined long before), is as failed as one
+    that there never was room for.
     """
 
     said: str
@@ -383,7 +384,4 @@ def _fault_in(view: Shown, now: float) -> Fault:
     failed = [status for code, status in statuses if text(status, "level") == "Error" or "/failed" in code]
     codes = [text(status, "code").rpartition("/")[2] for status in failed]
     words = [f"{code}: {text(status, 'message')}" for code, status in zip(codes, failed, strict=True)]
-    never = any(code.lower().startswith(_NEVER_READY) for code in codes)
-    return Fault(
-        "; ".join(words) or "provisioning failed", any(c == _ON for c, _ in statuses) and not never, now
-    )
+    return Fault("; ".join(words) or "provisioning failed", any(code == _ON for code, _ in statuses), now)

@@ -86,7 +86,6 @@ CODES = {
     "NetcfgSubnetRangesOverlap": SEEN,
     "NetworkInterfaceMustHaveIpConfigurationOrAttachedElasticNetworkInterface": "seen (validate, July 2026)",
     "NicInUse": "cloudfoundry/bosh-azure-cpi-release, known issues; Apache libcloud",
-    "OSProvisioningTimedOut": "docs:troubleshoot/azure/virtual-machines (OS provisioning time-outs)",
     "PlatformImageNotFound": SEEN,
     "PreconditionFailed": "Azure/azure-resource-manager-rpc v1.0/common-api-details.md",
     "PrivateIPAddressIsAllocated": "docs:azure-kubernetes-service/internal-lb (troubleshooting); seen",
@@ -106,6 +105,7 @@ CODES = {
     "StorageAccountOperationInProgress": "rest:storagerp (error codes)",
     "SubnetIsRequired": "seen (validate, July 2026; application gateways)",
     "SubscriptionNotFound": SEEN,
+    "VMStartTimedOut": "docs:virtual-machine-scale-sets/resilient-vm-create-delete",
     "VMMarketplaceInvalidInput": "docs:virtual-machines/error-codes",
     "ZonalAllocationFailed": "learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/allocation-failure",
 }

@@ -73,15 +73,16 @@ def lag(arm: Arm, given: Body) -> None:
 
 
 def fail(arm: Arm, given: Body) -> None:
-    """Its last operation failed with this code, by default its first start; it has power."""
-    found = vm(arm, given)
-    words = given.get("words") or "OS Provisioning for VM did not finish in the allotted time."
-    found.hidden["failure"] = ArmError(409, given.get("code") or "OSProvisioningTimedOut", words)
+    """Its last operation failed: the one with this code, and it has power; by default its start, and it has none."""
+    found, code = vm(arm, given), given["code"]
+    failure = ArmError(409, "VMStartTimedOut", "The VM did not start in the allotted time.")
+    if code:
+        failure = ArmError(409, code, given["words"])
+    found.hidden["failure"], found.hidden["power"] = failure, "running" if code else "stopped"
     found.state = "Failed"
     if found.operation is not None and found.operation.status == "InProgress":
-        found.operation.status, found.operation.error = "Failed", found.hidden["failure"]
+        found.operation.status, found.operation.error = "Failed", failure
         found.operation = None
-    found.hidden["power"] = "running"
 
 
 def end(arm: Arm, given: Body) -> None:
