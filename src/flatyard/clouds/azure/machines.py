@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flatyard.clouds.azure import orders, terms
 from flatyard.clouds.azure.account import Account
@@ -35,6 +33,7 @@ from flatyard.clouds.cloud import (
 )
 from flatyard.clouds.facts import Trouble
 from flatyard.clouds.tags import OWNED, machine_id
+from flatyard.pki.login import forgotten_key
 
 KIND = "Microsoft.Compute/virtualMachines"
 BUSY = "AnotherOperationInProgress"
@@ -223,14 +222,10 @@ async def _drop(account: Account, group: str, name: str) -> None:
 
 
 def _login_key(account: Account) -> str:
-    """A key for Azure's demand that there be one; its private half is forgotten at once. RSA, since Azure took no other
-    for long, and not all of its clouds do. Users' own keys are in the user data.
-    """
+    """A key for Azure's demand that there be one, the same for all of this process; users' own are in the user data."""
     kept = account.kept.get((_LOGIN, ""))
     if not isinstance(kept, str):
-        public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-        line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        kept = account.kept[_LOGIN, ""] = line.decode()
+        kept = account.kept[_LOGIN, ""] = forgotten_key()
     return kept
 
 
