@@ -150,6 +150,8 @@ class Tiers:
         found: dict[str, list[pytest.Item]] = {name: [] for name in ORDER}
         for item in items:
             found[tier_of(item)].append(item)
+        for of_tier in found.values():
+            of_tier.sort(key=lambda item: item.get_closest_marker("slow") is None)
         config.hook.pytest_deselected(
             items=[i for name in ORDER if name not in self._chosen for i in found[name]]
         )
@@ -262,7 +264,7 @@ class HandingOut:
 
 
 class FilesOfTiers(LoadScopeScheduling):
-    """Whole files to each process, in the order of collection; a file with tests of two tiers comes twice."""
+    """Whole files to each process, slow ones first; a file with tests of two tiers comes twice."""
 
     def schedule(self) -> None:
         collected = next(iter(self.registered_collections.values()))

@@ -12,7 +12,7 @@ import pytest
 from emulators.life import HERE, Example, Life, kubernetes_is_baked_in, lives_and_leaves_nothing
 from emulators.stage import Stage, environment
 
-pytestmark = [pytest.mark.emulated, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.emulated, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def workers_are_spread(life: Life) -> None:

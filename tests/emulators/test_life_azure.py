@@ -11,7 +11,7 @@ import pytest
 from emulators.life import Example, Life, kubernetes_is_baked_in, lives_and_leaves_nothing
 from emulators.stage import Stage
 
-pytestmark = [pytest.mark.emulated, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.emulated, pytest.mark.slow, pytest.mark.timeout(900)]
 AZURE_JSON = "/etc/kubernetes/azure.json"
 
 

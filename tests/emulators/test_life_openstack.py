@@ -14,6 +14,7 @@ from emulators.stage import Stage
 
 pytestmark = [
     pytest.mark.emulated,
+    pytest.mark.slow,
     pytest.mark.timeout(900),
     *(pytest.mark.filterwarnings(f"ignore:{message}") for message in OF_ITS_OWN),
 ]

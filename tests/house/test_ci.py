@@ -123,6 +123,16 @@ def test_each_file_of_a_tier_is_run_by_one_process_and_tiers_keep_their_order(re
     assert len({process for _, _, process in rows}) == 2
 
 
+def test_a_slow_file_is_begun_before_the_others_of_its_tier(ready):
+    """The last one of a tier is waited for by everybody."""
+    says = "def test_it():\n    with open('seen', 'a') as file:\n        file.write(__name__[-1])\n"
+    for name, mark in (("a", ""), ("b", "import pytest\n\n\n@pytest.mark.slow\n"), ("c", "")):
+        ready.plant(f"tests/test_{name}.py", HEAD + mark + says)
+    done = ready.run("./test", "-n0", *(f"tests/test_{name}.py" for name in "abc"))
+    assert done.returncode == 0, done.stdout
+    assert (ready.root / "seen").read_text() == "bac"
+
+
 def test_a_tier_that_can_run_but_only_skips_is_a_failure(ready):
     ready.plant("tests/test_two.py", SKIPPED.format(tier="long"))
     done = ready.run("./test", "--long", "--every-tier-runs")

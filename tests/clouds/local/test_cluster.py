@@ -23,7 +23,7 @@ from flatyard.clouds.local import processes
 from flatyard.clouds.local.folders import MachineFolder, Phase
 from flatyard.clouds.local.settings import settings
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("kubernetes_built")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("kubernetes_built")]
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "real"
 NODE_PORT = 30080

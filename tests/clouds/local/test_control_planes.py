@@ -31,7 +31,7 @@ from flatyard.engine import record, secrets
 from flatyard.kube.etcd import EtcdError, EtcdHost, EtcdSilent, Member
 from flatyard.store import open_store
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("kubernetes_built")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("kubernetes_built")]
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "real-ha"
 PLANES = [f"{NAME}-control-plane-{i}" for i in (1, 2, 3)]

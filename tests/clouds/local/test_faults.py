@@ -30,7 +30,7 @@ from flatyard.sysext.contents import Text, contents
 from flatyard.sysext.layout import EXTENSION, image_name
 from flatyard.sysext.squashfs import write
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("kubernetes_built")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("kubernetes_built")]
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NAME = "faults"
 SOON = 20.0

@@ -12,7 +12,7 @@ from emulators.openstack.bench import OpenstackBench, keeps
 from emulators.openstack.services import Account, Services
 from flatyard.clouds import conformance
 
-pytestmark = pytest.mark.emulated
+pytestmark = [pytest.mark.emulated, pytest.mark.slow]
 HALF = conformance.CHECKS[::2]
 
 

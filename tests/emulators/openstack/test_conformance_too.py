@@ -8,7 +8,7 @@ from emulators.openstack.bench import keeps
 from emulators.openstack.services import Account, Services
 from flatyard.clouds import conformance
 
-pytestmark = pytest.mark.emulated
+pytestmark = [pytest.mark.emulated, pytest.mark.slow]
 HALF = conformance.CHECKS[1::2]
 
 
