@@ -14,47 +14,47 @@ import pytest
 from flatyard.base.world import RealWorld
 from flatyard.clouds import table
 from flatyard.clouds.cloud import Rejected
-from flatyard.controller import accounts, launch
+from flatyard.controller import launch
 from flatyard.controller.accounts import fingerprint, renew
 from flatyard.controller.background import first_run
 from flatyard.controller.documents import load
-from flatyard.controller.launch import Start, from_here
+from flatyard.controller.launch import Start, from_everywhere
 from flatyard.controller.places import Places, places_of
 from flatyard.controller.runfile import hold, look
 from flatyard.engine import record as records
 from flatyard.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+AWS, OPENSTACK = table.facts("aws").login, table.facts("openstack").login
 KEY = {"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "hunter2"}
 
 
 def test_other_variables_and_other_files_are_other_credentials(tmp_path):
     home = {"HOME": str(tmp_path)}
-    assert fingerprint("aws", "salt", home) == ""
-    found = [fingerprint("aws", "salt", home | KEY), fingerprint("aws", "pepper", home | KEY)]
-    found.append(fingerprint("aws", "salt", home | KEY | {"AWS_SESSION_TOKEN": "t"}))
+    assert fingerprint(AWS, "salt", home) == ""
+    found = [fingerprint(AWS, "salt", home | KEY), fingerprint(AWS, "pepper", home | KEY)]
+    found.append(fingerprint(AWS, "salt", home | KEY | {"AWS_SESSION_TOKEN": "t"}))
     (tmp_path / ".aws").mkdir()
     for text in ("[default]", "[prod]"):
         (tmp_path / ".aws/credentials").write_text(text)
-        found.append(fingerprint("aws", "salt", home | KEY))
+        found.append(fingerprint(AWS, "salt", home | KEY))
     assert len(set(found)) == len(found) and all(len(one) == 64 for one in found)
-    assert fingerprint("aws", "salt", home | KEY) == fingerprint(
-        "aws", "salt", home | KEY | {"AWS_REGION": "x"}
-    )
+    assert fingerprint(AWS, "salt", home | KEY) == fingerprint(AWS, "salt", home | KEY | {"AWS_REGION": "x"})
 
 
 def test_what_is_named_from_here_is_found_from_elsewhere(tmp_path):
     (tmp_path / "clouds.yaml").write_text("clouds: {}")
-    given = {"OS_CACERT": "ca.pem", "AWS_CONFIG_FILE": "~/c", "SSL_CERT_FILE": "/etc/ca", "OTHER": "x"}
-    assert from_here(given, tmp_path) == {
+    given = {"OS_CACERT": "ca.pem", "SSL_CERT_FILE": "/etc/ca", "OTHER": "x"}
+    assert from_everywhere(OPENSTACK, given, tmp_path) == {
         "OS_CACERT": str(tmp_path / "ca.pem"),
-        "AWS_CONFIG_FILE": "~/c",
         "SSL_CERT_FILE": "/etc/ca",
         "OTHER": "x",
         "OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml"),
     }
     mine = {"OS_CLIENT_CONFIG_FILE": "/etc/mine.yaml"}
-    assert from_here(mine, tmp_path) == mine
+    assert from_everywhere(OPENSTACK, mine, tmp_path) == mine
+    home = {"AWS_CONFIG_FILE": "~/config"}
+    assert from_everywhere(AWS, home, tmp_path) == home
 
 
 HOLDER = """
@@ -109,7 +109,7 @@ def living(tmp_path, monkeypatch) -> Places:
     held.release()
     child = subprocess.Popen(line, stdout=subprocess.PIPE, env=environment)
     assert child.stdout is not None and child.stdout.readline() == b"held\n"
-    run = replace(run, pid=child.pid, account=fingerprint("aws", run.token, KEY))
+    run = replace(run, pid=child.pid, account=fingerprint(AWS, run.token, KEY))
     places.run.write_bytes(run.encode())
     yield places
     child.kill()
@@ -139,4 +139,3 @@ def test_a_process_is_ended_only_for_credentials_that_lead_to_its_cluster(
 def test_a_command_without_a_living_process_ends_none(tmp_path, monkeypatch):
     monkeypatch.setenv("FLATYARD_STATE", str(tmp_path))
     assert asyncio.run(renew(places_of("web"), KEY)) is False
-    assert accounts.NAMES.keys() == accounts.FILES.keys() == {"aws", "azure", "openstack"}

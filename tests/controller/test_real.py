@@ -43,7 +43,7 @@ def test_each_cluster_has_the_process_of_its_cloud(example, module, tmp_path, mo
     start = Start(wanted(example).cluster, 1.0)
     places = places_of("x")
     asyncio.run(launch.prepare(places, start))
-    assert launch._module(places) == f"flatyard.controller.{module}"
+    assert launch._module(launch._cloud(places)) == f"flatyard.controller.{module}"
 
 
 @pytest.mark.parametrize(("example", "simulated"), [("quickstart", True), ("local", False), ("aws", False)])

@@ -259,6 +259,27 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginFile:
+    """A file that an SDK reads once: the variable that names it, and where it is otherwise."""
+
+    variable: str
+    at_home: str = ""
+    """Below the home folder."""
+    here: str = ""
+    """In the folder of the command, where it is read before the one at home."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a cloud's own command finds out who asks: by which variables and files."""
+
+    variables: tuple[str, ...] = ()
+    files: tuple[LoginFile, ...] = ()
+    paths: tuple[str, ...] = ()
+    """Further variables that name files or folders, which are read again and again."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloudFacts:
     """Everything that is true of one cloud."""
 
@@ -309,6 +330,8 @@ class CloudFacts:
     """Seconds from a create, and between two looks, for the evidence of a machine that has not joined."""
     etcd_devices: tuple[tuple[str, str], ...] = ()
     """Patterns of sizes whose machines call the etcd disk otherwise, each with that name."""
+    login: Login = Login()
+    """How the cloud's own command finds its credentials."""
     refusals: tuple[Refusal, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
 

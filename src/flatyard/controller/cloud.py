@@ -49,7 +49,8 @@ async def _live(places: Places, what: Start, held: Held) -> None:
         stack.push_async_callback(clients.close)
         seams = _seams(world, cloud, store, clients, places.name)
         run = run_of(places, what, held, world, keys)
-        run = replace(run, account=fingerprint(run.twin, run.token, os.environ))
+        login = table.facts(run.twin).login
+        run = replace(run, account=fingerprint(login, run.token, os.environ))
         keeper = Keeper(places.name, run, seams, lambda: "")
         keeper.seams.on_step = keeper.on_step
         keeper.owner = cloud.owner

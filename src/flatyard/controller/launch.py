@@ -15,6 +15,8 @@ from pathlib import Path
 import flatyard
 from flatyard.base.errors import Failed
 from flatyard.base.world import RealWorld
+from flatyard.clouds import table
+from flatyard.clouds.facts import Login
 from flatyard.controller.link import Broken, Link
 from flatyard.controller.places import Places
 from flatyard.controller.runfile import hold, look
@@ -29,13 +31,8 @@ POLL = 0.05
 LOG_LINES = 12
 STARTED = "--- a process is started\n"
 """What stands in the log before each process."""
-FILES = (
-    *("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"),
-    *("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CONFIG_DIR"),
-    *("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CACERT"),
-    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
-)
-"""Variables that name files, by which clouds' credentials and authorities are found."""
+AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name files with certificates of authorities: they say whom to believe, not who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +154,13 @@ def spawn(places: Places) -> subprocess.Popen[bytes]:
     """Start a process that outlives this one, in a session of its own, talking to its log alone."""
     places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _mark(places)
-    command = [sys.executable, "-P", "-m", _module(places), places.name]
+    cloud = _cloud(places)
+    command = [sys.executable, "-P", "-m", _module(cloud), places.name]
     package = str(Path(flatyard.__file__).resolve().parent.parent)
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != package]
-    environment = {**from_here(os.environ, Path.cwd()), "PYTHONPATH": os.pathsep.join([package, *others])}
+    login = Login() if cloud == "sim" else table.facts(cloud).login
+    environment = from_everywhere(login, os.environ, Path.cwd())
+    environment["PYTHONPATH"] = os.pathsep.join([package, *others])
     if "://" not in environment.get("FLATYARD_STATE", ""):
         environment["FLATYARD_STATE"] = str(places.state)
     log = os.open(places.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -178,29 +178,30 @@ def spawn(places: Places) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def from_here(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """An environment that means the same elsewhere: files are named from the root, and a clouds.yaml of this folder,
-    which the openstack command reads before any other, is named.
-    """
+def from_everywhere(login: Login, environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """An environment that means in any folder what this one means in `folder`: its files are named from the root."""
     found = dict(environ)
-    for name in FILES:
+    for name in (*(file.variable for file in login.files), *login.paths, *AUTHORITIES):
         if found.get(name) and not found[name].startswith("~"):
             found[name] = str(folder / found[name])
-    for name, file in (("OS_CLIENT_CONFIG_FILE", "clouds.yaml"), ("OS_CLIENT_SECURE_FILE", "secure.yaml")):
-        if not found.get(name) and (folder / file).is_file():
-            found[name] = str(folder / file)
+    for file in login.files:
+        if file.here and not found.get(file.variable) and (folder / file.here).is_file():
+            found[file.variable] = str(folder / file.here)
     return found
 
 
-def _module(places: Places) -> str:
-    """What the process of a cluster runs, by the cloud that the cluster is in."""
+def _cloud(places: Places) -> str:
+    """The name of the cloud that the cluster is in: `sim` for a simulated one."""
     try:
         choice = Start.decode(places.cluster.read_bytes()).cluster.spec.cloud
     except FileNotFoundError:
-        return "flatyard.controller.simulated"
-    if choice.simulated:
-        return "flatyard.controller.simulated"
-    return f"flatyard.controller.{'local' if choice.name == 'local' else 'cloud'}"
+        return "sim"
+    return "sim" if choice.simulated else choice.name
+
+
+def _module(cloud: str) -> str:
+    """What the process of a cluster in that cloud runs."""
+    return f"flatyard.controller.{ {'sim': 'simulated', 'local': 'local'}.get(cloud, 'cloud') }"
 
 
 def _mark(places: Places) -> None:

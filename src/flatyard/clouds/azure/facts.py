@@ -13,6 +13,8 @@ from flatyard.clouds.facts import (
     Durations,
     Idempotency,
     ImageSource,
+    Login,
+    LoginFile,
     NameRule,
     Quotas,
     Refusal,
@@ -249,6 +251,16 @@ FACTS = CloudFacts(
     cloud_controller="cloud-controller-manager (cloud-provider-azure)",
     metadata_block=MetadataBlock.HOST_RULE,
     console=True,
+    login=Login(
+        variables=(
+            "AZURE_TENANT_ID",
+            "AZURE_CLIENT_ID",
+            "AZURE_CLIENT_SECRET",
+            "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+        ),
+        files=(LoginFile("AZURE_CLIENT_CERTIFICATE_PATH"),),
+        paths=("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CONFIG_DIR"),
+    ),
     refusals=_REFUSALS,
     notes={
         "quota": "raise 'Total Regional vCPUs' and the family's quota under Usage + quotas; a trial has 4",
