@@ -118,10 +118,12 @@ def main(count: int) -> int:
             ways: dict[str, Way] = {"openstacksdk alone": bare_takes, "flatyard": ours_takes}
             for way in ways.values():  # warm: what is loaded and cached once
                 measured(services, account, way, 8)
-            rounds = [
-                {name: measured(services, account, way, count) for name, way in ways.items()}
-                for _ in range(ROUNDS)
-            ]
+            rounds: list[dict[str, float]] = []
+            for number in range(ROUNDS):
+                rounds.append({})
+                for name, way in ways.items():
+                    rounds[number][name] = measured(services, account, way, count)
+                    print(f"round {number + 1}: {name} {rounds[number][name]:.2f} s", file=sys.stderr)
         finally:
             services.close()
             stage.close()
