@@ -103,6 +103,22 @@ def test_the_api_servers_health_is_asked_for_more_seldom_than_it_is_waited_for(b
     assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTPS", "/readyz")
 
 
+def test_api_servers_are_asked_where_they_listen(bench):
+    """With a port of its own the endpoint had no healthy backend, ever; and plan says that it can have none here."""
+    bench.cluster = cluster_of(MACHINE, endpoint=model.Endpoint(port=443))
+
+    async def main() -> Any:
+        await ensured(bench)
+        return await bench.cloud.preflight(bench.cluster)
+
+    (no,) = bench.aws.stage.run(main)
+    assert (no.path, no.allowed) == ("spec.endpoint.port", "6443")
+    (group,) = bench.aws.call("elbv2", "describe_target_groups")["TargetGroups"]
+    asked = {"LoadBalancerArn": balancer(bench)["LoadBalancerArn"]}
+    (listener,) = bench.aws.call("elbv2", "describe_listeners", **asked)["Listeners"]
+    assert (group["Port"], listener["Port"]) == (6443, 443)
+
+
 def test_a_cluster_may_be_called_as_no_load_balancer_may(bench):
     bench.ref = ClusterRef(bench.ref.id, "internal-tools")
     bench.aws.stage.run(lambda: ensured(bench))

@@ -20,6 +20,8 @@ from flatyard.model.machines import AwsMachine
 
 PAGE = 20
 """Load balancers whose tags one call tells."""
+BIND_PORT = 6443
+"""Where API servers listen, whatever the endpoint's own port."""
 _LEAVING = "draining"
 _STARTING = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0)
 """Pauses, in seconds, in which an instance as a rule has begun to run."""
@@ -34,7 +36,7 @@ async def ensure(
     own = [row for row in rows if row["LoadBalancerName"] == balancer_name(ref)]
     row = own[0] if own else await _make(account, ref, cluster, network)
     await _spread(account, ref, row, network)
-    group = await _group(account, ref, row, network, port)
+    group = await _group(account, ref, row, network)
     await _listen(account, ref, row, group, port)
     await _register(account, ref, group, backends)
     host = cluster.spec.endpoint.host or row["DNSName"]
@@ -157,7 +159,7 @@ async def _cross_zones(account: Account, ref: ClusterRef, row: Answer) -> None:
     )
 
 
-async def _group(account: Account, ref: ClusterRef, row: Answer, network: Network, port: int) -> str:
+async def _group(account: Account, ref: ClusterRef, row: Answer, network: Network) -> str:
     """The target group; made anew under the same name and settings it is the same one."""
     for known in await target_groups(account, ref):
         if known["TargetGroupName"] == balancer_name(ref):
@@ -169,7 +171,7 @@ async def _group(account: Account, ref: ClusterRef, row: Answer, network: Networ
         "create_target_group",
         Name=balancer_name(ref),
         Protocol="TCP",
-        Port=port,
+        Port=BIND_PORT,
         VpcId=row.get("VpcId") or network.id,
         TargetType="instance",
         HealthCheckProtocol="HTTPS",

@@ -10,6 +10,7 @@ from itertools import chain
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws import disks, permissions, quotas, reach, references, spot
 from flatyard.clouds.aws.client import Account, Answer
+from flatyard.clouds.aws.endpoint import BIND_PORT
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import arch_in, arch_of, baked, image, images, other_baked, own, size_of
 from flatyard.clouds.aws.networks import given_vpc, wanted_zones
@@ -88,6 +89,9 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
             f"on {FACTS.title} the endpoint is a load balancer; a name of yours goes into spec.endpoint.host"
         )
         yield _error("spec.endpoint.kind", f"{kind}: {what}", "lb", "lb")
+    if cluster.spec.endpoint.port != BIND_PORT:
+        what = "no control plane reaches itself through the load balancer, and each is its own endpoint at its own port"
+        yield _error("spec.endpoint.port", what, str(BIND_PORT))
 
 
 def _tags(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:
