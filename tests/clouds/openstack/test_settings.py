@@ -10,7 +10,8 @@ from flatyard.base.errors import Refused
 from flatyard.base.world import RealWorld
 from flatyard.clouds.cloud import NoAccount
 from flatyard.clouds.openstack import cloud, credentials
-from flatyard.clouds.openstack.settings import OpenstackSettings, settings
+from flatyard.clouds.openstack.facts import FACTS
+from flatyard.clouds.openstack.settings import _VARIABLES, OpenstackSettings, settings
 from flatyard.decode.types import ConfigVar
 from flatyard.model import cluster as model
 from flatyard.model.machines import OpenstackMachine
@@ -191,3 +192,11 @@ def test_an_application_credential_may_be_given_by_name_and_user() -> None:
 
 def test_the_only_entry_of_clouds_yaml_keeps_its_domains() -> None:
     assert not [key for key in login({}) if "domain" in key]
+
+
+def test_what_a_login_is_made_of_goes_to_the_controller_too() -> None:
+    """The background controller gets the facts' variables and no others."""
+    asked = {name for names in _VARIABLES.values() for name in names}
+    login = FACTS.login
+    known = {*login.variables, *login.paths, *(file.variable for file in login.files)}
+    assert asked - known <= {"OS_REGION_NAME", "OS_INTERFACE"}, "these say where, not who"
