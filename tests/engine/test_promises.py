@@ -6,13 +6,15 @@ The conformance suite shows that each adapter lists images newest first and that
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from engine.twin import wanted as small
-from flatyard.clouds.cloud import TAG_MACHINE
+from flatyard.clouds.cloud import TAG_MACHINE, InstanceState
 from flatyard.clouds.tags import cluster_tags, spelled
 from flatyard.engine.commands import bring_up, scale
+from flatyard.engine.labels import ATTEMPT
 from flatyard.engine.record import load
 from flatyard.engine.run import engine_of
 from flatyard.kube.resources import EVENTS, MACHINES
@@ -100,3 +102,27 @@ def test_an_instance_that_no_machine_has_is_told_of_and_left_alone(simulate):
         assert said == [f"{name} has this cluster's tags, and no Machine has it: it is left alone"]
 
     simulate(main, wanted("aws"))
+
+
+def test_a_worker_whose_cloud_calls_it_broken_stays_while_its_node_is_ready(simulate):
+    """Nova says so of a server after a resize that failed, Azure after a disk: its pods would have gone with it."""
+
+    async def main(life):
+        await bring_up(life.seams(), life.wanted, DEADLINE)
+        account, api = life.region.provider.account, life.region.kubernetes.client()
+        (row,) = (row for row in account.instances if row.name.startswith("general-"))
+        account.instances.put(replace(row, state=InstanceState.ERROR, fault="its resize failed"))
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done and account.instances.get(row.id) is not None, outcome.waits
+        told = [
+            e.raw["message"] for e in (await api.list(EVENTS)).items if e.raw["reason"] == "InstanceError"
+        ]
+        assert any("its resize failed" in words for words in told), told
+        life.region.machines.cut(row.id)
+        await asyncio.sleep(120)
+        _, outcome = await bring_up(life.seams(), life.wanted, DEADLINE)
+        assert outcome.done and account.instances.get(row.id) is None, "its node is not ready any more"
+        (machine,) = (m for m in (await api.list(MACHINES)).items if m.name.startswith("general-"))
+        assert machine.annotations[ATTEMPT] == "2"
+
+    simulate(main, wanted("openstack"))

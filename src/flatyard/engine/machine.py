@@ -23,7 +23,7 @@ from flatyard.engine.deletion import delete_machine, see_it_go
 from flatyard.engine.delivery import withdraw
 from flatyard.engine.identity import attempt_of, machine_id_of, role_of, with_identity
 from flatyard.engine.labels import ATTEMPT, BOOTSTRAP, CREATE_SENT, NAMESPACE, STASHED, ZONE
-from flatyard.engine.machine_status import Phase
+from flatyard.engine.machine_status import Phase, node_ready
 from flatyard.engine.nodes import attend_node, forget_node, node_of
 from flatyard.engine.queue import Done, Gone, Key, Result, Waiting
 from flatyard.engine.reading import unreadable
@@ -80,9 +80,12 @@ async def _keep_alive(ctx: Context, machine: Object) -> Result:
         return await _vanished(ctx, machine)
     if instance is None or instance.attempt < attempt_of(machine):
         return await _create(ctx, machine)
-    if instance.state in (InstanceState.TERMINATED, InstanceState.ERROR, InstanceState.DELETING):
-        return await _failed(ctx, machine, instance)
     node = node_of(ctx, instance)
+    if instance.state in (InstanceState.TERMINATED, InstanceState.ERROR, InstanceState.DELETING):
+        if not _works_nonetheless(machine, instance, node):
+            return await _failed(ctx, machine, instance)
+        said = f"instance {instance.id} is error and its node is ready: {instance.error}"
+        await events.warn(ctx, machine, "InstanceError", said)
     if node is None:
         return await _await_node(ctx, machine, instance)
     result = await attend_node(ctx, machine, instance, node)
@@ -149,6 +152,14 @@ async def _vanished(ctx: Context, machine: Object) -> Result:
         ctx.enqueue(Key("instances"), left)
         return Waiting("its instance is not in the cloud's list yet", again=left + 1)
     return await _try_again(ctx, machine, attempt_of(machine), "its instance vanished")
+
+
+def _works_nonetheless(machine: Object, instance: Instance, node: Object | None) -> bool:
+    """Whether only an act on a worker's instance failed (a resize, a disk): clouds then call all of it broken, and a
+    worker that runs pods would go.
+    """
+    is_broken_worker = instance.state is InstanceState.ERROR and role_of(machine) is Role.WORKER
+    return is_broken_worker and node is not None and node_ready(node)
 
 
 async def _failed(ctx: Context, machine: Object, instance: Instance) -> Result:
