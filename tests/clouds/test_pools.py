@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from flatyard.clouds.pools import pools, pools_of
+from flatyard.clouds import table
+from flatyard.clouds.pools import pools, pools_of, unreachable
 from flatyard.decode.types import ConfigVar, KeyRef
 from flatyard.model import cluster as model
 from flatyard.model.machine import (
@@ -88,3 +89,13 @@ def test_pools_behind_one_that_reads_from_the_cluster_are_told_where_they_are_wr
 def test_machines_of_another_cloud_are_not_counted():
     found = pools_of(AwsMachine, cluster(AwsMachine()), (deployment("strange", AzureMachine()),))
     assert [pool.name for pool in found] == ["prod-control-plane", "general"]
+
+
+def test_an_endpoint_on_another_port_takes_a_load_balancer_that_hairpins():
+    """`up` waited for an endpoint that no control plane reached: without hairpin each answers at its own port only."""
+    found = {name: tuple(unreachable(443, table.facts(name))) for name in ("aws", "azure", "openstack")}
+    assert [(name, p.path, p.allowed) for name, told in found.items() for p in told] == [
+        ("aws", "spec.endpoint.port", "6443"),
+        ("azure", "spec.endpoint.port", "6443"),
+    ]
+    assert not tuple(unreachable(6443, table.facts("aws")))

@@ -40,6 +40,10 @@ class Idempotency(StrEnum):
     """A second machine of the same name in the same folder is refused (vSphere)."""
 
 
+BIND_PORT = 6443
+"""Where API servers listen, whatever the endpoint's own port is."""
+
+
 class Trouble(StrEnum):
     """What a cloud's API can answer instead of doing it, by meaning; each cloud has its own code for it."""
 

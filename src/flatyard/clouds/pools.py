@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flatyard.base.errors import Problem, Severity
-from flatyard.clouds.facts import NameRule
+from flatyard.clouds.facts import BIND_PORT, CloudFacts, NameRule
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import MachineSpec
@@ -91,6 +91,13 @@ def crowded(nodes: str, machines: int, subnets: Sequence[str], reserved: int) ->
         where = f"{len(subnets)} subnet{'s' if len(subnets) > 1 else ''}"
         what = f"{nodes} has room for {room} machines in {where}; the cluster has {machines}"
         yield Problem(Severity.ERROR, None, "spec.network.nodes", what, "a larger network")
+
+
+def unreachable(port: int, facts: CloudFacts) -> Iterator[Problem]:
+    """A port of the endpoint's at which no control plane reaches the API by the endpoint's name."""
+    if not facts.hairpin and port != BIND_PORT:
+        what = "no control plane reaches itself through the load balancer, and each is its own endpoint at its own port"
+        yield Problem(Severity.ERROR, None, "spec.endpoint.port", what, str(BIND_PORT))
 
 
 def _of_cluster(cluster: Cluster) -> Iterator[Pool[MachineSpec | None]]:

@@ -14,14 +14,13 @@ from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.naming import are_ours, balancer_name, ccm_tag, pairs, tags_of
 from flatyard.clouds.aws.zones import is_regular
 from flatyard.clouds.cloud import ClusterRef, Endpoint, Network, Rejected, Transient
+from flatyard.clouds.facts import BIND_PORT
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import AwsMachine
 
 PAGE = 20
 """Load balancers whose tags one call tells."""
-BIND_PORT = 6443
-"""Where API servers listen, whatever the endpoint's own port."""
 _LEAVING = "draining"
 _STARTING = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0)
 """Pauses, in seconds, in which an instance as a rule has begun to run."""

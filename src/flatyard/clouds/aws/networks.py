@@ -18,6 +18,7 @@ from flatyard.clouds.aws.naming import ours, tagged, tags_of
 from flatyard.clouds.aws.settings import machines
 from flatyard.clouds.aws.zones import ZONES, is_regular, named_zones, zones_of
 from flatyard.clouds.cloud import ClusterRef, Network, Rejected, Role, Transient
+from flatyard.clouds.facts import BIND_PORT
 from flatyard.clouds.pools import crowded
 from flatyard.model.cluster import Cluster
 from flatyard.model.machines import AwsMachine
@@ -28,7 +29,6 @@ BLOCKS = 8
 SMALLEST_SUBNET, LARGEST_VPC = 28, 16
 RESERVED = 6
 """Addresses of a subnet that no machine gets."""
-API_PORT = 6443
 ANYWHERE, NODES = "0.0.0.0/0", "nodes"
 ALL = (Role.CONTROL_PLANE, Role.WORKER)
 Rule = tuple[str, int, int, tuple[Role | str, ...]]
@@ -319,7 +319,7 @@ async def _group(account: Account, ref: ClusterRef, vpc: str, role: Role) -> Ans
 def _wanted(role: Role, cluster: Cluster, cidrs: list[str], ids: dict[Role, str]) -> list[Answer]:
     own: dict[str, list[str]] = {NODES: cidrs}
     own |= {one.value: [ids[one], *_given_groups(cluster, one)] for one in ALL}
-    ports = sorted({API_PORT, cluster.spec.endpoint.port}) if role is Role.CONTROL_PLANE else []
+    ports = sorted({BIND_PORT, cluster.spec.endpoint.port}) if role is Role.CONTROL_PLANE else []
     api: tuple[Rule, ...] = tuple(("tcp", port, port, (ANYWHERE,)) for port in ports)
     entries = [
         (protocol, first, last, source)

@@ -10,14 +10,13 @@ from itertools import chain
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.aws import disks, permissions, quotas, reach, references, spot
 from flatyard.clouds.aws.client import Account, Answer
-from flatyard.clouds.aws.endpoint import BIND_PORT
 from flatyard.clouds.aws.facts import FACTS
 from flatyard.clouds.aws.images import arch_in, arch_of, baked, image, images, other_baked, own, size_of
 from flatyard.clouds.aws.networks import given_vpc, wanted_zones
 from flatyard.clouds.aws.settings import AwsSettings
 from flatyard.clouds.aws.zones import offered_zones, region_zones, usable
 from flatyard.clouds.cloud import Image, ImageQuery
-from flatyard.clouds.pools import Pool, badly_named, pools_of
+from flatyard.clouds.pools import Pool, badly_named, pools_of, unreachable
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AwsMachine
@@ -89,9 +88,7 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
             f"on {FACTS.title} the endpoint is a load balancer; a name of yours goes into spec.endpoint.host"
         )
         yield _error("spec.endpoint.kind", f"{kind}: {what}", "lb", "lb")
-    if cluster.spec.endpoint.port != BIND_PORT:
-        what = "no control plane reaches itself through the load balancer, and each is its own endpoint at its own port"
-        yield _error("spec.endpoint.port", what, str(BIND_PORT))
+    yield from unreachable(cluster.spec.endpoint.port, FACTS)
 
 
 def _tags(groups: tuple[Pool[AwsMachine], ...]) -> Iterator[Problem]:

@@ -18,10 +18,10 @@ from flatyard.clouds.azure.facts import FACTS, RESERVED_IN_LABELS
 from flatyard.clouds.azure.reading import Shown, items, last, text
 from flatyard.clouds.azure.settings import tail
 from flatyard.clouds.cloud import ClusterRef, Endpoint, Network
+from flatyard.clouds.facts import BIND_PORT
 from flatyard.clouds.tags import cluster_tags
 from flatyard.model.cluster import Cluster
 
-BIND_PORT = 6443
 POOL, FRONT, PROBE, RULE = "api", "api", "readyz", "api"
 
 

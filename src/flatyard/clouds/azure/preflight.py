@@ -26,7 +26,7 @@ from flatyard.clouds.azure.locations import Location
 from flatyard.clouds.azure.settings import ACCEPT_TERMS
 from flatyard.clouds.azure.sizes import SizeHere
 from flatyard.clouds.cloud import CloudError, Image, ImageQuery, NoAccount, Rejected
-from flatyard.clouds.pools import Pool, badly_named, crowded, pools_of
+from flatyard.clouds.pools import Pool, badly_named, crowded, pools_of, unreachable
 from flatyard.model.cluster import Cluster
 from flatyard.model.machine import MachineDeployment
 from flatyard.model.machines import AzureMachine
@@ -112,6 +112,7 @@ def _endpoint(cluster: Cluster) -> Iterator[Problem]:
     kind = cluster.spec.endpoint.kind
     if kind not in (None, "lb"):
         yield _error("spec.endpoint.kind", f"{kind!r} is not for {FACTS.title}", "lb", "lb")
+    yield from unreachable(cluster.spec.endpoint.port, FACTS)
 
 
 def _tags(groups: Iterable[Pool[AzureMachine]]) -> Iterator[Problem]:

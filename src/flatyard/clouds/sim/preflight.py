@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from flatyard.base.errors import Problem, Severity
 from flatyard.clouds.cloud import ImageQuery
 from flatyard.clouds.facts import CloudFacts, Size
-from flatyard.clouds.pools import Pool, badly_named, pools
+from flatyard.clouds.pools import Pool, badly_named, pools, unreachable
 from flatyard.clouds.sim.addresses import room_in
 from flatyard.clouds.sim.api import Provider, Usage
 from flatyard.clouds.sim.endpoint import kind_of
@@ -89,6 +89,7 @@ def _endpoint(provider: Provider, cluster: Cluster) -> Iterator[Problem]:
     if kind_of(provider, cluster) == "lb" and not provider.persona.facts.load_balancer:
         what = f"{provider.persona.facts.title} has no load balancers of its own"
         yield _error("spec.endpoint.kind", what, "vip, dns", "vip")
+    yield from unreachable(cluster.spec.endpoint.port, provider.persona.facts)
 
 
 def _sizes(provider: Provider, pool: Pool[MachineSpec | None]) -> Iterator[Problem]:
