@@ -10,6 +10,7 @@ import pytest
 from openstack.network.v2.network import Network
 
 from emulators.openstack.bench import OpenstackBench
+from emulators.openstack.proxy import Reply
 from emulators.openstack.services import Services
 from flatyard.clouds import conformance
 from flatyard.clouds.cloud import CreateRequest, Role
@@ -215,5 +216,25 @@ def test_a_second_up_needs_no_second_quota(services: Services, project: str) -> 
         more = replace(small, spec=replace(small.spec, workers=(replace(pools[0], replicas=2),)))
         said = "\n".join(str(problem) for problem in await bench.cloud.preflight(more))
         assert "needs 1 instances; the project may use 2 and uses 2" in said
+
+    held(services, project, body)
+
+
+def test_a_port_that_nova_takes_or_deletes_at_that_moment_is_looked_at_again(
+    services: Services, project: str
+) -> None:
+    """Neutron refuses by its policy then, which ended a delete for good: 'the credential lacks delete_port'."""
+    denied = Reply(
+        403, {"NeutronError": {"message": "rule:delete_port is disallowed by policy", "type": "x"}}
+    )
+
+    def drops_a_port(method: str, path: str) -> bool:
+        return method == "DELETE" and path.startswith("/v2.0/ports/")
+
+    async def body(bench: OpenstackBench) -> None:
+        made = await bench.cloud.create(await conformance.request(bench))
+        services.proxy.add(drops_a_port, 1, denied)
+        await bench.cloud.delete(bench.ref, made)
+        assert not [thing for thing in await bench.cloud.sweep(bench.ref) if thing.kind == "port"]
 
     held(services, project, body)

@@ -18,12 +18,13 @@ from flatyard.clouds.cloud import (
     ClusterRef,
     CreateRequest,
     Instance,
+    Rejected,
     Role,
     Transient,
 )
 from flatyard.clouds.naming import mac_of
 from flatyard.clouds.openstack import addresses, marks
-from flatyard.clouds.openstack.answers import missing_is_fine
+from flatyard.clouds.openstack.answers import FORBIDDEN, missing_is_fine
 from flatyard.clouds.openstack.client import Client, id_by_name
 from flatyard.clouds.openstack.inventory import id_of, machine_of, owned_things
 from flatyard.model.machines import OpenstackMachine
@@ -79,9 +80,10 @@ async def is_foreign(client: Client, network: str) -> bool:
 
 
 async def free(client: Client, ref: ClusterRef, gone: Instance) -> None:
-    """Delete the port, once Nova has let it go: a project's member may not delete one that a server has.
+    """Delete the port, once Nova has let it go: a project's member may not delete one that a server has, nor one that
+    Nova takes or deletes at that moment, which Neutron refuses by the same policy.
 
-    Raises Transient when that takes long; then this is called again.
+    Raises Transient when that takes long, then this is called again; Rejected where it was refused to the end.
     """
     what = f"deleting the port of {gone.name}"
     clock = asyncio.get_running_loop()
@@ -89,14 +91,26 @@ async def free(client: Client, ref: ClusterRef, gone: Instance) -> None:
     while True:
         mine = await _described(client, ref, gone.machine_id, gone.attempt, what)
         loose = [port for port in mine if not port.device_id]
-        for port in loose:
-            await addresses.release(client, ref, str(port.id))
-            await drop(client, str(port.id), what)
-        if len(loose) == len(mine):
+        refused = await _drop_all(client, ref, [str(port.id) for port in loose], what)
+        if len(loose) == len(mine) and refused is None:
             return
         if clock.time() >= until:
-            raise Transient(f"{what}: its server still has it", code="portInUse")
+            raise refused or Transient(f"{what}: its server still has it", code="portInUse")
         await asyncio.sleep(LOOK_AGAIN)
+
+
+async def _drop_all(client: Client, ref: ClusterRef, ports: list[str], what: str) -> Rejected | None:
+    """Delete ports that no server had; what was said of one that must not be deleted now."""
+    refused: Rejected | None = None
+    for port in ports:
+        await addresses.release(client, ref, port)
+        try:
+            await drop(client, port, what)
+        except Rejected as no:
+            if no.code != FORBIDDEN:
+                raise
+            refused = no
+    return refused
 
 
 async def forget_earlier(client: Client, request: CreateRequest) -> None:
