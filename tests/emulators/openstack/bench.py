@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -327,5 +327,21 @@ def keeps(services: Services, account: Account, named: conformance.Check) -> Non
             left = bench.wipe()
             await bench.close()
         assert not left, f"the check left {left}"
+
+    services.stage.run(main)
+
+
+def held(services: Services, project: str, body: Callable[[OpenstackBench], Awaitable[None]]) -> None:
+    """On a bench in a project of its own, with an image."""
+
+    async def main() -> None:
+        account = services.account(project)
+        services.image(services.user(account))
+        bench = OpenstackBench(services, account)
+        try:
+            await body(bench)
+        finally:
+            bench.wipe()
+            await bench.close()
 
     services.stage.run(main)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from openstack.network.v2.network import Network
 
-from emulators.openstack.bench import OpenstackBench
+from emulators.openstack.bench import OpenstackBench, held
 from emulators.openstack.proxy import Reply
 from emulators.openstack.services import Services
 from flatyard.clouds import conformance
@@ -17,20 +17,6 @@ from flatyard.clouds.cloud import CreateRequest, Role
 from flatyard.model.cluster import Cluster
 
 pytestmark = pytest.mark.emulated
-
-
-def held(services: Services, project: str, body: Callable[[OpenstackBench], Awaitable[None]]) -> None:
-    async def main() -> None:
-        account = services.account(project)
-        services.image(services.user(account))
-        bench = OpenstackBench(services, account)
-        try:
-            await body(bench)
-        finally:
-            bench.wipe()
-            await bench.close()
-
-    services.stage.run(main)
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from emulators.openstack.bench import REFUSALS, OpenstackBench
+from emulators.openstack.bench import REFUSALS, OpenstackBench, held
 from emulators.openstack.proxy import is_create
 from emulators.openstack.services import Services
 from emulators.stage import Stage
@@ -36,22 +36,6 @@ def services(new_stage: Callable[[str], Stage]) -> Iterator[Services]:
     finally:
         made.close()
         stage.close()
-
-
-def held(services: Services, project: str, body: Callable[[OpenstackBench], Awaitable[None]]) -> None:
-    """On a bench in a project of its own, with an image."""
-
-    async def main() -> None:
-        account = services.account(project)
-        services.image(services.user(account))
-        bench = OpenstackBench(services, account)
-        try:
-            await body(bench)
-        finally:
-            bench.wipe()
-            await bench.close()
-
-    services.stage.run(main)
 
 
 def on_a_volume(bench: OpenstackBench, gib: int) -> OpenstackMachine:
