@@ -46,7 +46,7 @@ _STATES = {
     "failed": InstanceState.ERROR,
     "canceled": InstanceState.ERROR,
 }
-_ADDRESSES, _FAULTS, _LOGIN, _POWER = "addresses", "faults", "login", "power"
+_ADDRESSES, _FAULTS, _POWER = "addresses", "faults", "power"
 _OFF = {"powerstate/deallocated", "powerstate/stopped"}
 _ON = "powerstate/running"
 POWER_SECONDS = 60.0
@@ -134,7 +134,7 @@ async def create(account: Account, request: CreateRequest) -> Instance:
         await terms.ensure(account, plan)
     group, name = account.place.group_for(request.cluster), orders.interface_name(request)
     nic = account.place.id(group, orders.INTERFACES, name)
-    body = orders.machine(account, request, nic, _login_key(account))
+    body = orders.machine(account, request, nic, forgotten_key())
     interface = orders.interface(account, request, await _address(account, request, group))
     nics, vms = account.clients.network.network_interfaces, account.clients.compute.virtual_machines
     try:
@@ -219,14 +219,6 @@ async def _drop(account: Account, group: str, name: str) -> None:
             f"deleting {name}",
             lambda: or_none(lambda: api.begin_delete(group, name, polling=False).result()),
         )
-
-
-def _login_key(account: Account) -> str:
-    """A key for Azure's demand that there be one, the same for all of this process; users' own are in the user data."""
-    kept = account.kept.get((_LOGIN, ""))
-    if not isinstance(kept, str):
-        kept = account.kept[_LOGIN, ""] = forgotten_key()
-    return kept
 
 
 # ---- delete and restart
